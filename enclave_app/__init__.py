@@ -1,0 +1,1 @@
+"""The enclave: the only place where an uploaded image is opened."""
