@@ -1,1 +1,1 @@
-"""What every party of Blindgate shares: protocols, attestation, sealing, the client SDK and the CLI."""
+"""What every party shares: protocols, attestation, sealing, the client SDK and the CLI."""

@@ -1,0 +1,142 @@
+"""What a client asks of the detector and what it gets: the answer's public schema.
+
+The same models describe the open HTTP answer, the inner answer of a sealed request and the
+OpenAPI document.
+"""
+
+from __future__ import annotations
+
+import json
+from enum import StrEnum
+from typing import Annotated, Any, Final
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+#: No model has more than this many useful objects in one picture, and 300 bound the answer's size.
+MAX_DETECTIONS: Final = 300
+#: Enough for every COCO class at once.
+MAX_CLASSES: Final = 100
+#: The longest class name that a filter or a manifest may hold, in characters.
+MAX_LABEL: Final = 64
+
+Label = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=MAX_LABEL, pattern=r"^[^\x00-\x1f,]+$"),
+]
+
+
+class AnswerFormat(StrEnum):
+    """The shape of the JSON answer."""
+
+    JSON = "json"
+    SAMPLE = "sample"
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class DetectOptions(_Frozen):
+    """What a client may ask of one detection. Everything left out is the model's own default."""
+
+    min_score: Annotated[
+        float | None,
+        Field(ge=0, le=1, description="Leave out objects that score less than this, 0 to 1."),
+    ] = None
+    max_detections: Annotated[
+        int | None,
+        Field(ge=1, le=MAX_DETECTIONS, description="Give at most this many objects, best first."),
+    ] = None
+    classes: Annotated[
+        tuple[Label, ...] | None,
+        Field(
+            min_length=1,
+            max_length=MAX_CLASSES,
+            description="Give only objects with one of these labels; `GET /v1/models` lists them.",
+        ),
+    ] = None
+    tiles: Annotated[
+        int | None,
+        Field(
+            ge=1,
+            le=3,
+            description=(
+                "Look at the whole picture and at tiles x tiles overlapping parts of it: finds "
+                "smaller objects, for 1 + tiles x tiles passes of the detector."
+            ),
+        ),
+    ] = None
+    format: Annotated[
+        AnswerFormat,
+        Field(description="`json`, or `sample` for the shape of the AWS Nitro Enclaves sample."),
+    ] = AnswerFormat.JSON
+
+
+class ModelRef(_Frozen):
+    """The detector that gave an answer."""
+
+    name: Annotated[str, Field(examples=["ssd-mobilenet-v2-coco"])]
+    version: Annotated[str, Field(examples=["1.0.0"])]
+
+
+class ImageSize(_Frozen):
+    """Size of the upright image (EXIF orientation applied), in pixels."""
+
+    width: Annotated[int, Field(gt=0, examples=[3994])]
+    height: Annotated[int, Field(gt=0, examples=[3235])]
+
+
+class Box(_Frozen):
+    """An axis-aligned box in pixels of the upright image; the origin is its top left corner."""
+
+    x_min: float
+    y_min: float
+    x_max: float
+    y_max: float
+
+
+class Detection(_Frozen):
+    """One object found."""
+
+    label: Annotated[str, Field(description="The class's stable name.", examples=["airplane"])]
+    class_id: Annotated[int, Field(description="The class's number in the model's manifest.")]
+    score: Annotated[float, Field(ge=0, le=1, description="The model's confidence.")]
+    box: Box
+
+
+class Detections(_Frozen):
+    """The answer to one image: the objects found, best first."""
+
+    model: ModelRef
+    image: ImageSize
+    detections: tuple[Detection, ...]
+
+    def to_sample(self) -> dict[str, Any]:
+        """The answer in the shape of the AWS Nitro Enclaves object detection sample.
+
+        Returns:
+            `{"objects_detected": [{"name", "score", "detection_box"}]}` with the score as an
+            integer of 0 to 100 and the box as `[ymin, xmin, ymax, xmax]` in 0 to 1.
+        """
+        width, height = self.image.width, self.image.height
+        return {
+            "objects_detected": [
+                {
+                    "name": found.label,
+                    "score": round(found.score * 100),
+                    "detection_box": [
+                        found.box.y_min / height,
+                        found.box.x_min / width,
+                        found.box.y_max / height,
+                        found.box.x_max / width,
+                    ],
+                }
+                for found in self.detections
+            ]
+        }
+
+    def to_json(self, answer_format: AnswerFormat = AnswerFormat.JSON) -> bytes:
+        """The answer as UTF-8 JSON in the shape that was asked for."""
+        if answer_format is AnswerFormat.SAMPLE:
+            return json.dumps(self.to_sample(), separators=(",", ":")).encode()
+        return self.model_dump_json().encode()
