@@ -1,0 +1,89 @@
+"""Where obtained models lie, outside the repository, and how files get there whole."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import shutil
+import tempfile
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from models.errors import FetchError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_CHUNK = 1 << 20
+
+
+def cache_folder() -> Path:
+    """`$BLINDGATE_CACHE`, or `~/.cache/blindgate`."""
+    named = os.environ.get("BLINDGATE_CACHE")
+    return Path(named) if named else Path.home() / ".cache" / "blindgate"
+
+
+def model_folder(name: str, cache: Path | None = None) -> Path:
+    """The folder of an obtained model, whether it is there or not."""
+    return (cache or cache_folder()) / "models" / name
+
+
+def sha256_of(path: Path) -> str | None:
+    """The SHA-256 of a file in hexadecimal; None if there is no such file."""
+    digest = hashlib.sha256()
+    try:
+        with path.open("rb") as file:
+            while chunk := file.read(_CHUNK):
+                digest.update(chunk)
+    except FileNotFoundError:
+        return None
+    return digest.hexdigest()
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a file so that it is there complete or not at all, even if the machine stops."""
+    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".part-", delete=False) as file:
+        try:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+            os.chmod(file.name, 0o644)  # noqa: PTH101
+            os.replace(file.name, path)  # noqa: PTH105
+        except BaseException:
+            os.unlink(file.name)  # noqa: PTH108
+            raise
+
+
+@contextmanager
+def workshop(name: str, cache: Path | None = None) -> Iterator[Path]:
+    """A scratch folder for one model, held by one process at a time.
+
+    Whoever comes second waits, and then finds the work done. What a killed process left is
+    removed here.
+
+    Yields:
+        An empty folder on the cache's file system; removed at the end.
+
+    Raises:
+        FetchError: The cache cannot be written.
+    """
+    root = (cache or cache_folder()) / "models"
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        lock = (root / f".{name}.lock").open("w")
+    except OSError as error:
+        raise FetchError(f"cannot write the cache {root}: {error.strerror}") from None
+    scratch = root / f".{name}.scratch"
+    with lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        shutil.rmtree(scratch, ignore_errors=True)
+        target = model_folder(name, cache)
+        for part in target.glob(".part-*"):
+            part.unlink(missing_ok=True)
+        scratch.mkdir()
+        try:
+            yield scratch
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
