@@ -7,10 +7,11 @@ OpenAPI document.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from enum import StrEnum
 from typing import Annotated, Any, Final
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 #: No model has more than this many useful objects in one picture, and 300 bound the answer's size.
 MAX_DETECTIONS: Final = 300
@@ -70,6 +71,37 @@ class DetectOptions(_Frozen):
         AnswerFormat,
         Field(description="`json`, or `sample` for the shape of the AWS Nitro Enclaves sample."),
     ] = AnswerFormat.JSON
+
+    @classmethod
+    def from_query(cls, query: Iterable[tuple[str, str]]) -> DetectOptions:
+        """Read the options from the decoded names and values of a query string.
+
+        `classes` may come several times and may hold several labels with commas between them.
+
+        Raises:
+            pydantic.ValidationError: A parameter is unknown, comes twice or is out of bounds.
+        """
+        values: dict[str, Any] = {}
+        for name, value in query:
+            if name == "classes":
+                values.setdefault(name, []).extend(value.split(","))
+            elif name in values:
+                values[name] = [values[name], value]  # no field takes a list: refused by its name
+            else:
+                values[name] = value
+        return cls.model_validate(values)
+
+
+def describe_faults(error: ValidationError) -> list[dict[str, str]]:
+    """What is wrong with each parameter, for the `errors` member of an invalid-request problem.
+
+    Returns:
+        `{"parameter", "message"}` for each fault. Values are left out: they are the caller's.
+    """
+    return [
+        {"parameter": ".".join(map(str, fault["loc"])), "message": fault["msg"]}
+        for fault in error.errors(include_url=False, include_context=False, include_input=False)
+    ]
 
 
 class ModelRef(_Frozen):

@@ -1,0 +1,89 @@
+"""PCRs of a worker that runs as a process: computed from what its image would hold.
+
+An enclave image is measured as PCR0 (everything), PCR1 (kernel and boot ramdisk) and PCR2 (the
+application). A process has no kernel of its own, so PCR1 covers the interpreter and the locked
+dependencies here, and PCR2 our code, the configuration, the CA bundle and the model. Change one
+byte of any, and PCR0 changes and the key policy no longer fits: as in the real thing.
+
+Source: "Where to find an enclave's measurements" in the AWS Nitro Enclaves user guide.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+import tomllib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from devstack.closure import ROOT, import_closure
+
+_ZERO = bytes(48)
+
+
+@dataclass(frozen=True, slots=True)
+class Measurements:
+    """PCR0, PCR1 and PCR2: 48 bytes each."""
+
+    pcr0: bytes
+    pcr1: bytes
+    pcr2: bytes
+
+    def write(self, path: Path) -> None:
+        """Write the JSON that `nitro-cli build-enclave` prints."""
+        path.write_text(
+            json.dumps(
+                {
+                    "Measurements": {
+                        "HashAlgorithm": "Sha384 { ... }",
+                        "PCR0": self.pcr0.hex(),
+                        "PCR1": self.pcr1.hex(),
+                        "PCR2": self.pcr2.hex(),
+                    }
+                },
+                indent=2,
+            )
+            + "\n"
+        )
+
+
+def measure(config_path: Path, root: Path = ROOT) -> Measurements:
+    """Measure the worker as it would start from this configuration.
+
+    Raises:
+        KeyError: The configuration does not name the CA bundle or the model.
+        OSError: A file that it names cannot be read.
+    """
+    settings = tomllib.loads(config_path.read_text())
+    here = config_path.resolve().parent
+    runtime = [
+        ("python", sys.version.encode()),
+        ("locks/enclave.txt", (root / "locks/enclave.txt").read_bytes()),
+    ]
+    application = [
+        (str(path.relative_to(root)), path.read_bytes())
+        for path in import_closure(root=root).values()
+    ]
+    application += [("enclave.toml", config_path.read_bytes())]
+    application += [("ca.pem", (here / settings["kms"]["ca_bundle"]).read_bytes())]
+    application += [
+        (f"model/{path.name}", path.read_bytes())
+        for path in sorted((here / settings["model"]["folder"]).iterdir())
+        if path.is_file()
+    ]
+    return Measurements(
+        _pcr([*runtime, *application]),
+        _pcr(runtime),
+        _pcr(application),
+    )
+
+
+def _pcr(files: Iterable[tuple[str, bytes]]) -> bytes:
+    """A register that started at zero and was extended once with the digest of the files."""
+    content = hashlib.sha384()
+    for name, data in files:
+        content.update(hashlib.sha384(name.encode()).digest())
+        content.update(hashlib.sha384(data).digest())
+    return hashlib.sha384(_ZERO + content.digest()).digest()

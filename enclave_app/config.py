@@ -1,0 +1,164 @@
+"""The measured configuration: one TOML file inside the image, and so inside PCR0.
+
+Everything that decides security in the enclave is read from here and from nowhere else; what
+the parent passes at run time can deny service and nothing more.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+
+from blindgate.errors import BlindgateError
+from blindgate.link import parse_address
+from blindgate.link.errors import AddressError
+
+
+class ConfigError(BlindgateError):
+    """The measured configuration cannot be used; the worker does not start."""
+
+
+def _is_address(text: str) -> str:
+    try:
+        parse_address(text)
+    except AddressError as error:
+        raise ValueError(str(error)) from None
+    return text
+
+
+AddressText = Annotated[str, AfterValidator(_is_address)]
+KeyArn = Annotated[
+    str, Field(pattern=r"^arn:aws[a-z-]*:kms:[a-z0-9-]+:[0-9]{12}:key/[A-Za-z0-9-]{1,64}$")
+]
+_MIB = 1024 * 1024
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class NsmSection(_Section):
+    """Which security module signs for this worker."""
+
+    device: Annotated[
+        str,
+        Field(
+            pattern=r"^(/dev/nsm|unix:///.+)$",
+            description="/dev/nsm; a Unix socket only for development, and PCR0 shows it.",
+        ),
+    ] = "/dev/nsm"
+
+
+class DataKeyCacheSection(_Section):
+    """How long an unwrapped data key may serve further envelopes without asking KMS."""
+
+    entries: Annotated[int, Field(ge=0, le=10_000)] = 256
+    max_age_s: Annotated[float, Field(gt=0, le=86_400)] = 300.0
+    max_uses: Annotated[int, Field(ge=1, le=1_000_000)] = 1_000
+    max_bytes: Annotated[int, Field(ge=1)] = 1024 * _MIB
+
+
+class KmsSection(_Section):
+    """The only KMS keys that this enclave uses, and the way to KMS."""
+
+    region: Annotated[str, Field(pattern=r"^[a-z]{2}(-[a-z]+)+-[0-9]$")]
+    key_arns: Annotated[tuple[KeyArn, ...], Field(min_length=1, max_length=16, strict=False)]
+    address: AddressText
+    ca_bundle: Path = Field(strict=False)
+    encryption_context: Annotated[dict[str, str], Field(min_length=1, max_length=8)]
+    sample_files: Annotated[
+        bool,
+        Field(
+            description=(
+                "Open the AWS sample's files too. They carry no encryption context, so anybody "
+                "who may encrypt under the key can have another's wrapped key opened."
+            )
+        ),
+    ] = False
+    data_key_cache: DataKeyCacheSection = DataKeyCacheSection()
+
+    @property
+    def host(self) -> str:
+        """KMS's host name, as its certificate names it."""
+        return f"kms.{self.region}.amazonaws.com"
+
+
+class ModelSection(_Section):
+    """Which detector runs: a folder with model.toml and model.onnx."""
+
+    folder: Path = Field(strict=False)
+
+
+class LimitsSection(_Section):
+    """What the worker takes at most. Reasons stand in `enclave_app/limits.py`."""
+
+    threads: Annotated[int, Field(ge=0, le=256, description="0: one a core.")] = 0
+    connections: Annotated[int, Field(ge=1, le=1024)] = 64
+    queue: Annotated[int, Field(ge=1, le=4096)] = 128
+    body_bytes: Annotated[int, Field(ge=1024, le=256 * _MIB)] = 32 * _MIB
+    upload_memory_bytes: Annotated[int, Field(ge=1024)] = 192 * _MIB
+    image_memory_bytes: Annotated[int, Field(ge=_MIB)] = 384 * _MIB
+    image_pixels: Annotated[int, Field(ge=1, le=400_000_000)] = 50_000_000
+    image_side: Annotated[int, Field(ge=1, le=65_535)] = 20_000
+
+
+class EnclaveConfig(_Section):
+    """The whole file; every field is measured."""
+
+    listen: AddressText
+    answers: Literal["open", "sealed"] = "sealed"
+    nsm: NsmSection = NsmSection()
+    kms: KmsSection
+    model: ModelSection
+    limits: LimitsSection = LimitsSection()
+
+    @property
+    def threads(self) -> int:
+        """Threads that compute: as many as asked for, or one for each core."""
+        return self.limits.threads or len(os.sched_getaffinity(0))
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """A configuration and what identifies it.
+
+    Attributes:
+        config: The parsed file; relative paths in it start at the file's own folder.
+        digest: SHA-256 of the file's bytes, bound by the attestation document.
+    """
+
+    config: EnclaveConfig
+    digest: bytes
+
+
+def load(path: Path) -> Measured:
+    """Read the measured configuration.
+
+    Raises:
+        ConfigError: The file is missing, no TOML, or holds a field or value that is not allowed.
+    """
+    try:
+        data = path.read_bytes()
+        values = tomllib.loads(data.decode())
+        config = EnclaveConfig.model_validate(values)
+    except OSError as error:
+        raise ConfigError(f"cannot read {path}: {error.strerror}") from error
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(f"{path} is not TOML: {error}") from error
+    except ValidationError as error:
+        faults = "; ".join(
+            f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors()
+        )
+        raise ConfigError(f"{path}: {faults}") from error
+    here = path.resolve().parent
+    kms = config.kms.model_copy(update={"ca_bundle": here / config.kms.ca_bundle})
+    model = config.model.model_copy(update={"folder": here / config.model.folder})
+    return Measured(
+        config.model_copy(update={"kms": kms, "model": model}), hashlib.sha256(data).digest()
+    )

@@ -1,0 +1,30 @@
+"""The worker's fixed limits, each with where the number comes from.
+
+What an operator may want to change is in the measured configuration (`enclave_app/config.py`);
+its defaults are explained here too.
+
+- `limits.body_bytes` 32 MiB: a 50-megapixel JPEG of a phone is 15 to 25 MB.
+- `limits.connections` 64: the gateway keeps at most 32 to one enclave; twice that for a second
+  gateway during an upgrade.
+- `limits.queue` 128: at 15 ms an image on one thread, 2 s of work ahead at most.
+- `limits.image_memory_bytes` 384 MiB: ten 12-megapixel images decoded at once (36 MB each); the
+  rest of a 1 GiB enclave is the model, the runtime and uploads.
+- `limits.upload_memory_bytes` 192 MiB: six of the largest bodies, or hundreds of usual ones.
+- `limits.image_side` 20,000 and `image_pixels` 50 million: above every camera in common use, far
+  below what a decompression bomb needs to hurt.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+#: A `credentials` body: three strings of AWS, the longest a session token of under 4 KiB.
+CREDENTIALS_BYTES: Final = 16 * 1024
+#: A nonce of the client-facing document, as RFC 9334 §10.1 wants it unguessable: 16 to 64 bytes.
+NONCE_BYTES: Final = range(16, 65)
+#: Seconds that a drained worker waits for work in hand: systemd's default before SIGKILL is 90.
+DRAIN_SECONDS: Final = 30.0
+#: Largest single write: vsock streams collapse above 1 MiB (docs/link.md §6).
+WRITE_BYTES: Final = 256 * 1024
+#: Seconds for the peer to take an answer or to go on with a frame that it began.
+STALL_SECONDS: Final = 30.0
