@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import select
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -204,10 +205,11 @@ def _read_body(
 
 
 def _is_open(connection: socket.socket) -> bool:
+    # poll first: on a socket with a time-out Python waits for it even with MSG_DONTWAIT.
+    arrived = select.poll()
     try:
-        return connection.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) != b""
-    except BlockingIOError:
-        return True
+        arrived.register(connection, select.POLLIN)
+        return not arrived.poll(0) or connection.recv(1, socket.MSG_PEEK) != b""
     except OSError:
         return False
 

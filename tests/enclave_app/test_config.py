@@ -1,0 +1,77 @@
+"""The measured configuration."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import pytest
+
+from enclave_app.config import ConfigError, load
+
+GOOD = """
+listen = "vsock://any:5000"
+answers = "open"
+
+[kms]
+region = "us-east-1"
+key_arns = ["arn:aws:kms:us-east-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab"]
+address = "vsock://3:8000"
+ca_bundle = "ca.pem"
+encryption_context = { purpose = "blindgate" }
+
+[model]
+folder = "model"
+"""
+
+
+def write(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "enclave.toml"
+    path.write_text(text)
+    return path
+
+
+def test_the_digest_is_of_the_files_bytes(tmp_path: Path) -> None:
+    measured = load(write(tmp_path, GOOD))
+    assert measured.digest == hashlib.sha256(GOOD.encode()).digest()
+
+
+def test_relative_paths_start_at_the_files_folder(tmp_path: Path) -> None:
+    config = load(write(tmp_path, GOOD)).config
+    assert config.kms.ca_bundle == tmp_path / "ca.pem"
+    assert config.model.folder == tmp_path / "model"
+
+
+def test_what_is_not_said_is_the_safe_choice(tmp_path: Path) -> None:
+    config = load(write(tmp_path, GOOD.replace('answers = "open"\n', ""))).config
+    assert config.answers == "sealed"
+    assert config.nsm.device == "/dev/nsm"
+    assert config.kms.sample_files is False
+    assert config.kms.host == "kms.us-east-1.amazonaws.com"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        ("listen = ", "listne = ", "listne"),
+        ("vsock://any:5000", "tcp://any:5000", "not an address"),
+        ('answers = "open"', 'answers = "all"', "answers"),
+        ('"arn:aws:kms:us-east-1:111122223333:key/', '"alias/blindgate', "key_arns"),
+        ("[model]", "[nsm]\ndevice = '/dev/null'\n[model]", "nsm.device"),
+        ('{ purpose = "blindgate" }', "{}", "encryption_context"),
+        ("[model]", "[limits]\nthreads = true\n[model]", "limits.threads"),
+        ("[model]", "[limits]\nqueue = 0\n[model]", "limits.queue"),
+        ("[kms]", "[kms", "not TOML"),
+    ],
+)
+def test_a_mistake_is_named_and_the_worker_does_not_start(
+    tmp_path: Path, old: str, new: str, says: str
+) -> None:
+    assert old in GOOD
+    with pytest.raises(ConfigError, match=says):
+        load(write(tmp_path, GOOD.replace(old, new)))
+
+
+def test_a_missing_file_is_said(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"cannot read .*none\.toml"):
+        load(tmp_path / "none.toml")

@@ -1,0 +1,223 @@
+"""The sockets of the worker, driven over real Unix sockets."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from blindgate.link import (
+    AnswerHeader,
+    FrameLimits,
+    FrameReader,
+    Operation,
+    Outcome,
+    RequestHeader,
+    UnixAddress,
+)
+from blindgate.link.dial import dial, listen
+from enclave_app.compute import MemoryBudget
+from enclave_app.server import Answer, LinkServer, Request
+
+ID = bytes(16)
+
+
+class Client:
+    """One connection of a gateway."""
+
+    def __init__(self, path: Path) -> None:
+        self.sock = dial(UnixAddress(str(path)), 5)
+        self.sock.settimeout(10)
+        self._reader = FrameReader(AnswerHeader, FrameLimits(body=10_000_000))
+
+    def ask(self, body: bytes = b"", *, request_id: bytes = ID, ms: int = 10_000) -> Any:
+        header = RequestHeader(Operation.DETECT, request_id, ms, len(body))
+        self.sock.sendall(header.encode() + body)
+        return self.answer()
+
+    def answer(self) -> tuple[AnswerHeader, bytes]:
+        header = None
+        while True:
+            event = self._reader.received(self.sock.recv_into(self._reader.buffer()))
+            if isinstance(event, AnswerHeader):
+                header = event
+                if not header.body_length:
+                    return header, b""
+            elif event is not None:
+                assert header is not None
+                return header, bytes(event)
+
+    def is_closed(self) -> bool:
+        try:
+            return self.sock.recv(1) == b""
+        except ConnectionResetError:
+            return True
+
+
+@contextmanager
+def serving(
+    path: Path, handle: Callable[[Request], Answer], *, memory: int = 1_000_000, most: int = 4
+) -> Iterator[LinkServer]:
+    server = LinkServer(
+        listen(UnixAddress(str(path))),
+        handle,
+        body_bytes=1_000_000,
+        uploads=MemoryBudget(memory),
+        connections=most,
+    )
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield server
+    finally:
+        server.close()
+        thread.join()
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "s"
+
+
+def echo(request: Request) -> Answer:
+    return Answer(Outcome.OK, bytes(request.body)[::-1], {"n": len(request.body)})
+
+
+def test_requests_on_one_connection_are_answered_in_their_order(path: Path) -> None:
+    with serving(path, echo):
+        client = Client(path)
+        with client.sock:
+            for number in range(3):
+                request_id = bytes([number]) * 16
+                header, body = client.ask(b"abc" * number, request_id=request_id)
+                assert header.request_id == request_id
+                assert header.outcome is Outcome.OK
+                assert header.params == {"n": 3 * number}
+                assert body == b"cba" * number
+
+
+def test_a_large_answer_arrives_whole(path: Path) -> None:
+    answer = bytes(range(256)) * 4096
+    with serving(path, lambda _: Answer(Outcome.OK, answer)):
+        client = Client(path)
+        with client.sock:
+            assert client.ask()[1] == answer
+
+
+def test_an_error_of_ours_says_nothing_and_ends_nothing(
+    path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(request: Request) -> Answer:
+        raise ValueError(f"secret {bytes(request.body)!r}")
+
+    with serving(path, fail):
+        client = Client(path)
+        with client.sock:
+            for _ in range(2):
+                header, body = client.ask(b"plaintext")
+                assert (header.outcome, body) == (Outcome.INTERNAL_ERROR, b"")
+    assert "ValueError" in caplog.text
+    assert "plaintext" not in caplog.text
+
+
+@pytest.mark.parametrize("wire", [b"\0\0\0\0", b"\xff" * 64, b"\0\0\0\x01\xa0"])
+def test_what_is_no_frame_closes_the_connection_and_no_other(path: Path, wire: bytes) -> None:
+    with serving(path, echo):
+        good, bad = Client(path), Client(path)
+        with good.sock, bad.sock:
+            bad.sock.sendall(wire)
+            assert bad.is_closed()
+            assert good.ask(b"x")[1] == b"x"
+
+
+def test_a_body_over_the_limit_closes_the_connection_unread(path: Path) -> None:
+    with serving(path, echo):
+        client = Client(path)
+        with client.sock:
+            header = RequestHeader(Operation.DETECT, ID, 1000, 1_000_001)
+            client.sock.sendall(header.encode())
+            assert client.is_closed()
+
+
+def test_a_body_that_finds_no_memory_in_time_is_refused(path: Path) -> None:
+    with serving(path, echo, memory=10):
+        client = Client(path)
+        with client.sock:
+            client.sock.sendall(RequestHeader(Operation.DETECT, ID, 1000, 11).encode())
+            assert client.answer()[0].outcome is Outcome.OVERLOADED
+            assert client.is_closed()
+
+
+def test_connections_over_the_limit_are_closed_at_once(path: Path) -> None:
+    with serving(path, echo, most=1):
+        first = Client(path)
+        with first.sock:
+            assert first.ask(b"x")[1] == b"x"
+            second = Client(path)
+            with second.sock:
+                assert second.is_closed()
+            assert first.ask(b"y")[1] == b"y"
+
+
+def test_a_client_that_left_is_seen(path: Path) -> None:
+    seen: list[bool] = []
+    left, done = threading.Event(), threading.Event()
+
+    def watch(request: Request) -> Answer:
+        seen.append(request.wanted())
+        assert left.wait(10)
+        seen.append(request.wanted())
+        done.set()
+        return Answer(Outcome.OK)
+
+    with serving(path, watch):
+        client = Client(path)
+        client.sock.sendall(RequestHeader(Operation.DETECT, ID, 1000).encode())
+        while not seen:
+            pass
+        client.sock.close()
+        left.set()
+        assert done.wait(10)
+    assert seen == [True, False]
+
+
+def test_a_client_that_cuts_a_frame_off_leaves_nothing_behind(path: Path) -> None:
+    with serving(path, echo) as server:
+        client = Client(path)
+        client.sock.sendall(RequestHeader(Operation.DETECT, ID, 1000, 100).encode() + b"half")
+        client.sock.close()
+        assert server.wait_until_idle(10)
+        other = Client(path)
+        with other.sock:
+            assert other.ask(b"x")[1] == b"x"
+
+
+def test_idle_means_that_no_request_is_in_hand(path: Path) -> None:
+    release = threading.Event()
+
+    def slow(_: Request) -> Answer:
+        assert release.wait(10)
+        return Answer(Outcome.OK)
+
+    with serving(path, slow) as server:
+        client = Client(path)
+        with client.sock:
+            client.sock.sendall(RequestHeader(Operation.DETECT, ID, 1000).encode())
+            while "1 in flight" not in repr(server):
+                pass
+            assert not server.wait_until_idle(0.01)
+            release.set()
+            assert client.answer()[0].outcome is Outcome.OK
+            assert server.wait_until_idle(10)
+
+
+def test_closing_ends_connections_that_wait(path: Path) -> None:
+    with serving(path, echo):
+        client = Client(path)
+        client.ask(b"x")
+    with client.sock:
+        assert client.is_closed()
