@@ -17,7 +17,7 @@ class KeyConfigError(SealingError):
     """The bytes are not a valid list of key configurations (RFC 9458 §3), or none is usable."""
 
 
-class UnknownKeyError(SealingError):
+class UnknownKey(SealingError):
     """The encapsulated request names a key that this server does not hold.
 
     The one failure of opening that a client may be told apart: RFC 9458 §5.3 has a problem type
@@ -25,7 +25,7 @@ class UnknownKeyError(SealingError):
     """
 
 
-class OpenRejectedError(SealingError):
+class OpenRejected(SealingError):
     """The encapsulated message could not be opened. There is deliberately no reason."""
 
     def __init__(self) -> None:

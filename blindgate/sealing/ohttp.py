@@ -15,9 +15,9 @@ from pyhpke import PyHPKEError
 
 from blindgate.sealing.errors import (
     KeyConfigError,
-    OpenRejectedError,
+    OpenRejected,
     SealingError,
-    UnknownKeyError,
+    UnknownKey,
 )
 from blindgate.sealing.suites import Kem, Symmetric, cipher_suite
 
@@ -43,10 +43,10 @@ def key_id(encapsulated: Buffer) -> int:
     """The key that a request is sealed to: all that a gateway needs to route it.
 
     Raises:
-        OpenRejectedError: There is no whole header.
+        OpenRejected: There is no whole header.
     """
     if len(encapsulated) < HEADER.size:
-        raise OpenRejectedError
+        raise OpenRejected
     return memoryview(encapsulated).cast("B")[0]
 
 
@@ -93,14 +93,14 @@ class ResponseOpener:
         """The Binary HTTP response inside.
 
         Raises:
-            OpenRejectedError: It was not sealed for this request, or was changed.
+            OpenRejected: It was not sealed for this request, or was changed.
         """
         if len(encapsulated) < self._keys.nonce_size + self._keys.suite.aead.tag_size:
-            raise OpenRejectedError
+            raise OpenRejected
         try:
             return self._keys.open(encapsulated)
         except Exception:  # noqa: BLE001 - one and the same error, whatever it was
-            raise OpenRejectedError from None
+            raise OpenRejected from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,19 +189,19 @@ def parse_header(
     """The key, the algorithms and the `enc` of an encapsulated request, before any decryption.
 
     Raises:
-        UnknownKeyError: We hold no key of this id and KEM.
-        OpenRejectedError: The header is not whole or names algorithms that the key is not for.
+        UnknownKey: We hold no key of this id and KEM.
+        OpenRejected: The header is not whole or names algorithms that the key is not for.
     """
     if len(encapsulated) < HEADER.size:
-        raise OpenRejectedError
+        raise OpenRejected
     identifier, kem, kdf, aead = HEADER.unpack_from(encapsulated)
     pair = find_key(identifier)
     if pair is None or pair.config.kem != kem:
-        raise UnknownKeyError(f"no key {identifier} for KEM {kem:#06x}")
+        raise UnknownKey(f"no key {identifier} for KEM {kem:#06x}")
     symmetric = Symmetric(kdf, aead)
     end = HEADER.size + pair.config.kem.encapsulated_size
     if symmetric not in pair.config.symmetric or len(encapsulated) < end:
-        raise OpenRejectedError
+        raise OpenRejected
     return pair, symmetric, bytes(memoryview(encapsulated)[HEADER.size : end])
 
 
@@ -213,8 +213,8 @@ def open_request(encapsulated: Buffer, find_key: Callable[[int], KeyPair | None]
         find_key: The key pair of an id, or None.
 
     Raises:
-        UnknownKeyError: We hold no key of this id and KEM.
-        OpenRejectedError: Anything else, always the same.
+        UnknownKey: We hold no key of this id and KEM.
+        OpenRejected: Anything else, always the same.
     """
     pair, symmetric, enc = parse_header(encapsulated, find_key)
     suite = cipher_suite(Kem(pair.config.kem), symmetric)
@@ -224,7 +224,7 @@ def open_request(encapsulated: Buffer, find_key: Callable[[int], KeyPair | None]
         context = suite.create_recipient_context(enc, pair.private, _REQUEST_LABEL + b"\0" + header)
         message = context.open(sealed)  # type: ignore[arg-type]
     except Exception:  # noqa: BLE001 - one and the same error, whatever it was
-        raise OpenRejectedError from None
+        raise OpenRejected from None
     return OpenedRequest(
         pair.config.key_id, enc, message, ResponseSealer(_response_keys(suite, context, enc))
     )

@@ -1,0 +1,72 @@
+"""Remembering which sealed requests were answered, in bounded memory (RFC 9458 §6.5)."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from typing import Final
+
+from enclave_app.compute import Overloaded
+
+#: About 150 bytes each, so 40 MB at worst; at six minutes of memory that is 700 requests a
+#: second, more than any one worker detects.
+CAPACITY: Final = 1 << 18
+
+
+class ReplayCache:
+    """The encapsulated keys seen within the last `retention` seconds.
+
+    An honest client draws a new one for each request, so one that comes twice is a replay.
+    Safe to use from several threads.
+
+    Args:
+        retention: Seconds to remember; at least as long as a request's Date stays acceptable.
+        capacity: How many to remember; beyond that requests are refused, never forgotten early.
+    """
+
+    def __init__(self, retention: float, capacity: int = CAPACITY) -> None:
+        self._retention = retention
+        self._capacity = capacity
+        self._lock = threading.Lock()
+        # Insertion order is the order of expiry, since retention is one constant.
+        self._expires: dict[bytes, float] = {}
+
+    def __len__(self) -> int:
+        return len(self._expires)
+
+    def seen(self, encapsulated_key: bytes, now: float) -> bool:
+        """Whether this one was remembered and has not expired."""
+        with self._lock:
+            self._forget(now)
+            return _digest(encapsulated_key) in self._expires
+
+    def remember(self, encapsulated_key: bytes, now: float) -> bool:
+        """Remember this one.
+
+        Returns:
+            Whether it is new; False means that it is a replay.
+
+        Raises:
+            Overloaded: There is no room until the oldest expires.
+        """
+        digest = _digest(encapsulated_key)
+        with self._lock:
+            self._forget(now)
+            if digest in self._expires:
+                return False
+            if len(self._expires) >= self._capacity:
+                raise Overloaded("too many sealed requests within the Date window")
+            self._expires[digest] = now + self._retention
+            return True
+
+    def _forget(self, now: float) -> None:
+        while self._expires:
+            oldest = next(iter(self._expires))
+            if self._expires[oldest] > now:
+                return
+            del self._expires[oldest]
+
+
+def _digest(encapsulated_key: bytes) -> bytes:
+    """16 bytes for any KEM; two that collide by chance cost one refused request in 2^60."""
+    return hashlib.blake2b(encapsulated_key, digest_size=16).digest()

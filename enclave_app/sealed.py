@@ -1,0 +1,216 @@
+"""The worker's `ohttp` operation: encapsulated request in, encapsulated answer out.
+
+The gateway sees which key a request is sealed to, its padded size and its time, and of the
+answer one of a few sizes: not what was asked, not what was found, not even whether it failed,
+for every problem met after opening is sealed too (RFC 9458 §5.2).
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+import time
+from dataclasses import dataclass, field
+from datetime import datetime
+from email.utils import formatdate
+from typing import TYPE_CHECKING, Final
+from urllib.parse import parse_qsl
+
+from blindgate import problems
+from blindgate.sealing import bhttp, fields, ohttp, padding
+from blindgate.sealing.errors import BinaryHttpError, OpenRejected, UnknownKey
+from enclave_app.replay import ReplayCache
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from blindgate.problems import Problem
+    from blindgate.sealing.fields import Fields
+    from enclave_app.keyring import Keyring
+
+__all__ = ["InnerAnswer", "InnerRequest", "OpenRejected", "SealedEndpoint", "UnknownKey"]
+
+_log = logging.getLogger(__name__)
+
+#: How old the Date of a request may be: sealing, a slow upload and the queue fit in.
+DATE_PAST_S: Final = 300.0
+#: How far ahead of our clock it may be. Clients correct their clock by our answer and retry.
+DATE_FUTURE_S: Final = 60.0
+#: Names that a query may hold; the schema has five.
+MAX_QUERY_FIELDS: Final = 128
+
+
+@dataclass(frozen=True, slots=True)
+class InnerRequest:
+    """What the client asked, as only this worker can read it.
+
+    Attributes:
+        method: In upper case, as HTTP writes it.
+        path: Without the query.
+        query: Names and values, decoded, in order.
+        headers: Names in lower case.
+        content: The body: a view into the opened message, not a copy.
+    """
+
+    method: str
+    path: str
+    query: tuple[tuple[str, str], ...]
+    headers: Fields = field(repr=False)
+    content: bytes | bytearray | memoryview = field(repr=False)
+
+    def header(self, name: str) -> str | None:
+        """The value of a header by its lower-case name, or None."""
+        return fields.find(self.headers, name)
+
+
+@dataclass(frozen=True, slots=True)
+class InnerAnswer:
+    """What the client gets, as only this client can read it.
+
+    Attributes:
+        status: HTTP status code.
+        content: The body.
+        content_type: Its media type.
+        timings: Milliseconds by stage; they travel inside, as `server-timing`.
+        headers: Further fields.
+    """
+
+    status: int
+    content: bytes = field(repr=False)
+    content_type: str = "application/json"
+    timings: tuple[tuple[str, float], ...] = ()
+    headers: Fields = ()
+
+    @classmethod
+    def of_problem(
+        cls, problem: Problem, detail: str | None = None, **members: object
+    ) -> InnerAnswer:
+        """A problem of the catalogue as an answer (RFC 9457)."""
+        body = json.dumps(problem.body(detail, **members), separators=(",", ":")).encode()
+        return cls(problem.status, body, problems.MEDIA_TYPE)
+
+
+class SealedEndpoint:
+    """Opens sealed requests, has them handled, seals the answers.
+
+    Args:
+        keyring: The keys of this worker.
+        handle: Answers one inner request; what it raises becomes `internal-error`, sealed.
+        clock: Seconds since the epoch. If it goes back, the latest time seen counts, so that
+            nobody reopens the window of a request by turning the clock.
+        limits: What an inner request may hold.
+        replay: What was answered already.
+    """
+
+    def __init__(
+        self,
+        keyring: Keyring,
+        handle: Callable[[InnerRequest], InnerAnswer],
+        *,
+        clock: Callable[[], float] = time.time,
+        limits: bhttp.Limits = bhttp.DEFAULT_LIMITS,
+        replay: ReplayCache | None = None,
+    ) -> None:
+        self._keyring = keyring
+        self._handle = handle
+        self._clock = clock
+        self._limits = limits
+        self._replay = ReplayCache(DATE_PAST_S + DATE_FUTURE_S) if replay is None else replay
+        self._latest = 0.0
+        self._lock = threading.Lock()
+
+    def open_and_answer(
+        self,
+        encapsulated: bytes | bytearray | memoryview,
+        handle: Callable[[InnerRequest], InnerAnswer] | None = None,
+    ) -> bytes:
+        """One exchange; the answer has one of `padding.ANSWER_BUCKETS` sizes.
+
+        Args:
+            encapsulated: The body of a `message/ohttp-req`.
+            handle: Answers this one request, for a handler that knows its deadline.
+
+        Raises:
+            UnknownKey: No such key: RFC 9458's `#ohttp-key` problem, outside.
+            OpenRejected: It cannot be opened or came before: `ohttp-rejected`, outside.
+            Overloaded: No room to remember it: `overloaded`, outside.
+        """
+        started = time.perf_counter()
+        now = self._now()
+        _, _, encapsulated_key = ohttp.parse_header(encapsulated, self._keyring.find)
+        if self._replay.seen(encapsulated_key, now):
+            raise OpenRejected
+        opened = ohttp.open_request(encapsulated, self._keyring.find)
+        request = self._admit(opened, now)
+        unsealed = (time.perf_counter() - started) * 1000
+        answer = (
+            request
+            if isinstance(request, InnerAnswer)
+            else _answer(handle or self._handle, request)
+        )
+        return self._seal(opened.response, answer, unsealed)
+
+    def _admit(self, opened: ohttp.OpenedRequest, now: float) -> InnerRequest | InnerAnswer:
+        """The inner request, or the sealed problem that stands in its way."""
+        try:
+            message = bhttp.decode_request(opened.message, self._limits)
+            request = _inner_request(message)
+        except (BinaryHttpError, ValueError):
+            return InnerAnswer.of_problem(
+                problems.INVALID_REQUEST, "The sealed content is not a valid Binary HTTP request."
+            )
+        if message.header("expect") is not None:  # RFC 9458 §5.1
+            return InnerAnswer.of_problem(
+                problems.INVALID_REQUEST, "A sealed request cannot hold an expectation."
+            )
+        date = _parse_date(message.header("date"))
+        if date is None or not now - DATE_PAST_S <= date <= now + DATE_FUTURE_S:
+            return InnerAnswer.of_problem(problems.OHTTP_DATE)
+        if not self._replay.remember(opened.encapsulated_key, now):
+            raise OpenRejected
+        return request
+
+    def _seal(self, response: ohttp.ResponseSealer, answer: InnerAnswer, unsealed: float) -> bytes:
+        timings = (("unseal", unsealed), *answer.timings)
+        headers = (
+            ("content-type", answer.content_type),
+            ("date", formatdate(self._now(), usegmt=True)),
+            ("server-timing", ", ".join(f"{name};dur={spent:.1f}" for name, spent in timings)),
+            *answer.headers,
+        )
+        message = bhttp.Response(answer.status, headers, answer.content).encode()
+        return response.seal(message.ljust(padding.answer_size(len(message)), b"\0"))
+
+    def _now(self) -> float:
+        with self._lock:
+            self._latest = max(self._latest, self._clock())
+            return self._latest
+
+
+def _answer(handle: Callable[[InnerRequest], InnerAnswer], request: InnerRequest) -> InnerAnswer:
+    try:
+        return handle(request)
+    except Exception as error:  # noqa: BLE001 - what went wrong is for nobody outside
+        _log.error("a sealed request failed: %s", type(error).__name__)
+        return InnerAnswer.of_problem(problems.INTERNAL_ERROR)
+
+
+def _inner_request(message: bhttp.Request) -> InnerRequest:
+    path, _, query = message.path.partition("?")
+    pairs = parse_qsl(
+        query,
+        keep_blank_values=True,
+        strict_parsing=bool(query),
+        max_num_fields=MAX_QUERY_FIELDS,
+        errors="strict",
+    )
+    return InnerRequest(message.method, path, tuple(pairs), message.headers, message.content)
+
+
+def _parse_date(value: str | None) -> float | None:
+    """An IMF-fixdate (RFC 9110 §5.6.7) as seconds since the epoch; None for anything else."""
+    try:
+        return datetime.strptime(f"{value} +0000", "%a, %d %b %Y %H:%M:%S GMT %z").timestamp()
+    except ValueError:
+        return None
