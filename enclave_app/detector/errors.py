@@ -5,7 +5,7 @@ from __future__ import annotations
 from blindgate.errors import BlindgateError
 
 
-class ImageRejected(BlindgateError):  # noqa: N818
+class ImageRejected(BlindgateError):
     """The bytes are no picture that the detector accepts.
 
     One error without a reason for everything from a wrong format to a truncated file: whoever
@@ -16,7 +16,7 @@ class ImageRejected(BlindgateError):  # noqa: N818
         super().__init__("not an image that the detector accepts")
 
 
-class UnknownClass(BlindgateError):  # noqa: N818
+class UnknownClass(BlindgateError):
     """A request asks for a class that the model does not know; the message names it."""
 
 

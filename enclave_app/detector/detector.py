@@ -1,0 +1,218 @@
+"""A detector: a model's folder in, what is on a picture out."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from blindgate.detections import Box, Detection, Detections, DetectOptions, ImageSize, ModelRef
+from enclave_app.detector.candidates import Candidates
+from enclave_app.detector.cpu import cpu_features
+from enclave_app.detector.decode import decode, decoded_bytes, inspect
+from enclave_app.detector.errors import ModelError, UnknownClass
+from enclave_app.detector.families import FAMILIES
+from enclave_app.detector.limits import Limits
+from enclave_app.detector.manifest import MANIFEST_FILE, ONNX_FILE, read_manifest
+from enclave_app.detector.nms import suppress
+from enclave_app.detector.orientation import SIDEWAYS, read_orientation
+from enclave_app.detector.preprocess import normalise, prepare, wanted_size
+from enclave_app.detector.session import Network, read_onnx
+from enclave_app.detector.tiles import merge, regions
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from enclave_app.detector.decode import Box as Region
+    from enclave_app.detector.decode import Picture
+    from enclave_app.detector.header import Header
+    from enclave_app.detector.manifest import Manifest, ManifestFile
+
+_DEFAULTS: Final = DetectOptions()
+#: Finer than a pixel or a score means anything, so that answers are short.
+_BOX_DIGITS, _SCORE_DIGITS = 4, 6
+
+
+def _go_on() -> None:
+    """Let a detection run to its end."""
+
+
+class Detector:
+    """A loaded model. Several threads may use it at once."""
+
+    def __init__(self, read: ManifestFile, network: Network, limits: Limits) -> None:
+        self.manifest: Manifest = read.manifest
+        #: SHA-256 of the manifest, which pins the ONNX file: what attestation binds.
+        self.manifest_digest: bytes = read.digest
+        self.limits = limits
+        self._network = network
+        self._traits = FAMILIES[read.manifest.family]
+        self._reference = ModelRef(name=read.manifest.name, version=read.manifest.version)
+        self._numbers = {name: at for at, name in enumerate(read.manifest.labels) if name}
+
+    def __repr__(self) -> str:
+        return f"<Detector {self.manifest.name} {self.manifest.version}>"
+
+    @classmethod
+    def load(cls, folder: Path, *, limits: Limits | None = None, threads: int = 1) -> Detector:
+        """Load a model, and run it once.
+
+        Args:
+            folder: Holds `model.toml` and `model.onnx`. If the manifest asks for what this
+                processor lacks and names a model to use instead, that one is loaded, from the
+                folder of its name beside this.
+            limits: Of the pictures.
+            threads: That one run uses; with requests in parallel, 1 is fastest.
+
+        Raises:
+            ManifestError: The manifest breaks a rule.
+            ModelError: The ONNX file is not the one that the manifest pins, or does not fit it.
+        """
+        read = read_manifest(folder / MANIFEST_FILE)
+        missing = set(read.manifest.cpu.needs) - cpu_features()
+        if missing and read.manifest.cpu.otherwise is None:
+            raise ModelError(f"{read.manifest.name} needs a processor with {', '.join(missing)}")
+        if missing and read.manifest.cpu.otherwise is not None:
+            folder = folder.resolve().parent / read.manifest.cpu.otherwise
+            read = read_manifest(folder / MANIFEST_FILE)
+            if read.manifest.cpu.needs:
+                raise ModelError(f"{read.manifest.name} stands in and must run on every processor")
+        onnx = read_onnx(folder / ONNX_FILE, read.manifest.onnx_sha256)
+        return cls.from_onnx(read, onnx, limits=limits, threads=threads)
+
+    @classmethod
+    def from_onnx(
+        cls, read: ManifestFile, onnx: bytes, *, limits: Limits | None = None, threads: int = 1
+    ) -> Detector:
+        """The same from an ONNX file's bytes, whatever its manifest pins."""
+        wanted = read.manifest.input
+        detector = cls(read, Network(onnx, wanted, threads=threads), limits or Limits())
+        shape = (wanted.height, wanted.width, 3)
+        detector.look(np.full(shape, 127, np.uint8))
+        return detector
+
+    def decoded_bytes(self, image: bytes | memoryview, options: DetectOptions = _DEFAULTS) -> int:
+        """About how much memory a picture will take, from its header, without decoding it.
+
+        Raises:
+            ImageRejected: The header alone says that it will not be accepted.
+        """
+        header = inspect(bytes(image), self.limits)
+        return decoded_bytes(header, self._wanted(header, options))
+
+    def decode(self, image: bytes | memoryview, options: DetectOptions = _DEFAULTS) -> Picture:
+        """Decode a picture as large as the model needs it.
+
+        Raises:
+            ImageRejected: It is no picture that we accept.
+        """
+        data = bytes(image)
+        header = inspect(data, self.limits)
+        return decode(data, header, self._wanted(header, options))
+
+    def infer(
+        self,
+        picture: Picture,
+        options: DetectOptions = _DEFAULTS,
+        checkpoint: Callable[[], None] = _go_on,
+    ) -> Detections:
+        """Find what is on a decoded picture.
+
+        Args:
+            picture: From `decode`, with the same options.
+            options: What the client asked.
+            checkpoint: Called before each run of the network; what it raises ends the detection.
+
+        Raises:
+            UnknownClass: The options name a class that the model does not know.
+        """
+        numbers = self._wanted_classes(options)
+        thresholds = self.manifest.thresholds
+        min_score = thresholds.score if options.min_score is None else options.min_score
+        found: list[tuple[Region, Candidates]] = []
+        for region in regions(picture.width, picture.height, options.tiles or 1):
+            checkpoint()
+            found.append((region, self._look_at(picture, region, min_score)))
+        objects = found[0][1] if len(found) == 1 else merge(found, thresholds.nms_iou)
+        if numbers is not None:
+            objects = objects.take(np.isin(objects.classes, numbers))
+        return self._answer(picture, objects, options.max_detections or thresholds.max_detections)
+
+    def detect(
+        self,
+        image: bytes | memoryview,
+        options: DetectOptions = _DEFAULTS,
+        checkpoint: Callable[[], None] = _go_on,
+    ) -> Detections:
+        """Decode a picture and find what is on it.
+
+        Raises:
+            ImageRejected: It is no picture that we accept.
+            UnknownClass: The options name a class that the model does not know.
+        """
+        self._wanted_classes(options)
+        checkpoint()
+        return self.infer(self.decode(image, options), options, checkpoint)
+
+    def look(self, pixels: NDArray[np.uint8], min_score: float = 0.5) -> Candidates:
+        """Run the network on pixels of exactly the input's size: boxes in pixels of the input."""
+        outputs = self._network.run(normalise(pixels, self.manifest.input))
+        return self._candidates(outputs, min_score)
+
+    def _look_at(self, picture: Picture, region: Region, min_score: float) -> Candidates:
+        tensor, placement = prepare(picture, region, self.manifest.input)
+        seen = self._candidates(self._network.run(tensor), min_score)
+        return Candidates(placement.to_picture(seen.boxes), seen.scores, seen.classes)
+
+    def _candidates(self, outputs: dict[str, NDArray[np.generic]], min_score: float) -> Candidates:
+        seen = self._traits.read(outputs, self.manifest, min_score)
+        known = np.array([bool(name) for name in self.manifest.labels])
+        finite = np.asarray(np.isfinite(seen.boxes).all(axis=1))
+        seen = seen.take(finite & (seen.classes >= 0) & (seen.classes < len(known)))
+        seen = seen.take(known[seen.classes])
+        if self._traits.needs_suppression:
+            seen = suppress(seen, self.manifest.thresholds.nms_iou)
+        return seen
+
+    def _wanted(self, header: Header, options: DetectOptions) -> tuple[int, int]:
+        width, height = header.width, header.height
+        if read_orientation(header.exif) in SIDEWAYS:
+            width, height = height, width
+        return wanted_size(width, height, self.manifest.input, options.tiles or 1)
+
+    def _wanted_classes(self, options: DetectOptions) -> list[int] | None:
+        if options.classes is None:
+            return None
+        unknown = [name for name in options.classes if name not in self._numbers]
+        if unknown:
+            raise UnknownClass(f"{self.manifest.name} knows no class {', '.join(unknown)}")
+        return [self._numbers[name] for name in options.classes]
+
+    def _answer(self, picture: Picture, objects: Candidates, most: int) -> Detections:
+        sized = np.asarray((objects.boxes[:, 2:] > objects.boxes[:, :2]).all(axis=1))
+        rows = objects.take(sized).best_first()
+        return Detections(
+            model=self._reference,
+            image=ImageSize(width=picture.width, height=picture.height),
+            detections=tuple(
+                self._detection(box, score, number)
+                for box, score, number in zip(
+                    rows.boxes[:most].tolist(),
+                    rows.scores[:most].tolist(),
+                    rows.classes[:most].tolist(),
+                    strict=True,
+                )
+            ),
+        )
+
+    def _detection(self, box: list[float], score: float, number: int) -> Detection:
+        left, top, right, bottom = (round(side, _BOX_DIGITS) for side in box)
+        return Detection(
+            label=self.manifest.labels[number],
+            class_id=number,
+            score=round(min(max(score, 0.0), 1.0), _SCORE_DIGITS),
+            box=Box(x_min=left, y_min=top, x_max=right, y_max=bottom),
+        )

@@ -1,0 +1,153 @@
+"""What a picture's first bytes say, read without decoding anything.
+
+Pillow takes memory by what a header claims (its WebP plugin already when it opens a file), so
+the claim is checked first. The three formats are recognised by content. Structure that the
+decoders would let pass damaged is checked here too: PNG checksums and its end, WebP's length.
+
+Sources: ITU-T T.81 annex B (JPEG), W3C PNG third edition sections 5 and 11, RFC 9649 (WebP).
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from dataclasses import dataclass
+from typing import Final, Literal
+
+#: A progressive photo has some ten scans; each costs a pass over the whole picture.
+MAX_JPEG_SCANS: Final = 100
+#: Colour profiles and maker notes come in pieces of 64 KB; a few hundred at most.
+MAX_JPEG_SEGMENTS: Final = 2_000
+#: Writers cut the image data into pieces of 8 KB or more.
+MAX_PNG_CHUNKS: Final = 20_000
+
+_PNG_SIGNATURE: Final = b"\x89PNG\r\n\x1a\n"
+#: Allowed bit depths by PNG colour type (table 8).
+_PNG_DEPTHS: Final = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}
+
+
+class HeaderError(ValueError):
+    """The bytes are no picture of the three formats, or a damaged one."""
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a picture claims to be."""
+
+    format: Literal["jpeg", "png", "webp"]
+    #: As stored, before the EXIF orientation.
+    width: int
+    height: int
+    #: Bytes that the decoder takes besides the picture that it returns.
+    working_bytes: int
+    #: The EXIF block of a JPEG file, which stands before the image data.
+    exif: bytes = b""
+
+
+def read_header(data: bytes) -> Header:
+    """Read the header of a JPEG, PNG or WebP file.
+
+    Raises:
+        HeaderError: It is none of them, or damaged.
+    """
+    try:
+        if data[:3] == b"\xff\xd8\xff":
+            return _jpeg(data)
+        if data[:8] == _PNG_SIGNATURE:
+            return _png(data)
+        if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+            return _webp(data)
+    except (struct.error, IndexError):
+        raise HeaderError("cut off") from None
+    raise HeaderError("not JPEG, PNG or WebP")
+
+
+def _jpeg(data: bytes) -> Header:
+    at, exif = 2, b""
+    for _ in range(MAX_JPEG_SEGMENTS):
+        while data[at] == 0xFF and data[at + 1] == 0xFF:  # fill bytes, B.1.1.2
+            at += 1
+        if data[at] != 0xFF:
+            raise HeaderError("no marker where one belongs")
+        marker = data[at + 1]
+        at += 2
+        if marker == 0x01 or 0xD0 <= marker <= 0xD7:  # markers that stand alone
+            continue
+        (length,) = struct.unpack_from(">H", data, at)
+        if length < 2 or at + length > len(data):
+            raise HeaderError("a segment is longer than the file")
+        if marker in (0xC0, 0xC1, 0xC2):
+            return _jpeg_frame(data, at, length, exif, progressive=marker == 0xC2)
+        if 0xC3 <= marker <= 0xDA and marker not in (0xC4, 0xC8, 0xCC):
+            raise HeaderError("an unusual coding process, or no frame header")
+        if marker == 0xE1 and not exif and data[at + 2 : at + 8] == b"Exif\0\0":
+            exif = data[at + 8 : at + length]
+        at += length
+    raise HeaderError("too many segments")
+
+
+def _jpeg_frame(data: bytes, at: int, length: int, exif: bytes, *, progressive: bool) -> Header:
+    """The frame header, B.2.2."""
+    precision, height, width, components = struct.unpack_from(">BHHB", data, at + 2)
+    if precision != 8 or components not in (1, 3, 4) or length != 8 + 3 * components:
+        raise HeaderError("an unusual frame header")
+    sampling = [data[at + 9 + 3 * index] for index in range(components)]
+    factors = [(value >> 4, value & 15) for value in sampling]
+    if any(not 1 <= factor <= 4 for pair in factors for factor in pair):
+        raise HeaderError("impossible sampling factors")
+    if data.count(b"\xff\xda", at) > MAX_JPEG_SCANS:
+        raise HeaderError("too many scans")
+    # a progressive picture's coefficients are all kept, in 16 bits, until the last scan
+    widest = max(across for across, _ in factors) * max(down for _, down in factors)
+    share = sum(across * down for across, down in factors) / widest
+    working = int(width * height * share * 2) if progressive else 0
+    return Header("jpeg", width, height, working, exif)
+
+
+def _png(data: bytes) -> Header:
+    length, kind = struct.unpack_from(">I4s", data, 8)
+    width, height, depth, colour, *methods = struct.unpack_from(">IIBBBBB", data, 16)
+    if kind != b"IHDR" or length != 13:
+        raise HeaderError("no IHDR where it belongs")
+    if depth not in _PNG_DEPTHS.get(colour, ()) or methods[:2] != [0, 0] or methods[2] > 1:
+        raise HeaderError("an impossible IHDR")
+    at, filled = 8, False
+    for _ in range(MAX_PNG_CHUNKS):
+        length, kind = struct.unpack_from(">I4s", data, at)
+        if at + 12 + length > len(data):
+            raise HeaderError("a chunk is longer than the file")
+        if not kind[0] & 0x20:  # a critical chunk: upper case
+            (expected,) = struct.unpack_from(">I", data, at + 8 + length)
+            if zlib.crc32(memoryview(data)[at + 4 : at + 8 + length]) != expected:
+                raise HeaderError("a chunk's checksum is wrong")
+        filled = filled or kind == b"IDAT"
+        if kind == b"IEND":
+            if not filled:
+                raise HeaderError("no image data")
+            return Header("png", width, height, 0)
+        at += 12 + length
+    raise HeaderError("too many chunks")
+
+
+def _webp(data: bytes) -> Header:
+    (size,) = struct.unpack_from("<I", data, 4)
+    if size + 8 > len(data):
+        raise HeaderError("shorter than it says")
+    kind, flags = data[12:16], data[20]
+    if kind == b"VP8 ":
+        if data[23:26] != b"\x9d\x01\x2a" or flags & 1:
+            raise HeaderError("no key frame")
+        width, height = (side & 0x3FFF for side in struct.unpack_from("<HH", data, 26))
+    elif kind == b"VP8L":
+        (bits,) = struct.unpack_from("<I", data, 21)
+        if flags != 0x2F:
+            raise HeaderError("no VP8L signature")
+        width, height = (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
+    elif kind == b"VP8X":
+        width = int.from_bytes(data[24:27], "little") + 1
+        height = int.from_bytes(data[27:30], "little") + 1
+        _ = data[29]
+    else:
+        raise HeaderError("an unknown first chunk")
+    # the decoder is one for animations: a frame and two canvases, RGBA
+    return Header("webp", width, height, width * height * 12)
