@@ -115,7 +115,7 @@ def test_anything_else_is_refused(blob: bytes) -> None:
         cms.decrypt(blob, KEY)
 
 
-def test_a_byte_changed_anywhere_gives_the_plaintext_never_another_structure() -> None:
+def test_no_byte_in_front_of_the_iv_can_be_changed() -> None:
     """Every byte in front of the content is fixed or authenticated by RSA-OAEP."""
     content = cms.parse(BLOB).content
     unauthenticated = BLOB.index(content) - 2 - 2 - 16  # from the IV on, see the module's text
