@@ -1,0 +1,51 @@
+"""The enclave's side of the Nitro Secure Module.
+
+`open_nsm` is the one door: `/dev/nsm` on hardware and in the emulated enclave, a Unix socket in
+development. Which of them is used comes from the measured configuration, so that PCR0 shows it.
+"""
+
+from __future__ import annotations
+
+from enclave_app.nsm.client import Description, Nsm, Pcr
+from enclave_app.nsm.device import DeviceNsm
+from enclave_app.nsm.errors import (
+    HardwareCheckFailed,
+    NsmBufferTooSmall,
+    NsmError,
+    NsmInputTooLarge,
+    NsmInternalError,
+    NsmInvalidArgument,
+    NsmInvalidIndex,
+    NsmInvalidOperation,
+    NsmInvalidResponse,
+    NsmProtocolError,
+    NsmReadOnlyIndex,
+    NsmRefused,
+    NsmUnavailable,
+)
+from enclave_app.nsm.hardware import check_hardware
+from enclave_app.nsm.opening import open_nsm
+from enclave_app.nsm.stream import SocketNsm
+
+__all__ = [
+    "Description",
+    "DeviceNsm",
+    "HardwareCheckFailed",
+    "Nsm",
+    "NsmBufferTooSmall",
+    "NsmError",
+    "NsmInputTooLarge",
+    "NsmInternalError",
+    "NsmInvalidArgument",
+    "NsmInvalidIndex",
+    "NsmInvalidOperation",
+    "NsmInvalidResponse",
+    "NsmProtocolError",
+    "NsmReadOnlyIndex",
+    "NsmRefused",
+    "NsmUnavailable",
+    "Pcr",
+    "SocketNsm",
+    "check_hardware",
+    "open_nsm",
+]
