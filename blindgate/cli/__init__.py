@@ -12,6 +12,7 @@ from importlib.metadata import entry_points
 import typer
 
 from blindgate.cli.console import fail
+from blindgate.cli.policy import policy
 from blindgate.errors import BlindgateError
 
 app = typer.Typer(
@@ -22,6 +23,7 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
 )
+app.add_typer(policy, name="policy")
 
 
 def main() -> None:
