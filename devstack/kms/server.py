@@ -1,0 +1,104 @@
+"""Serve the application over TLS: in the foreground, or beside a test."""
+
+from __future__ import annotations
+
+import threading
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import uvicorn
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Callable, Iterator
+
+    from starlette.applications import Starlette
+
+    from devstack.kms.tls import Certificates
+
+
+class _Server(uvicorn.Server):
+    """uvicorn, telling where it listens as soon as it does."""
+
+    def __init__(self, config: uvicorn.Config, listening: Callable[[int], None]) -> None:
+        super().__init__(config)
+        self._listening = listening
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        for server in self.servers:
+            for listener in server.sockets:
+                self._listening(listener.getsockname()[1])
+
+
+def _config(app: Starlette, host: str, port: int, certificates: Certificates) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,
+        host=host,
+        port=port,
+        ssl_certfile=str(certificates.certificate),
+        ssl_keyfile=str(certificates.key),
+        access_log=False,
+        log_config=None,
+        lifespan="off",
+        ws="none",
+        server_header=False,
+        timeout_graceful_shutdown=2,
+    )
+
+
+def serve(
+    app: Starlette,
+    *,
+    host: str,
+    port: int,
+    certificates: Certificates,
+    listening: Callable[[int], None] = lambda _: None,
+) -> None:
+    """Serve until SIGINT or SIGTERM.
+
+    Args:
+        app: From `create_app`.
+        host: Address to listen on.
+        port: Port; 0 for any free one.
+        certificates: From `ensure_certificates`.
+        listening: Called once with the port when connections are accepted.
+    """
+    _Server(_config(app, host, port, certificates), listening).run()
+
+
+@contextmanager
+def running(
+    app: Starlette, *, certificates: Certificates, host: str = "127.0.0.1"
+) -> Iterator[int]:
+    """Serve in a thread while the block runs.
+
+    Yields:
+        The port, a free one.
+    """
+    ready = threading.Event()
+    ports: list[int] = []
+
+    def listening(port: int) -> None:
+        ports.append(port)
+        ready.set()
+
+    server = _Server(_config(app, host, 0, certificates), listening)
+
+    def run() -> None:
+        try:
+            server.run()
+        finally:
+            ready.set()
+
+    thread = threading.Thread(target=run, name="dev-kms", daemon=True)
+    thread.start()
+    ready.wait()
+    if not ports:
+        thread.join()
+        raise OSError(f"the dev KMS could not listen on {host}")
+    try:
+        yield ports[0]
+    finally:
+        server.should_exit = True
+        thread.join()
