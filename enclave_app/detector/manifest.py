@@ -200,7 +200,8 @@ _INPUT_PRESETS: Final[dict[str, dict[str, object]]] = {
         "resize": "letterbox", "anchor": "top-left", "fill": 114,
     },
     "nanodet": {
-        "layout": "nchw", "dtype": "float32", "channels": "bgr", "resize": "stretch",
+        "layout": "nchw", "dtype": "float32", "channels": "bgr",
+        "resize": "letterbox", "anchor": "centre",
         "mean": (103.53, 116.28, 123.675), "std": (57.375, 57.12, 58.395),
     },
     "detr": {

@@ -24,8 +24,9 @@ if TYPE_CHECKING:
 
     from enclave_app.detector.decode import Box
 
-#: Part of a tile's side that it shares with its neighbour.
-OVERLAP: Final = 0.2
+#: What neighbouring tiles share, in parts of the picture's side: an object no longer than this
+#: lies whole in some tile.
+SHARED: Final = 0.18
 #: A box that ends this near an inner border, in parts of the tile's side, may have been cut.
 _NEAR: Final = 0.01
 #: A piece with this much of its area in a whole box is part of it.
@@ -46,12 +47,11 @@ def regions(width: int, height: int, tiles: int) -> list[Box]:
 
 
 def _spans(length: int, tiles: int) -> list[tuple[float, float]]:
-    size = length / (tiles - (tiles - 1) * OVERLAP)
-    step = size * (1 - OVERLAP)
-    return [
-        (step * index, float(length) if index == tiles - 1 else step * index + size)
-        for index in range(tiles)
-    ]
+    size = length * (1 + (tiles - 1) * SHARED) / tiles
+    step = (length - size) / (tiles - 1)
+    starts = [step * index for index in range(tiles - 1)] + [length - size]
+    # the last ends exactly where the picture does: `cut_by_border` compares
+    return [(start, start + size) for start in starts[:-1]] + [(starts[-1], float(length))]
 
 
 def cut_by_border(boxes: NDArray[np.float32], region: Box, whole: Box) -> NDArray[np.bool_]:
