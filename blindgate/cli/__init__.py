@@ -13,6 +13,7 @@ import typer
 
 from blindgate.cli.console import fail
 from blindgate.cli.policy import policy
+from blindgate.cli.verify import verify
 from blindgate.errors import BlindgateError
 
 app = typer.Typer(
@@ -24,6 +25,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(policy, name="policy")
+app.command("verify")(verify)
 
 
 def main() -> None:

@@ -1,0 +1,189 @@
+"""`blindgate verify`: is this gateway's enclave one that I trust?"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from blindgate.attestation import (
+    AWS_NITRO_ROOT,
+    AttestationError,
+    PcrSet,
+    Root,
+    Trust,
+    WrongMeasurements,
+    verify_chain_and_signature,
+)
+from blindgate.attestation import verify as verify_document
+from blindgate.attestation.cose import MAX_DOCUMENT
+from blindgate.cli.console import err, fail, out
+
+_URL = Annotated[
+    str | None,
+    typer.Argument(help="The gateway's base address, e.g. https://inference.example."),
+]
+_PCRS = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--pcrs",
+        metavar="FILE",
+        help="Measurements that you trust, as nitro-cli prints them; once for each image.",
+    ),
+]
+_DOCUMENT = Annotated[
+    Path | None,
+    typer.Option("--document", metavar="FILE", help="Verify a saved document instead of a URL."),
+]
+_AT = Annotated[
+    str | None,
+    typer.Option(
+        "--at", metavar="TIME", help="With --document: the time to verify at, ISO 8601 with a zone."
+    ),
+]
+_NONCE = Annotated[
+    str | None,
+    typer.Option("--nonce", metavar="BASE64URL", help="With --document: the nonce it must repeat."),
+]
+_DEV_ROOT = Annotated[
+    Path | None,
+    typer.Option(
+        "--dev-root",
+        metavar="PEM",
+        help="Trust this root instead of AWS's. For development: it vouches for no hardware.",
+    ),
+]
+_ALLOW_DEBUG = Annotated[
+    bool,
+    typer.Option("--allow-debug", help="Accept enclaves in debug mode. Never in production."),
+]
+
+
+def verify(
+    url: _URL = None,
+    pcrs: _PCRS = None,
+    document: _DOCUMENT = None,
+    at: _AT = None,
+    nonce: _NONCE = None,
+    dev_root: _DEV_ROOT = None,
+    allow_debug: _ALLOW_DEBUG = False,
+) -> None:
+    """Ask a gateway for its enclave's attestation document, verify it, and report.
+
+    The exit code is 0 if an enclave that you trust made the document now, else 1.
+
+    Example: `blindgate verify https://inference.example --pcrs release-7.json`
+    """
+    if (url is None) == (document is None):
+        fail("give either a URL or --document", code=2)
+    if url is not None and (at is not None or nonce is not None):
+        fail("--at and --nonce are for --document; a URL is asked now, with a fresh nonce", code=2)
+    if not pcrs and not allow_debug:
+        fail(
+            "no measurements to compare with",
+            "Give --pcrs FILE with what nitro-cli printed when the image was built",
+            code=2,
+        )
+    try:
+        trust = _trust(pcrs or [], dev_root, allow_debug=allow_debug)
+    except AttestationError as error:
+        fail(str(error), code=2)
+    now = _time(at)
+    asked = _nonce(nonce)
+    if document is not None:
+        content = _read(document)
+    else:
+        asked, content = _ask(str(url))
+        now = datetime.now(UTC)
+    _verify_and_report(content, trust, asked, now)
+
+
+def _verify_and_report(content: bytes, trust: Trust, nonce: bytes | None, now: datetime) -> None:
+    from blindgate.cli.attestation_report import print_report
+
+    refused: AttestationError | None = None
+    try:
+        attestation = verify_document(content, trust=trust, nonce=nonce, now=now)
+    except WrongMeasurements as error:
+        # Genuine and fresh, so it may be shown: which of its measurements are the others'.
+        refused = error
+        attestation = verify_chain_and_signature(content, root=trust.root, nonce=nonce, now=now)
+    except AttestationError as error:
+        fail(f"REFUSED ({error.rule}): {error}")
+    print_report(out, attestation, root=trust.root, pcr_sets=trust.pcr_sets, nonce=nonce, now=now)
+    out.print()
+    if refused is not None:
+        fail(f"REFUSED ({refused.rule}): {refused}")
+    if trust.root.fingerprint != AWS_NITRO_ROOT.fingerprint:
+        err.print("Warning: under a development root. This is no Nitro enclave.", style="yellow")
+    if attestation.debug_mode:
+        err.print("Warning: debug mode. Its parent can read its console.", style="yellow")
+    assert attestation.pcr_set is not None  # noqa: S101 - verify returned, so a set matched
+    out.print(f"VERIFIED: {attestation.pcr_set.name}", style="bold green", markup=False)
+
+
+def _trust(files: list[Path], dev_root: Path | None, *, allow_debug: bool) -> Trust:
+    root = AWS_NITRO_ROOT
+    if dev_root is not None:
+        try:
+            root = Root.from_pem(dev_root.read_bytes())
+        except OSError as error:
+            fail(f"cannot read {dev_root}: {error.strerror}", code=2)
+    sets = [PcrSet.from_file(file, allow_debug=allow_debug) for file in files]
+    if len({s.name for s in sets}) < len(sets):  # two folders, one file name
+        sets = [
+            PcrSet(str(file), s.values, allow_debug=allow_debug)
+            for file, s in zip(files, sets, strict=True)
+        ]
+    if allow_debug:
+        sets.append(PcrSet.debug())
+    return Trust(root, tuple(sets), allow_debug=allow_debug)
+
+
+def _ask(url: str) -> tuple[bytes, bytes]:
+    import httpx
+
+    from blindgate.attestation import fetch
+
+    nonce = fetch.new_nonce()
+    try:
+        with httpx.Client(timeout=fetch.TIMEOUT) as client:
+            return nonce, fetch.fetch_document(client, url, nonce)
+    except fetch.FetchFailed as error:
+        fail(str(error))
+
+
+def _read(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(MAX_DOCUMENT + 1)
+    except OSError as error:
+        fail(f"cannot read {path}: {error.strerror}", code=2)
+
+
+def _time(text: str | None) -> datetime:
+    if text is None:
+        return datetime.now(UTC)
+    try:
+        time = datetime.fromisoformat(text)
+    except ValueError:
+        fail(f"--at {text!r} is not an ISO 8601 time", code=2)
+    if time.tzinfo is None:
+        fail("--at needs a time zone", "Write it like 2026-01-03T20:41:07Z", code=2)
+    return time
+
+
+def _nonce(text: str | None) -> bytes | None:
+    if text is None:
+        return None
+    try:
+        nonce = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
+    except (binascii.Error, ValueError):
+        nonce = b""
+    if not nonce:
+        fail("--nonce is not base64url", code=2)
+    return nonce
