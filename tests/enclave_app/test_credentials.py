@@ -82,22 +82,26 @@ def test_any_bytes_give_the_typed_error(body: bytes) -> None:
         CredentialStore().replace(body)
 
 
+def due(store: CredentialStore) -> bool:
+    return store.are_due
+
+
 def test_they_are_due_before_they_end_and_when_kms_refuses_them() -> None:
     now = [1_800_000_000.0 - 3600]
     store = CredentialStore(clock=lambda: now[0])
-    assert store.are_due, "none were pushed yet"
+    assert due(store), "none were pushed yet"
     store.replace(pushed())
-    assert not store.are_due
+    assert not due(store)
     now[0] = 1_800_000_000.0 - 299
-    assert store.are_due, "they end within 5 minutes"
+    assert due(store), "they end within 5 minutes"
     store.replace(pushed(expires=None))
-    assert not store.are_due
+    assert not due(store)
     current = store.current()
     assert current is not None
     store.refused(current)
-    assert store.are_due, "KMS refused them"
+    assert due(store), "KMS refused them"
     store.replace(pushed(expires=None))
-    assert not store.are_due
+    assert not due(store)
 
 
 def test_a_refusal_of_old_credentials_says_nothing_about_newer_ones() -> None:

@@ -1,0 +1,44 @@
+"""How a call to KMS fails. The text of KMS's own message never leaves the enclave."""
+
+from __future__ import annotations
+
+from blindgate.errors import BlindgateError
+
+
+class KmsError(BlindgateError):
+    """KMS did not release a data key.
+
+    Attributes:
+        request_id: KMS's x-amzn-RequestId, by which AWS CloudTrail has the reason; None if KMS
+            was not reached.
+    """
+
+    text = "KMS did not release the data key"
+
+    def __init__(self, request_id: str | None = None) -> None:
+        super().__init__(self.text)
+        self.request_id = request_id
+
+
+class KmsRefused(KmsError):
+    """KMS answered that this enclave may not have this key; asking again changes nothing."""
+
+    text = "KMS refused"
+
+
+class KmsUnavailable(KmsError):
+    """KMS was not reached, did not answer in time, or asked to come back later."""
+
+    text = "KMS is not available"
+
+
+class KmsUntrusted(KmsUnavailable):
+    """Whoever answered is not KMS by the measured CA bundle; nothing was sent to them."""
+
+    text = "whoever answers in place of KMS has no certificate that this enclave trusts"
+
+
+class KmsAnswerRejected(KmsUnavailable):
+    """KMS's answer breaks a rule: another key, a plaintext, another recipient, too long."""
+
+    text = "KMS's answer cannot be used"

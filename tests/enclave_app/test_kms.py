@@ -1,0 +1,578 @@
+"""The KMS client against a KMS that lies, stalls and breaks."""
+
+from __future__ import annotations
+
+import base64
+import json
+import logging
+import ssl
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import cbor2
+import pytest
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials as BotocoreCredentials
+
+from blindgate.attestation.user_data import KMS_USER_DATA
+from blindgate.link import UnixAddress
+from blindgate.link.dial import dial, listen
+from enclave_app import kms as kms_module
+from enclave_app import kms_transport
+from enclave_app.credentials import CredentialStore
+from enclave_app.kms import (
+    KmsAnswerRejected,
+    KmsClient,
+    KmsError,
+    KmsRefused,
+    KmsSettings,
+    KmsUnavailable,
+    KmsUntrusted,
+)
+from enclave_app.recipient_keys import RecipientKeys, generate
+from tests.enclave_app import cms_building
+from tests.enclave_app.kms_faking import (
+    CONTEXT,
+    DATA_KEY,
+    HOST,
+    KEY_ARN,
+    OTHER_ARN,
+    Answer,
+    Ca,
+    FakeKms,
+    FakeNsm,
+    Request,
+    error,
+    fake_kms,
+    good,
+)
+
+CA = Ca()
+KEY = generate()
+BLOB = b"wrapped data key"
+REQUEST_ID = "0f0e0d0c-1234-5678-9abc-def012345678"
+
+
+def pushed(**changes: object) -> bytes:
+    return cbor2.dumps(
+        {
+            "access_key_id": "ASIAEXAMPLEEXAMPLE",
+            "secret_access_key": "SECRETaccessKEY",
+            "session_token": "SESSIONtoken",
+            "expires": None,
+            **changes,
+        }
+    )
+
+
+@pytest.fixture
+def credentials() -> CredentialStore:
+    store = CredentialStore()
+    store.replace(pushed())
+    return store
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[FakeKms]:
+    with fake_kms(tmp_path, CA.serve_as(tmp_path)) as server:
+        yield server
+
+
+class Sleeps(list[float]):
+    """Instead of sleeping."""
+
+    def __call__(self, seconds: float) -> None:
+        self.append(seconds)
+
+
+@pytest.fixture
+def make(tmp_path: Path, credentials: CredentialStore) -> Iterator[Callable[..., KmsClient]]:
+    made: list[KmsClient] = []
+
+    def make(address: UnixAddress, **changes: Any) -> KmsClient:
+        bundle = tmp_path / "ca.pem"
+        bundle.write_bytes(changes.pop("ca", CA.pem))
+        settings = KmsSettings("us-east-1", (KEY_ARN, OTHER_ARN), HOST, address, bundle)
+        options: dict[str, Any] = {
+            "sleep": Sleeps(),
+            "jitter": lambda: 1.0,
+            "keys": RecipientKeys(lambda: KEY),
+            **changes,
+        }
+        client = KmsClient(
+            settings, options.pop("nsm", FakeNsm()), options.pop("store", credentials), **options
+        )
+        made.append(client)
+        return client
+
+    yield make
+    for client in made:
+        client.close()
+
+
+@pytest.fixture
+def client(server: FakeKms, make: Callable[..., KmsClient]) -> KmsClient:
+    return make(server.address)
+
+
+def test_an_attested_decrypt_gives_the_data_key(client: KmsClient, server: FakeKms) -> None:
+    released = client.unwrap(BLOB, CONTEXT, KEY_ARN)
+    assert (released.plaintext, released.request_id) == (DATA_KEY, REQUEST_ID)
+    assert DATA_KEY.hex() not in repr(released)
+    assert repr(DATA_KEY) not in repr(released)
+    (request,) = server.requests
+    assert base64.b64decode(request.body["CiphertextBlob"]) == BLOB
+    assert request.body["KeyId"] == KEY_ARN
+    assert request.body["EncryptionContext"] == CONTEXT
+    assert request.body["Recipient"]["KeyEncryptionAlgorithm"] == "RSAES_OAEP_SHA_256"
+    assert request.headers["host"] == HOST
+    assert request.headers["x-amz-target"] == "TrentService.Decrypt"
+    assert request.headers["x-amz-security-token"] == "SESSIONtoken"
+
+
+def test_the_document_shown_to_kms_binds_the_key_and_its_purpose(
+    client: KmsClient, server: FakeKms
+) -> None:
+    client.decrypt(BLOB, CONTEXT, KEY_ARN)
+    document = server.requests[0].document
+    assert document["public_key"] == KEY.spki
+    assert document["user_data"] == KMS_USER_DATA
+    assert cbor2.loads(KMS_USER_DATA) == {"purpose": "blindgate/kms/v1"}
+
+
+def test_every_call_shows_a_fresh_document(client: KmsClient, server: FakeKms) -> None:
+    for _ in range(3):
+        client.decrypt(BLOB, CONTEXT, KEY_ARN)
+    assert len({request.document["number"] for request in server.requests}) == 3
+
+
+def test_the_signature_is_sigv4(client: KmsClient, server: FakeKms) -> None:
+    client.decrypt(BLOB, CONTEXT, KEY_ARN)
+    (request,) = server.requests
+    signed = AWSRequest(
+        method="POST",
+        url=f"https://{HOST}/",
+        headers={
+            "content-type": request.headers["content-type"],
+            "x-amz-target": request.headers["x-amz-target"],
+        },
+        data=b"",
+    )
+    signed.context["timestamp"] = request.headers["x-amz-date"]
+    signed.headers["X-Amz-Date"] = request.headers["x-amz-date"]
+    signed.headers["X-Amz-Security-Token"] = "SESSIONtoken"
+    signed.data = json.dumps(request.body).encode()
+    auth = SigV4Auth(
+        BotocoreCredentials("ASIAEXAMPLEEXAMPLE", "SECRETaccessKEY", "SESSIONtoken"),
+        "kms",
+        "us-east-1",
+    )
+    signature = auth.signature(auth.string_to_sign(signed, auth.canonical_request(signed)), signed)
+    assert request.headers["authorization"].endswith(f"Signature={signature}")
+    assert "/us-east-1/kms/aws4_request" in request.headers["authorization"]
+
+
+def test_without_an_encryption_context_none_is_sent(client: KmsClient, server: FakeKms) -> None:
+    client.decrypt(BLOB, {}, KEY_ARN)
+    assert "EncryptionContext" not in server.requests[0].body
+
+
+@pytest.mark.parametrize(
+    ("blob", "arn"), [(BLOB, KEY_ARN + "0"), (b"", KEY_ARN), (b"x" * 6145, KEY_ARN)]
+)
+def test_what_may_not_be_asked_is_not_asked(
+    client: KmsClient, server: FakeKms, blob: bytes, arn: str
+) -> None:
+    with pytest.raises(ValueError, match=r"pinned|long"):
+        client.decrypt(blob, CONTEXT, arn)
+    assert server.requests == []
+
+
+# Who is at the other end --------------------------------------------------------------------
+
+
+def test_another_ca_is_not_trusted(
+    server: FakeKms, make: Callable[..., KmsClient], credentials: CredentialStore
+) -> None:
+    client = make(server.address, ca=Ca("Another CA").pem)
+    with pytest.raises(KmsUntrusted):
+        client.decrypt(BLOB, CONTEXT, KEY_ARN)
+    assert server.requests == [], "nothing may be sent to whom the bundle does not name"
+    assert server.connections == 1, "a second attempt would change nothing"
+
+
+def test_the_systems_roots_count_for_nothing(
+    server: FakeKms,
+    make: Callable[..., KmsClient],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (tmp_path / "system.pem").write_bytes(CA.pem)
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "system.pem"))
+    with pytest.raises(KmsUntrusted):
+        make(server.address, ca=Ca("Another CA").pem).decrypt(BLOB, CONTEXT, KEY_ARN)
+
+
+def test_session_keys_are_never_written_out(
+    server: FakeKms,
+    make: Callable[..., KmsClient],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("SSLKEYLOGFILE", str(tmp_path / "keys"))
+    make(server.address).decrypt(BLOB, CONTEXT, KEY_ARN)
+    assert not (tmp_path / "keys").exists()
+
+
+@pytest.mark.parametrize(
+    ("host", "expired"), [("kms.eu-west-1.amazonaws.com", False), (HOST, True)]
+)
+def test_a_wrong_name_or_an_expired_certificate_is_not_trusted(
+    make: Callable[..., KmsClient], tmp_path: Path, host: str, expired: bool
+) -> None:
+    tls = CA.serve_as(tmp_path, host, expired=expired)
+    with fake_kms(tmp_path, tls) as server:
+        with pytest.raises(KmsUntrusted):
+            make(server.address).decrypt(BLOB, CONTEXT, KEY_ARN)
+        assert server.requests == []
+
+
+def test_a_peer_without_tls_gets_nothing(make: Callable[..., KmsClient], tmp_path: Path) -> None:
+    heard: list[bytes] = []
+    address = UnixAddress(str(tmp_path / "plain.sock"))
+    listener = listen(address)
+
+    def serve() -> None:
+        for _ in range(kms_module.MAX_ATTEMPTS):
+            sock, _ = listener.accept()
+            with sock:
+                heard.append(sock.recv(65536))
+                sock.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}")
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    with pytest.raises(KmsUnavailable):
+        make(address).decrypt(BLOB, CONTEXT, KEY_ARN)
+    thread.join()
+    listener.close()
+    assert len(heard) == kms_module.MAX_ATTEMPTS
+    assert all(data.startswith(b"\x16\x03") for data in heard), "only ClientHellos"
+
+
+def test_tls_1_1_is_not_spoken() -> None:
+    context = kms_transport.tls_context(CA.pem.decode())
+    assert context.minimum_version >= ssl.TLSVersion.TLSv1_2
+    assert context.check_hostname
+    assert context.verify_mode == ssl.CERT_REQUIRED
+    assert len(context.get_ca_certs()) == 1
+
+
+# What the answer says ------------------------------------------------------------------------
+
+
+def _wrapped(request: Request, **changes: Any) -> Answer:
+    blob = cms_building.enveloped(request.recipient, DATA_KEY, **changes)
+    return good(request, CiphertextForRecipient=base64.b64encode(blob).decode())
+
+
+def _for_another_key(request: Request) -> Answer:
+    blob = cms_building.enveloped(generate().private.public_key(), DATA_KEY)
+    return good(request, CiphertextForRecipient=base64.b64encode(blob).decode())
+
+
+@pytest.mark.parametrize(
+    "behaviour",
+    [
+        pytest.param(_for_another_key, id="for another recipient"),
+        pytest.param(lambda r: _wrapped(r, recipients=2), id="two recipients"),
+        pytest.param(lambda r: _wrapped(r, sha1=True), id="OAEP with SHA-1"),
+        pytest.param(lambda r: good(r, KeyId=OTHER_ARN), id="KeyId swapped"),
+        pytest.param(lambda r: good(r, KeyId="alias/blindgate"), id="KeyId an alias"),
+        pytest.param(
+            lambda r: good(r, Plaintext=base64.b64encode(DATA_KEY).decode()), id="a plaintext"
+        ),
+        pytest.param(
+            lambda r: good(r, Plaintext="eA==", CiphertextForRecipient=None), id="only a plaintext"
+        ),
+        pytest.param(lambda r: good(r, CiphertextForRecipient=None), id="nothing for us"),
+        pytest.param(lambda r: good(r, CiphertextForRecipient="!"), id="no base64"),
+        pytest.param(lambda r: good(r, CiphertextForRecipient="\u00e9"), id="beyond ASCII"),
+        pytest.param(lambda _: Answer(body=b"[" * 10_000), id="JSON without end"),
+        pytest.param(lambda _: Answer(body=b"[]"), id="no object"),
+        pytest.param(lambda _: Answer(body=b"\xff"), id="no text"),
+        pytest.param(lambda _: Answer(body=b"x" * 20_000), id="huge answer"),
+        pytest.param(lambda r: Answer(302, {}, {"location": "https://a.b/"}), id="a redirect"),
+    ],
+)
+def test_an_answer_that_breaks_a_rule_is_not_used(
+    client: KmsClient, server: FakeKms, behaviour: Callable[[Request], Answer]
+) -> None:
+    server.behaviours = [behaviour]
+    with pytest.raises(KmsAnswerRejected) as caught:
+        client.decrypt(BLOB, CONTEXT, KEY_ARN)
+    assert str(caught.value) == "KMS's answer cannot be used"
+    assert caught.value.__cause__ is None
+    assert len(server.requests) == 1
+    assert client.decrypt(BLOB, CONTEXT, KEY_ARN) == DATA_KEY, "the client goes on working"
+
+
+@pytest.mark.parametrize("plaintext", [None, ""])
+def test_the_two_ways_of_saying_no_plaintext_are_taken(
+    client: KmsClient, server: FakeKms, plaintext: str | None
+) -> None:
+    server.behaviours = [lambda r: good(r, Plaintext=plaintext)]
+    assert client.decrypt(BLOB, CONTEXT, KEY_ARN) == DATA_KEY
+
+
+# When KMS says no, or later ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "AccessDeniedException",
+        "InvalidCiphertextException",
+        "IncorrectKeyException",
+        "DisabledException",
+        "com.amazonaws.kms#NotFoundException",
+        "ValidationException",
+        "SomethingNew",
+        "",
+    ],
+)
+def test_every_other_4xx_is_a_refusal_without_its_reason(
+    client: KmsClient, server: FakeKms, kind: str
+) -> None:
+    server.behaviours = [lambda _: error(kind)]
+    with pytest.raises(KmsRefused) as caught:
+        client.decrypt(BLOB, CONTEXT, KEY_ARN)
+    assert str(caught.value) == "KMS refused"
+    assert vars(caught.value) == {"request_id": REQUEST_ID}
+    assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize(
+    "later",
+    [
+        error("ThrottlingException"),
+        error("com.amazonaws.kms#ThrottlingException"),
+        error("Whatever", 429),
+        error("KMSInternalException", 500),
+        error("DependencyTimeoutException", 503),
+        Answer(502, b"<html>"),
+    ],
+)
+def test_throttling_and_5xx_are_tried_again_with_growing_pauses(
+    server: FakeKms, make: Callable[..., KmsClient], later: Answer
+) -> None:
+    sleeps = Sleeps()
+    server.behaviours = [lambda _: later, lambda _: later]
+    assert make(server.address, sleep=sleeps).decrypt(BLOB, CONTEXT, KEY_ARN) == DATA_KEY
+    assert sleeps == [0.05, 0.1]
+    assert len({request.document["number"] for request in server.requests}) == 3
+
+
+def test_the_pauses_are_full_jitter(server: FakeKms, make: Callable[..., KmsClient]) -> None:
+    sleeps = Sleeps()
+    server.behaviours = [lambda _: error("ThrottlingException")] * 3
+    make(server.address, sleep=sleeps, jitter=iter([0.0, 0.5, 0.25]).__next__).decrypt(
+        BLOB, CONTEXT, KEY_ARN
+    )
+    assert sleeps == [0.0, 0.05, 0.05]
+
+
+def test_after_the_last_attempt_kms_is_unavailable(client: KmsClient, server: FakeKms) -> None:
+    server.behaviours = [lambda _: error("ThrottlingException")] * 10
+    with pytest.raises(KmsUnavailable) as caught:
+        client.decrypt(BLOB, CONTEXT, KEY_ARN)
+    assert len(server.requests) == kms_module.MAX_ATTEMPTS
+    assert caught.value.request_id == REQUEST_ID
+    assert not isinstance(caught.value, KmsAnswerRejected)
+
+
+def test_a_silent_kms_is_given_up_in_time(client: KmsClient, server: FakeKms) -> None:
+    server.behaviours = [lambda _: Answer(stall=0.3, close=True)]
+    with pytest.raises(KmsUnavailable):
+        client.unwrap(BLOB, CONTEXT, KEY_ARN, timeout=0.1)
+    assert client.decrypt(BLOB, CONTEXT, KEY_ARN) == DATA_KEY
+
+
+def test_an_answer_cut_short_is_tried_again(client: KmsClient, server: FakeKms) -> None:
+    server.behaviours = [lambda _: Answer(headers={"content-length": "100"}, close=True)]
+    assert client.decrypt(BLOB, CONTEXT, KEY_ARN) == DATA_KEY
+
+
+def test_no_way_out_is_unavailable(make: Callable[..., KmsClient], tmp_path: Path) -> None:
+    sleeps = Sleeps()
+    client = make(UnixAddress(str(tmp_path / "nobody.sock")), sleep=sleeps)
+    with pytest.raises(KmsUnavailable) as caught:
+        client.decrypt(BLOB, CONTEXT, KEY_ARN)
+    assert caught.value.request_id is None
+    assert len(sleeps) == kms_module.MAX_ATTEMPTS - 1
+
+
+# Credentials ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["ExpiredTokenException", "UnrecognizedClientException"])
+def test_expired_credentials_are_replaced_once(
+    client: KmsClient, server: FakeKms, credentials: CredentialStore, kind: str
+) -> None:
+    def push_others(_: Request) -> Answer:
+        credentials.replace(pushed(session_token="NEWERtoken"))
+        return error(kind)
+
+    server.behaviours = [push_others]
+    assert client.decrypt(BLOB, CONTEXT, KEY_ARN) == DATA_KEY
+    tokens = [request.headers["x-amz-security-token"] for request in server.requests]
+    assert tokens == ["SESSIONtoken", "NEWERtoken"]
+    assert not credentials.are_due
+
+
+def test_expired_credentials_make_the_worker_ask_for_others(
+    client: KmsClient,
+    server: FakeKms,
+    credentials: CredentialStore,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(kms_module, "CREDENTIALS_SECONDS", 0.01)
+    server.behaviours = [lambda _: error("ExpiredTokenException")]
+    with pytest.raises(KmsUnavailable):
+        client.decrypt(BLOB, CONTEXT, KEY_ARN)
+    assert credentials.are_due
+    assert len(server.requests) == 1
+
+
+def test_credentials_that_stay_expired_end_the_call(
+    client: KmsClient, server: FakeKms, credentials: CredentialStore
+) -> None:
+    def push_others(_: Request) -> Answer:
+        credentials.replace(pushed())
+        return error("ExpiredTokenException")
+
+    server.behaviours = [push_others] * 5
+    with pytest.raises(KmsUnavailable):
+        client.decrypt(BLOB, CONTEXT, KEY_ARN)
+    assert len(server.requests) == 2
+
+
+def test_without_credentials_a_call_waits_for_them(
+    server: FakeKms, make: Callable[..., KmsClient], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = CredentialStore()
+    client = make(server.address, store=store)
+    monkeypatch.setattr(kms_module, "CREDENTIALS_SECONDS", 0.01)
+    with pytest.raises(KmsUnavailable):
+        client.decrypt(BLOB, CONTEXT, KEY_ARN)
+    assert server.connections == 0
+    store.replace(pushed())
+    assert client.decrypt(BLOB, CONTEXT, KEY_ARN) == DATA_KEY
+
+
+# Connections ---------------------------------------------------------------------------------
+
+
+def test_one_connection_serves_many_calls(client: KmsClient, server: FakeKms) -> None:
+    for _ in range(20):
+        client.decrypt(BLOB, CONTEXT, KEY_ARN)
+    assert (server.connections, client.handshakes) == (1, 1)
+
+
+def test_errors_do_not_cost_the_connection(client: KmsClient, server: FakeKms) -> None:
+    server.behaviours = [lambda _: error("AccessDeniedException")]
+    with pytest.raises(KmsRefused):
+        client.decrypt(BLOB, CONTEXT, KEY_ARN)
+    client.decrypt(BLOB, CONTEXT, KEY_ARN)
+    assert server.connections == 1
+
+
+def test_a_kept_connection_that_died_is_replaced(client: KmsClient, server: FakeKms) -> None:
+    client.decrypt(BLOB, CONTEXT, KEY_ARN)
+    server.hang_up()
+    assert client.decrypt(BLOB, CONTEXT, KEY_ARN) == DATA_KEY
+    assert server.connections == 2
+
+
+def test_connections_are_few_whatever_the_callers(
+    server: FakeKms, make: Callable[..., KmsClient]
+) -> None:
+    client = make(server.address)
+    with ThreadPoolExecutor(24) as pool:
+        answers = list(
+            pool.map(lambda _: client.decrypt(BLOB, CONTEXT, KEY_ARN), range(48), timeout=30)
+        )
+    assert answers == [DATA_KEY] * 48
+    assert server.connections <= kms_transport.MAX_CONNECTIONS
+
+
+def test_an_idle_connection_is_given_up(server: FakeKms) -> None:
+    now = [0.0]
+    transport = kms_transport.KmsTransport(
+        HOST, CA.pem.decode(), lambda timeout: dial(server.address, timeout), lambda: now[0]
+    )
+    server.behaviours = [lambda _: Answer()] * 3
+    headers = {"content-type": "application/x-amz-json-1.1"}
+    transport.post(headers, b"{}", 5)
+    now[0] = 29.0
+    transport.close_idle()
+    transport.post(headers, b"{}", 5)
+    assert transport.handshakes == 1
+    now[0] = 60.0
+    transport.close_idle()
+    transport.post(headers, b"{}", 5)
+    assert transport.handshakes == 2
+    transport.close()
+
+
+# Keys for answers -----------------------------------------------------------------------------
+
+
+def test_a_spare_key_is_ready_when_the_current_one_is_worn() -> None:
+    now = [0.0]
+    made = []
+
+    def make_key() -> Any:
+        made.append(now[0])
+        return object()
+
+    keys = RecipientKeys(make_key, clock=lambda: now[0], max_age=100, max_uses=3)
+    assert keys.needs_spare()
+    keys.replenish()
+    keys.replenish()
+    assert len(made) == 2
+    first = {keys.take() for _ in range(3)}
+    second = keys.take()
+    assert len(first) == 1
+    assert second not in first
+    assert len(made) == 2, "nothing is generated while a call waits"
+    keys.replenish()
+    now[0] = 100.0
+    assert keys.take() is not second
+    assert len(made) == 3
+
+
+def test_without_a_spare_a_worn_key_is_not_used_on() -> None:
+    keys = RecipientKeys(object, max_uses=1)  # type: ignore[arg-type]
+    assert keys.take() is not keys.take()
+
+
+# Secrets --------------------------------------------------------------------------------------
+
+
+def test_nothing_secret_is_logged(
+    client: KmsClient, server: FakeKms, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    server.behaviours = [
+        lambda _: error("ThrottlingException"),
+        lambda _: error("AccessDeniedException"),
+    ]
+    with pytest.raises(KmsError):
+        client.decrypt(BLOB, CONTEXT, KEY_ARN)
+    client.decrypt(BLOB, CONTEXT, KEY_ARN)
+    for secret in ("SECRETaccessKEY", "SESSIONtoken", DATA_KEY.hex(), "secret reason"):
+        assert secret not in caplog.text
