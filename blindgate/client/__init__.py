@@ -1,0 +1,43 @@
+"""The Python SDK: verify an enclave, seal to it, and read the answer that only we can open.
+
+- `Blindgate`, `AsyncBlindgate`: photos in, detections out.
+- `OhttpTransport`, `AsyncOhttpTransport`: any httpx client, sealed by one changed line.
+
+Nothing is sent before the enclave is verified, and there is no switch to turn that off.
+"""
+
+from __future__ import annotations
+
+from blindgate.client.async_transport import AsyncOhttpTransport
+from blindgate.client.asynchronous import AsyncBlindgate
+from blindgate.client.blocking import Blindgate
+from blindgate.client.errors import (
+    AnswerRejected,
+    ClientError,
+    GatewayUnreachable,
+    NotSealed,
+    ProblemError,
+    VerificationFailed,
+)
+from blindgate.client.photos import PhotoResult, PhotoSource
+from blindgate.client.session import VerifiedEnclave
+from blindgate.client.transport import OhttpTransport
+from blindgate.client.trust import TrustLike, resolve
+
+__all__ = [
+    "AnswerRejected",
+    "AsyncBlindgate",
+    "AsyncOhttpTransport",
+    "Blindgate",
+    "ClientError",
+    "GatewayUnreachable",
+    "NotSealed",
+    "OhttpTransport",
+    "PhotoResult",
+    "PhotoSource",
+    "ProblemError",
+    "TrustLike",
+    "VerificationFailed",
+    "VerifiedEnclave",
+    "resolve",
+]

@@ -1,0 +1,116 @@
+"""`OhttpTransport` for asynchronous clients."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import anyio
+import httpx
+
+from blindgate.client.errors import ProblemError
+from blindgate.client.httpx_side import Sealing, append, as_response, refuse_encoding, unavailable
+from blindgate.client.messages import Answer, Outgoing, Reply
+from blindgate.client.session import Renew, VerifiedEnclave
+
+if TYPE_CHECKING:
+    from types import TracebackType
+    from typing import Any, Self
+
+    from blindgate.client.trust import TrustLike
+
+
+class AsyncOhttpTransport(Sealing, httpx.AsyncBaseTransport):
+    """`OhttpTransport` for `httpx.AsyncClient`.
+
+    Args:
+        gateway: The gateway's origin.
+        trust: What to trust; see `blindgate.client.trust.resolve`.
+        transport: What carries the sealed bytes; `httpx.AsyncHTTPTransport()` if left out.
+
+    Raises:
+        InvalidTrust: Nothing would be trusted.
+    """
+
+    def __init__(
+        self,
+        gateway: httpx.URL | str,
+        *,
+        trust: TrustLike,
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
+        super().__init__(gateway, trust)
+        self._transport = httpx.AsyncHTTPTransport() if transport is None else transport
+        self._lock = anyio.Lock()
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Send one request sealed; errors as in `OhttpTransport.handle_request`."""
+        self._refuse_elsewhere(request)
+        try:
+            return as_response(await self.exchange(request), request)
+        except ProblemError as problem:
+            return unavailable(problem, request)
+
+    async def exchange(self, request: httpx.Request) -> Answer:
+        """As `handle_async_request`, but a gateway without an enclave is a `ProblemError`."""
+        extensions = dict(request.extensions)
+        flow = self.session.exchange(request, await request.aread())
+        step = next(flow)
+        while True:
+            given = (
+                await self.verify(step.stale, step.headers, extensions)
+                if isinstance(step, Renew)
+                else await self._send(step, extensions)
+            )
+            try:
+                step = flow.send(given)
+            except StopIteration as done:
+                answer: Answer = done.value
+                return answer
+
+    async def verify(
+        self,
+        stale: VerifiedEnclave | None = None,
+        headers: tuple[tuple[str, str], ...] = (),
+        extensions: dict[str, Any] | None = None,
+    ) -> VerifiedEnclave:
+        """The verified enclave; see `OhttpTransport.verify`."""
+        if enclave := self.session.usable(stale):
+            return enclave
+        async with self._lock:
+            if enclave := self.session.usable(stale):
+                return enclave
+            flow = self.session.verify(headers)
+            step = next(flow)
+            while True:
+                try:
+                    step = flow.send(await self._send(step, extensions or {}))
+                except StopIteration as done:
+                    verified: VerifiedEnclave = done.value
+                    return verified
+
+    async def _send(self, step: Outgoing, extensions: dict[str, Any]) -> Reply:
+        response = await self._transport.handle_async_request(self._outgoing(step, extensions))
+        content = bytearray()
+        try:
+            refuse_encoding(response)
+            async for chunk in response.aiter_bytes():
+                append(content, chunk)
+        finally:
+            await response.aclose()
+        return Reply(response.status_code, response.headers, bytes(content))
+
+    async def __aenter__(self) -> Self:
+        await self._transport.__aenter__()
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None = None,
+        exc_value: BaseException | None = None,
+        traceback: TracebackType | None = None,
+    ) -> None:
+        await self._transport.__aexit__(exc_type, exc_value, traceback)
+
+    async def aclose(self) -> None:
+        """Close the transport underneath."""
+        await self._transport.aclose()
