@@ -145,6 +145,11 @@ class Compute:
         """Jobs that wait."""
         return len(self._jobs)
 
+    @property
+    def has_room(self) -> bool:
+        """Whether one more job would be taken."""
+        return not self._closed and len(self._jobs) < self._limit
+
     def run(
         self,
         work: Callable[[], T],
@@ -165,7 +170,7 @@ class Compute:
         """
         job = _Job(work, deadline, wanted)
         with self._changed:
-            if self._closed or len(self._jobs) >= self._limit:
+            if not self.has_room:
                 raise Overloaded("the queue is full")
             self._jobs.append(job)  # type: ignore[arg-type]
             self._changed.notify()

@@ -96,7 +96,6 @@ class SealedEndpoint:
 
     Args:
         keyring: The keys of this worker.
-        handle: Answers one inner request; what it raises becomes `internal-error`, sealed.
         clock: Seconds since the epoch. If it goes back, the latest time seen counts, so that
             nobody reopens the window of a request by turning the clock.
         limits: What an inner request may hold.
@@ -106,14 +105,12 @@ class SealedEndpoint:
     def __init__(
         self,
         keyring: Keyring,
-        handle: Callable[[InnerRequest], InnerAnswer],
         *,
         clock: Callable[[], float] = time.time,
         limits: bhttp.Limits = bhttp.DEFAULT_LIMITS,
         replay: ReplayCache | None = None,
     ) -> None:
         self._keyring = keyring
-        self._handle = handle
         self._clock = clock
         self._limits = limits
         self._replay = ReplayCache(DATE_PAST_S + DATE_FUTURE_S) if replay is None else replay
@@ -123,13 +120,13 @@ class SealedEndpoint:
     def open_and_answer(
         self,
         encapsulated: bytes | bytearray | memoryview,
-        handle: Callable[[InnerRequest], InnerAnswer] | None = None,
+        handle: Callable[[InnerRequest], InnerAnswer],
     ) -> bytes:
         """One exchange; the answer has one of `padding.ANSWER_BUCKETS` sizes.
 
         Args:
             encapsulated: The body of a `message/ohttp-req`.
-            handle: Answers this one request, for a handler that knows its deadline.
+            handle: Answers the inner request; what it raises becomes `internal-error`, sealed.
 
         Raises:
             UnknownKey: No such key: RFC 9458's `#ohttp-key` problem, outside.
@@ -144,11 +141,7 @@ class SealedEndpoint:
         opened = ohttp.open_request(encapsulated, self._keyring.find)
         request = self._admit(opened, now)
         unsealed = (time.perf_counter() - started) * 1000
-        answer = (
-            request
-            if isinstance(request, InnerAnswer)
-            else _answer(handle or self._handle, request)
-        )
+        answer = request if isinstance(request, InnerAnswer) else _answer(handle, request)
         return self._seal(opened.response, answer, unsealed)
 
     def _admit(self, opened: ohttp.OpenedRequest, now: float) -> InnerRequest | InnerAnswer:

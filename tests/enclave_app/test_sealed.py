@@ -38,7 +38,6 @@ class Worker:
         self.keyring = Keyring()
         self.endpoint = SealedEndpoint(
             self.keyring,
-            self.handle,
             clock=lambda: self.now,
             **options,  # type: ignore[arg-type]
         )
@@ -47,13 +46,16 @@ class Worker:
         self.asked.append(request)
         return self.answer
 
+    def open(self, encapsulated: bytes | bytearray) -> bytes:
+        return self.endpoint.open_and_answer(encapsulated, self.handle)
+
     def seal(self, message: bytes, kem: Kem = Kem.X25519) -> ohttp.SealedRequest:
         configs = keys.decode_list(self.keyring.keys_body())
         return ohttp.seal_request(next(c for c in configs if c.kem is kem), message)
 
     def ask(self, message: bytes) -> bhttp.Response:
         sealed = self.seal(message)
-        answer = self.endpoint.open_and_answer(bytearray(sealed.encapsulated))
+        answer = self.open(bytearray(sealed.encapsulated))
         return bhttp.decode_response(sealed.response.open(answer))
 
 
@@ -80,7 +82,7 @@ def problem(response: bhttp.Response) -> str:
 def test_the_handler_sees_the_request_and_the_client_the_answer(worker: Worker, kem: Kem) -> None:
     message = request(path="/v1/detections?min_score=0.5&classes=a%2Cb", content_type="image/jpeg")
     sealed = worker.seal(message, kem)
-    answer = worker.endpoint.open_and_answer(sealed.encapsulated)
+    answer = worker.open(sealed.encapsulated)
     response = bhttp.decode_response(sealed.response.open(answer))
     (asked,) = worker.asked
     assert (asked.method, asked.path) == ("POST", "/v1/detections")
@@ -103,29 +105,20 @@ def test_answers_of_every_kind_have_one_size(worker: Worker) -> None:
     sizes = set()
     for body in (b"", b"x" * 3000, b"x" * 57_000):
         worker.answer = InnerAnswer(200, body)
-        sizes.add(len(worker.endpoint.open_and_answer(worker.seal(request()).encapsulated)))
+        sizes.add(len(worker.open(worker.seal(request()).encapsulated)))
     worker.answer = InnerAnswer.of_problem(problems.IMAGE_REJECTED)
-    sizes.add(len(worker.endpoint.open_and_answer(worker.seal(request()).encapsulated)))
-    sizes.add(len(worker.endpoint.open_and_answer(worker.seal(b"no request").encapsulated)))
-    sizes.add(len(worker.endpoint.open_and_answer(worker.seal(request(0)).encapsulated)))
+    sizes.add(len(worker.open(worker.seal(request()).encapsulated)))
+    sizes.add(len(worker.open(worker.seal(b"no request").encapsulated)))
+    sizes.add(len(worker.open(worker.seal(request(0)).encapsulated)))
     assert sizes == {32 + padding.ANSWER_BUCKETS[0] + 16}
-
-
-def test_one_request_may_have_a_handler_of_its_own(worker: Worker) -> None:
-    sealed = worker.seal(request())
-    answer = worker.endpoint.open_and_answer(
-        sealed.encapsulated, lambda _: InnerAnswer(201, b"other")
-    )
-    assert bhttp.decode_response(sealed.response.open(answer)).status == 201
-    assert not worker.asked
 
 
 def test_a_replay_is_refused_without_being_handled(worker: Worker) -> None:
     sealed = worker.seal(request()).encapsulated
-    worker.endpoint.open_and_answer(sealed)
+    worker.open(sealed)
     for _ in range(2):
         with pytest.raises(OpenRejected):
-            worker.endpoint.open_and_answer(sealed)
+            worker.open(sealed)
     assert len(worker.asked) == 1
 
 
@@ -136,7 +129,7 @@ def test_of_many_copies_at_once_one_is_handled(worker: Worker) -> None:
     def send() -> bool:
         together.wait()
         try:
-            worker.endpoint.open_and_answer(sealed)
+            worker.open(sealed)
         except OpenRejected:
             return False
         return True
@@ -149,17 +142,17 @@ def test_of_many_copies_at_once_one_is_handled(worker: Worker) -> None:
 
 def test_a_replay_never_becomes_acceptable_again(worker: Worker) -> None:
     sealed = worker.seal(request(NOW + DATE_FUTURE_S))
-    worker.endpoint.open_and_answer(sealed.encapsulated)
+    worker.open(sealed.encapsulated)
     for later in (1.0, DATE_PAST_S, DATE_PAST_S + DATE_FUTURE_S - 1):
         worker.now = NOW + later
         with pytest.raises(OpenRejected):
-            worker.endpoint.open_and_answer(sealed.encapsulated)
+            worker.open(sealed.encapsulated)
     worker.now = NOW + DATE_PAST_S + DATE_FUTURE_S + 1
-    answer = worker.endpoint.open_and_answer(sealed.encapsulated)
+    answer = worker.open(sealed.encapsulated)
     response = bhttp.decode_response(sealed.response.open(answer))
     assert problem(response) == problems.OHTTP_DATE.type
     worker.now = NOW  # Somebody turns the clock back: still not acceptable.
-    answer = worker.endpoint.open_and_answer(sealed.encapsulated)
+    answer = worker.open(sealed.encapsulated)
     response = bhttp.decode_response(sealed.response.open(answer))
     assert problem(response) == problems.OHTTP_DATE.type
     assert len(worker.asked) == 1
@@ -171,11 +164,11 @@ def test_garbage_does_not_fill_the_replay_cache() -> None:
     sealed = worker.seal(request()).encapsulated
     for _ in range(3):
         with pytest.raises(OpenRejected):
-            worker.endpoint.open_and_answer(sealed[:-1] + bytes([sealed[-1] ^ 1]))
+            worker.open(sealed[:-1] + bytes([sealed[-1] ^ 1]))
     assert len(cache) == 0
-    worker.endpoint.open_and_answer(sealed)
+    worker.open(sealed)
     with pytest.raises(Overloaded):
-        worker.endpoint.open_and_answer(worker.seal(request()).encapsulated)
+        worker.open(worker.seal(request()).encapsulated)
     assert len(worker.asked) == 1
 
 
@@ -224,14 +217,14 @@ def test_an_unknown_key_is_told_outside(worker: Worker) -> None:
     sealed = bytearray(worker.seal(request()).encapsulated)
     sealed[0] = next(i for i in range(256) if i not in worker.keyring.key_ids())
     with pytest.raises(UnknownKey):
-        worker.endpoint.open_and_answer(sealed)
+        worker.open(sealed)
 
 
 @pytest.mark.parametrize("end", [0, 3, 7, 38, 39, 60, -1])
 def test_whatever_cannot_be_opened_is_refused_alike(worker: Worker, end: int) -> None:
     sealed = worker.seal(request()).encapsulated
     with pytest.raises(OpenRejected) as refused:
-        worker.endpoint.open_and_answer(sealed[:end])
+        worker.open(sealed[:end])
     assert str(refused.value) == str(OpenRejected())
 
 
@@ -244,7 +237,7 @@ def test_a_handler_that_fails_is_told_inside_and_says_nothing_outside(
         raise RuntimeError("what the photo showed")
 
     with caplog.at_level(logging.DEBUG):
-        answer = worker.endpoint.open_and_answer(sealed.encapsulated, fail)
+        answer = worker.open(sealed.encapsulated, fail)
     response = bhttp.decode_response(sealed.response.open(answer))
     assert problem(response) == problems.INTERNAL_ERROR.type
     assert "RuntimeError" in caplog.text

@@ -56,14 +56,12 @@ class Enclave:
         self.clock_error = 0.0
         self.now = 0.0
         self.keyring = Keyring(clock=lambda: self.now)
-        self.endpoint = SealedEndpoint(
-            self.keyring, self._handle, clock=lambda: time.time() + self.clock_error
-        )
+        self.endpoint = SealedEndpoint(self.keyring, clock=lambda: time.time() + self.clock_error)
         self.nsm = DevNsm(
             root, "i-0123456789abcdef0-enc0123456789abcdef", PCRS, debug_mode=debug_mode
         )
 
-    def _handle(self, request: InnerRequest) -> InnerAnswer:
+    def handle(self, request: InnerRequest) -> InnerAnswer:
         self.asked.append(request)
         return self.handler(request)
 
@@ -140,7 +138,7 @@ class Gateway:
         if enclave is None:
             return problem(problems.OHTTP_KEY)
         try:
-            answer = enclave.endpoint.open_and_answer(request.content)
+            answer = enclave.endpoint.open_and_answer(request.content, enclave.handle)
         except UnknownKey:
             return problem(problems.OHTTP_KEY)
         except OpenRejected:

@@ -1,0 +1,150 @@
+"""The program that runs in the enclave: `python -m enclave_app --config enclave.toml`.
+
+It puts the parts together, serves the link, and on SIGTERM finishes what it has and ends.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import logging
+import signal
+import sys
+import threading
+from pathlib import Path
+from types import FrameType
+
+from blindgate.errors import BlindgateError
+from blindgate.link import parse_address
+from blindgate.link.dial import listen
+from enclave_app import limits
+from enclave_app.compute import Compute, MemoryBudget
+from enclave_app.config import EnclaveConfig, load
+from enclave_app.credentials import CredentialStore
+from enclave_app.data_keys import CacheLimits
+from enclave_app.detector.detector import Detector
+from enclave_app.detector.limits import Limits
+from enclave_app.keyring import Keyring
+from enclave_app.kms import KmsClient, KmsSettings
+from enclave_app.nsm import check_hardware, open_nsm
+from enclave_app.pipeline import Pipeline
+from enclave_app.sealed import SealedEndpoint
+from enclave_app.server import LinkServer
+from enclave_app.service import Service
+from enclave_app.unseal import Unsealer, UnsealSettings
+
+log = logging.getLogger("blindgate.worker")
+#: Seconds between looks at what an idle worker must still do: drop keys that have expired.
+_TIMER_SECONDS = 60.0
+
+
+def main() -> None:
+    """Run the worker until it is told to stop."""
+    parser = argparse.ArgumentParser(
+        prog="enclave_app", description="The Blindgate worker: opens uploads inside the enclave."
+    )
+    parser.add_argument("--config", type=Path, required=True, help="the measured configuration")
+    arguments = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    try:
+        _run(arguments.config)
+    except BlindgateError as error:
+        sys.exit(f"enclave_app: {error}")
+
+
+def _run(path: Path) -> None:
+    measured = load(path)
+    config = measured.config
+    nsm = open_nsm(config.nsm.device)
+    if config.nsm.device == "/dev/nsm":
+        check_hardware()
+    detector = Detector.load(config.model.folder, limits=_image_limits(config))
+    credentials = CredentialStore()
+    compute = Compute(config.threads, config.limits.queue)
+    keyring = Keyring()
+    with contextlib.closing(KmsClient(_kms_settings(config), nsm, credentials)) as kms:
+        pipeline = Pipeline(
+            Unsealer(_unseal_settings(config), kms),
+            detector,
+            compute,
+            MemoryBudget(config.limits.image_memory_bytes),
+        )
+        service = Service(
+            measured=measured,
+            nsm=nsm,
+            keyring=keyring,
+            credentials=credentials,
+            sealed=SealedEndpoint(keyring),
+            detector=detector,
+            compute=compute,
+            pipeline=pipeline,
+        )
+        server = LinkServer(
+            listen(parse_address(config.listen)),
+            service.handle,
+            body_bytes=config.limits.body_bytes,
+            uploads=MemoryBudget(config.limits.upload_memory_bytes),
+            connections=config.limits.connections,
+        )
+        _serve(server, service, keyring)
+        compute.close()
+
+
+def _serve(server: LinkServer, service: Service, keyring: Keyring) -> None:
+    """Serve until SIGTERM or SIGINT, then finish what is in hand and end."""
+    stopped = threading.Event()
+
+    def stop(_signal: int, _frame: FrameType | None) -> None:
+        stopped.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, stop)
+    accepting = threading.Thread(target=server.serve_forever, name="accept", daemon=True)
+    accepting.start()
+    log.info("ready")
+    while not stopped.wait(_TIMER_SECONDS):
+        keyring.rotate_if_due()
+    service.drain()
+    log.info("draining")
+    if not server.wait_until_idle(limits.DRAIN_SECONDS):
+        log.warning("giving up what is still in hand")
+    server.close()
+    accepting.join()
+
+
+def _kms_settings(config: EnclaveConfig) -> KmsSettings:
+    return KmsSettings(
+        region=config.kms.region,
+        key_arns=config.kms.key_arns,
+        host=config.kms.host,
+        address=parse_address(config.kms.address),
+        ca_bundle=config.kms.ca_bundle,
+    )
+
+
+def _unseal_settings(config: EnclaveConfig) -> UnsealSettings:
+    cache = config.kms.data_key_cache
+    return UnsealSettings(
+        key_arns=config.kms.key_arns,
+        encryption_context=config.kms.encryption_context,
+        sample_files=config.kms.sample_files,
+        cache=CacheLimits(
+            entries=cache.entries,
+            max_age_s=cache.max_age_s,
+            max_uses=cache.max_uses,
+            max_bytes=cache.max_bytes,
+        ),
+        max_bytes=config.limits.body_bytes,
+    )
+
+
+def _image_limits(config: EnclaveConfig) -> Limits:
+    return Limits(
+        max_bytes=config.limits.body_bytes,
+        max_pixels=config.limits.image_pixels,
+        max_side=config.limits.image_side,
+    )
+
+
+if __name__ == "__main__":
+    main()

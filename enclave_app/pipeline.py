@@ -1,0 +1,76 @@
+"""From an upload to detections: the one way that open and sealed requests share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from blindgate.detections import Detections, DetectOptions
+from blindgate.envelope.recognise import is_envelope
+from enclave_app.compute import Compute, Deadline, MemoryBudget
+from enclave_app.detector import Detector
+from enclave_app.unseal import EnvelopeRejected, Unsealer
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """What was uploaded and who waits for it.
+
+    Attributes:
+        data: An envelope, or an image where it came sealed.
+        sealed: Whether it came inside OHTTP.
+        deadline: When nobody waits for the answer any more.
+        wanted: Whether whoever asked is still there.
+    """
+
+    data: bytes | bytearray | memoryview
+    sealed: bool
+    deadline: Deadline
+    wanted: Callable[[], bool]
+
+
+class Pipeline:
+    """Opens uploads and finds objects in them.
+
+    Args:
+        unsealer: Opens envelopes.
+        detector: Finds objects.
+        compute: The threads that may burn CPU.
+        images: Memory that all decoded images share.
+    """
+
+    def __init__(
+        self, unsealer: Unsealer, detector: Detector, compute: Compute, images: MemoryBudget
+    ) -> None:
+        self._unsealer = unsealer
+        self._detector = detector
+        self._compute = compute
+        self._images = images
+
+    def detect(self, upload: Upload, options: DetectOptions) -> Detections:
+        """Open, decode, detect.
+
+        Raises:
+            EnvelopeRejected: The upload could not be opened, whatever the reason.
+            KmsRefused: KMS did not release the data key to this enclave.
+            KmsUnavailable: KMS did not answer.
+            ImageRejected: What was opened is no image that can be used.
+            Overloaded: Too much waits already.
+            DeadlineExceeded: It is too late, or nobody waits any more.
+        """
+        upload.deadline.check()
+        if is_envelope(upload.data):
+            image = self._unsealer.open(upload.data)
+        elif upload.sealed:
+            image = upload.data
+        else:
+            # An image outside OHTTP has been seen by the parent already; taking it would teach
+            # clients to send more.
+            raise EnvelopeRejected
+        needed = self._detector.decoded_bytes(image, options)
+        with self._images.hold(needed, upload.deadline):
+            return self._compute.run(
+                lambda: self._detector.detect(image, options, upload.deadline.check),
+                upload.deadline,
+                upload.wanted,
+            )

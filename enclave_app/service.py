@@ -1,0 +1,192 @@
+"""What the worker answers to each operation of the link (docs/link.md §5)."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Final
+
+import cbor2
+from pydantic import ValidationError
+
+from blindgate import problems
+from blindgate.attestation.user_data import UserData
+from blindgate.detections import Detections, DetectOptions, describe_faults
+from blindgate.link import Operation, Outcome
+from blindgate.sealing.errors import OpenRejected, UnknownKey
+from enclave_app import limits
+from enclave_app.compute import Compute, DeadlineExceeded, Overloaded
+from enclave_app.config import Measured
+from enclave_app.credentials import CredentialsError, CredentialStore
+from enclave_app.detector.detector import Detector
+from enclave_app.detector.errors import ImageRejected, UnknownClass
+from enclave_app.keyring import Keyring
+from enclave_app.kms import KmsRefused, KmsUnavailable
+from enclave_app.nsm import Nsm
+from enclave_app.pipeline import Pipeline, Upload
+from enclave_app.sealed import InnerAnswer, InnerRequest, SealedEndpoint
+from enclave_app.server import Answer, Request
+from enclave_app.unseal import EnvelopeRejected
+
+#: What a failure looks like from outside: its class, and never why.
+FAILURES: Final[dict[type[Exception], Outcome]] = {
+    EnvelopeRejected: Outcome.ENVELOPE_REJECTED,
+    ImageRejected: Outcome.IMAGE_REJECTED,
+    KmsRefused: Outcome.KMS_REFUSED,
+    KmsUnavailable: Outcome.KMS_UNAVAILABLE,
+    Overloaded: Outcome.OVERLOADED,
+    DeadlineExceeded: Outcome.DEADLINE_EXCEEDED,
+    UnknownKey: Outcome.OHTTP_KEY,
+    OpenRejected: Outcome.OHTTP_REJECTED,
+    UnknownClass: Outcome.INVALID_REQUEST,
+    ValidationError: Outcome.INVALID_REQUEST,
+    CredentialsError: Outcome.INVALID_REQUEST,
+}
+_EXPECTED: Final = tuple(FAILURES)
+#: What a drained worker leaves to others.
+_WORK: Final = frozenset({Operation.DETECT, Operation.OHTTP})
+
+
+class Service:
+    """Answers requests; the one place that knows all parts of the worker.
+
+    Args:
+        measured: The configuration that is in the image.
+        nsm: Signs the client-facing attestation document.
+        keyring: The keys that clients seal to.
+        credentials: What the parent pushes.
+        sealed: Opens sealed requests.
+        detector: Named in `status` and in the attestation document.
+        compute: The threads that may burn CPU.
+        pipeline: From an upload to detections.
+    """
+
+    def __init__(
+        self,
+        *,
+        measured: Measured,
+        nsm: Nsm,
+        keyring: Keyring,
+        credentials: CredentialStore,
+        sealed: SealedEndpoint,
+        detector: Detector,
+        compute: Compute,
+        pipeline: Pipeline,
+    ) -> None:
+        self._measured = measured
+        self._nsm = nsm
+        self._keyring = keyring
+        self._credentials = credentials
+        self._sealed = sealed
+        self._detector = detector
+        self._compute = compute
+        self._pipeline = pipeline
+        self._draining = threading.Event()
+        self._operations: dict[Operation, Callable[[Request], Answer]] = {
+            Operation.DETECT: self._detect,
+            Operation.OHTTP: self._ohttp,
+            Operation.ATTEST: self._attest,
+            Operation.KEYS: self._keys,
+            Operation.STATUS: self._status,
+            Operation.CREDENTIALS: self._take_credentials,
+            Operation.DRAIN: self._drain,
+        }
+
+    def drain(self) -> None:
+        """Take no more work; what is in hand goes on."""
+        self._draining.set()
+
+    def handle(self, request: Request) -> Answer:
+        """Answer one request of the link."""
+        operation = request.header.operation
+        if operation in _WORK:
+            # Said before anything is opened, so that the gateway may ask another enclave.
+            if self._draining.is_set():
+                return Answer(Outcome.DRAINING)
+            if not self._compute.has_room:
+                return Answer(Outcome.OVERLOADED)
+        try:
+            return self._operations[operation](request)
+        except _EXPECTED as error:
+            return Answer(_class_of(error))
+
+    def _detect(self, request: Request) -> Answer:
+        if self._measured.config.answers != "open":
+            return Answer(Outcome.SEALED_ANSWERS_ONLY)
+        options = DetectOptions.model_validate(dict(request.header.params))
+        upload = Upload(request.body, False, request.deadline, request.wanted)
+        return Answer(Outcome.OK, self._pipeline.detect(upload, options).to_json(options.format))
+
+    def _ohttp(self, request: Request) -> Answer:
+        def answer(inner: InnerRequest) -> InnerAnswer:
+            return self._answer_sealed(inner, request)
+
+        return Answer(Outcome.OK, self._sealed.open_and_answer(request.body, answer))
+
+    def _answer_sealed(self, inner: InnerRequest, outer: Request) -> InnerAnswer:
+        """The same resources as outside, by the same paths; only the client reads the answer."""
+        if inner.path != "/v1/detections":
+            return InnerAnswer.of_problem(problems.NOT_FOUND)
+        if inner.method != "POST":
+            return InnerAnswer.of_problem(problems.METHOD_NOT_ALLOWED)
+        if not inner.content:
+            return InnerAnswer.of_problem(problems.EMPTY_BODY)
+        started = time.perf_counter()
+        try:
+            options = DetectOptions.from_query(inner.query)
+            upload = Upload(inner.content, True, outer.deadline, outer.wanted)
+            found: Detections = self._pipeline.detect(upload, options)
+        except ValidationError as error:
+            return InnerAnswer.of_problem(problems.INVALID_REQUEST, errors=describe_faults(error))
+        except _EXPECTED as error:
+            return InnerAnswer.of_problem(problems.BY_SLUG[_class_of(error).value])
+        spent = (time.perf_counter() - started) * 1000
+        return InnerAnswer(200, found.to_json(options.format), timings=(("detect", spent),))
+
+    def _attest(self, request: Request) -> Answer:
+        nonce = request.header.params.get("nonce")
+        if not isinstance(nonce, bytes) or len(nonce) not in limits.NONCE_BYTES:
+            return Answer(Outcome.INVALID_REQUEST)
+        user_data = UserData(
+            keys=self._keyring.digest(),
+            model=self._detector.manifest_digest,
+            config=self._measured.digest,
+        ).encode()
+        return Answer(Outcome.OK, self._nsm.attest(user_data=user_data, nonce=nonce))
+
+    def _keys(self, _: Request) -> Answer:
+        return Answer(Outcome.OK, self._keyring.keys_body())
+
+    def _status(self, _: Request) -> Answer:
+        manifest = self._detector.manifest
+        status = {
+            "ready": not self._draining.is_set(),
+            "draining": self._draining.is_set(),
+            "needs_credentials": self._credentials.are_due,
+            "answers": self._measured.config.answers,
+            "key_ids": bytes(self._keyring.key_ids()),
+            "queued": self._compute.queued,
+            "busy": self._compute.busy,
+            "threads": self._compute.threads,
+            "model": {
+                "name": manifest.name,
+                "version": manifest.version,
+                "labels": [label for label in manifest.labels if label],
+            },
+        }
+        return Answer(Outcome.OK, cbor2.dumps(status, canonical=True))
+
+    def _take_credentials(self, request: Request) -> Answer:
+        if len(request.body) > limits.CREDENTIALS_BYTES:
+            return Answer(Outcome.BODY_TOO_LARGE)
+        self._credentials.replace(bytes(request.body))
+        return Answer(Outcome.OK)
+
+    def _drain(self, _: Request) -> Answer:
+        self.drain()
+        return Answer(Outcome.OK)
+
+
+def _class_of(error: Exception) -> Outcome:
+    return next(outcome for kind, outcome in FAILURES.items() if isinstance(error, kind))
