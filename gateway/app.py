@@ -1,0 +1,110 @@
+"""The application factory."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+
+from blindgate.link import FrameLimits, parse_address
+from gateway import openapi, problem_answers
+from gateway.dataplane import Dataplane
+from gateway.edge import Edge
+from gateway.pool import Pool, PoolLimits, Probe, SocketBackend
+from gateway.routes import attestation, detections, health, models, ohttp
+from gateway.settings import Settings
+from gateway.trust import trust_from, verifier
+from gateway.uploads import ByteBudget, UploadLimits
+
+#: The largest answer: a sealed one of 300 detections is under 64 KiB; attestation 16 KiB.
+_MAX_ANSWER = 1024 * 1024
+
+_DESCRIPTION = """
+Object detection on images that the operator of this service cannot see. Images arrive encrypted
+and are opened inside an attested AWS Nitro Enclave only.
+"""
+
+
+def create_app(settings: Settings, *, pool: Pool | None = None) -> FastAPI:
+    """Build the gateway.
+
+    Args:
+        settings: What it is told.
+        pool: The enclaves; made from the settings if left out.
+
+    Returns:
+        An ASGI application whose lifespan starts and stops the pool.
+
+    Raises:
+        InvalidTrust: The settings name no measurements, or a file is wrong.
+    """
+    pool = pool or make_pool(settings)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        pool.set_addresses(parse_address(text) for text in settings.enclaves)
+        try:
+            yield
+        finally:
+            await pool.stop(settings.drain_seconds)
+
+    app = FastAPI(
+        title="Blindgate",
+        version=version("blindgate"),
+        summary="Object detection on images that its operator cannot see",
+        description=_DESCRIPTION.strip(),
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        # A slash too many is a mistake to report, not to redirect: the body would go twice.
+        redirect_slashes=False,
+    )
+    app.state.settings = settings
+    app.state.dataplane = Dataplane(
+        pool, _upload_limits(settings), ByteBudget(settings.byte_budget)
+    )
+    for routes in (detections, ohttp, attestation, models, health):
+        app.include_router(routes.router)
+    problem_answers.install(app)
+    app.add_middleware(Edge)
+    _describe(app)
+    return app
+
+
+def make_pool(settings: Settings) -> Pool:
+    """The pool of the settings, without enclaves yet."""
+    return Pool(
+        SocketBackend(settings.dial_timeout, FrameLimits(_MAX_ANSWER)),
+        verifier(trust_from(settings)),
+        limits=PoolLimits(queue=settings.queue, connections=settings.connections_per_enclave),
+        probe=Probe(settings.probe_period, settings.probe_patience),
+    )
+
+
+def _upload_limits(settings: Settings) -> UploadLimits:
+    return UploadLimits(
+        settings.max_body, settings.upload_timeout, settings.min_upload_rate, settings.upload_grace
+    )
+
+
+def _describe(app: FastAPI) -> None:
+    """Have `/openapi.json` say what FastAPI cannot see."""
+
+    def document() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            app.openapi_schema = openapi.complete(
+                get_openapi(
+                    title=app.title,
+                    version=app.version,
+                    summary=app.summary,
+                    description=app.description,
+                    routes=app.routes,
+                )
+            )
+        return app.openapi_schema
+
+    app.openapi = document  # type: ignore[method-assign]

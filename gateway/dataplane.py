@@ -1,0 +1,187 @@
+"""What the gateway does, whatever protocol asked for it.
+
+Routes translate HTTP into these calls and back. Bodies pass through as they are: nothing here
+looks into a ciphertext, but for the key id that is its first byte in OHTTP (RFC 9458 §4.3).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from blindgate import problems
+from blindgate.attestation import UserData, parse
+from blindgate.errors import BlindgateError
+from blindgate.link import Operation, Outcome
+from blindgate.link.frames import Param
+from gateway.disconnects import unless_gone
+from gateway.pool import Chunks, EnclaveAnswer, Pool, PoolRefused
+from gateway.problem_answers import Refused
+from gateway.uploads import ByteBudget, UploadLimits, receive_body
+from gateway.uploads.multipart import boundary_of, only_file
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+
+    from blindgate.detections import DetectOptions
+    from gateway.pool.status import ModelStatus
+
+#: An attestation takes milliseconds; keys may rotate between it and the reading of the keys.
+_ATTESTATION_TRIES = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """An attestation document and the keys that it vouches for."""
+
+    document: bytes
+    keys: bytes
+
+    def as_json(self) -> dict[str, str]:
+        """Both in base64, for who cannot take two binary bodies."""
+        return {
+            "document": base64.b64encode(self.document).decode(),
+            "keys": base64.b64encode(self.keys).decode(),
+        }
+
+
+class Dataplane:
+    """See the module.
+
+    Args:
+        pool: The enclaves.
+        uploads: What one body may take.
+        budget: What all bodies together may take.
+    """
+
+    def __init__(self, pool: Pool, uploads: UploadLimits, budget: ByteBudget) -> None:
+        self._pool = pool
+        self._uploads = uploads
+        self._budget = budget
+
+    @property
+    def pool(self) -> Pool:
+        """The enclaves."""
+        return self._pool
+
+    @property
+    def held_bytes(self) -> int:
+        """Bytes of bodies that are in memory, or have their place in it."""
+        return self._budget.held
+
+    async def detect(
+        self, request: Request, options: DetectOptions, expires: float, form: str | None
+    ) -> EnclaveAnswer:
+        """Have the envelope in a request's body opened and looked at.
+
+        Args:
+            request: Whose body to take.
+            options: What the client asks of the detector.
+            expires: Until when, on the event loop's clock.
+            form: The Content-Type if the envelope is a file in a form.
+        """
+        boundary = boundary_of(form) if form else None
+        params: dict[str, Param] = options.model_dump(mode="json", exclude_none=True)
+        async with receive_body(request, self._uploads, self._budget) as chunks:
+            envelope: Chunks = only_file(chunks, boundary) if boundary else chunks
+            return await self._ask(request, Operation.DETECT, envelope, expires, params)
+
+    async def open_sealed(self, request: Request, expires: float) -> EnclaveAnswer:
+        """Have the encapsulated request in a body answered by an enclave that has its key."""
+        async with receive_body(request, self._uploads, self._budget) as chunks:
+            return await self._ask(request, Operation.OHTTP, chunks, expires, key_id=chunks[0][0])
+
+    def keys(self) -> bytes:
+        """The `application/ohttp-keys` of one ready enclave.
+
+        Raises:
+            PoolRefused: There is none.
+        """
+        for keeper in self._pool.keepers():
+            if keeper.keys:
+                return keeper.keys
+        raise PoolRefused(problems.ENCLAVE_UNAVAILABLE, retry_after=1)
+
+    async def attestation(
+        self, request: Request, nonce: bytes, key_id: int | None, expires: float
+    ) -> Evidence:
+        """A fresh document of one enclave, and its keys.
+
+        Args:
+            request: Given up if this client goes away.
+            nonce: What the document repeats.
+            key_id: An OHTTP key that the enclave must hold; any enclave if None.
+            expires: Until when, on the event loop's clock.
+        """
+        for _ in range(_ATTESTATION_TRIES):
+            answer = await self._ask(
+                request, Operation.ATTEST, (), expires, {"nonce": nonce}, key_id
+            )
+            document = bytes(answer.body)
+            if (keys := self._keys_of(answer, document)) is not None:
+                return Evidence(document, keys)
+            # The keys were rotated since the last look at this enclave: look again.
+            await self._pool.look(answer.enclave)
+        raise PoolRefused(problems.ENCLAVE_UNAVAILABLE, retry_after=1)
+
+    def models(self) -> list[ModelStatus]:
+        """The detectors of the ready enclaves, each once."""
+        running = (k.status.model for k in self._pool.keepers() if k.status)
+        return list({(m.name, m.version): m for m in running if m is not None}.values())
+
+    def readiness(self) -> dict[str, Any]:
+        """Which enclaves there are, without saying where they are."""
+        states = [endpoint.state.value for endpoint in self._pool.machine.endpoints]
+        return {
+            "ready": self._pool.is_ready,
+            "enclaves": {state: states.count(state) for state in sorted(set(states))},
+        }
+
+    def _keys_of(self, answer: EnclaveAnswer, document: bytes) -> bytes | None:
+        """The keys that a document vouches for, if they are at hand."""
+        try:
+            vouched = UserData.decode(parse(document).user_data).keys
+        except BlindgateError:
+            raise PoolRefused(problems.ENCLAVE_UNAVAILABLE, retry_after=1) from None
+        for keeper in self._pool.keepers():
+            if keeper.address == answer.enclave:
+                return keeper.keys if hashlib.sha256(keeper.keys).digest() == vouched else None
+        return None
+
+    async def _ask(
+        self,
+        request: Request,
+        operation: Operation,
+        body: Chunks,
+        expires: float,
+        params: dict[str, Param] | None = None,
+        key_id: int | None = None,
+    ) -> EnclaveAnswer:
+        answer = await unless_gone(
+            request,
+            self._pool.request(
+                operation,
+                body,
+                expires=expires,
+                params=params,
+                key_id=key_id,
+                request_id=bytes.fromhex(request.state.request_id),
+            ),
+        )
+        request.state.enclave = str(answer.enclave)
+        if answer.outcome is not Outcome.OK:
+            raise Refused(problem_of(answer.outcome))
+        return answer
+
+
+def problem_of(outcome: Outcome) -> problems.Problem:
+    """What a client is told of an enclave's outcome."""
+    return problems.BY_SLUG.get(outcome.value, problems.INTERNAL_ERROR)
+
+
+def expiry(seconds: float) -> float:
+    """So many seconds from now, on the event loop's clock."""
+    return asyncio.get_running_loop().time() + seconds

@@ -1,0 +1,372 @@
+"""The pool as a state machine: no sockets, no clock, no tasks.
+
+Whoever does the I/O reports what happened through one of the event methods, then calls
+`assign` and does what it returns. In the manner of httpcore's connection pool.
+
+Endpoints
+
+    state      meaning                         event            goes to
+    JOINING    known; about to be dialled      `verifying`      VERIFYING
+    VERIFYING  attestation and status asked    `ready`          READY
+                                               `lost`           OUT
+    READY      takes traffic                   `drain`          DRAINING
+                                               `lost`           OUT
+    DRAINING   finishes what it has            `ready`          READY (it changed its mind)
+                                               `lost`           OUT
+    OUT        left alone until the breaker's  `verifying`      VERIFYING
+               pause ends                      `ready`, `drain` nothing
+    any        no longer listed                `leave`          DRAINING if it was READY or
+                                                                DRAINING; forgotten once its
+                                                                last connection is closed
+
+    READY with the breaker open takes nothing; half-open, one request at a time.
+
+Connections
+
+    state       event                                   goes to
+    CONNECTING  `opened`                                IDLE
+                `failed`                                CLOSED
+    IDLE        given to a waiter by `assign`           BUSY
+                `failed`; too old; its endpoint is not  CLOSED
+                READY
+    BUSY        `released`, reusable, endpoint READY    IDLE
+                `released` otherwise; endpoint OUT      CLOSED
+
+Requests
+
+    state   event                                       goes to
+    QUEUED  `assign` gives it a connection              SERVED
+            `assign` refuses it, `cancel`               DONE
+    SERVED  `released`                                  DONE
+            `retry` after `released`                    QUEUED, at the head
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from blindgate import problems
+from gateway.pool.breaker import Breaker, BreakerState
+from gateway.pool.errors import PoolRefused
+from gateway.pool.states import (
+    Connection,
+    ConnectionState,
+    Endpoint,
+    EndpointState,
+    Waiter,
+    WaiterState,
+)
+
+if TYPE_CHECKING:
+    from blindgate.link import Address
+
+
+@dataclass(frozen=True, slots=True)
+class PoolLimits:
+    """What the pool takes at most; the reasons stand in `gateway.settings`.
+
+    Attributes:
+        queue: Requests that wait for a connection.
+        connections: Connections to one enclave, whatever it says that it can use.
+        warm: Connections to a ready enclave that are kept even if nothing uses them.
+        idle_seconds: How long the others may be idle before they are closed.
+    """
+
+    queue: int = 256
+    connections: int = 32
+    warm: int = 2
+    idle_seconds: float = 60.0
+
+
+@dataclass(slots=True)
+class Plan:
+    """What `assign` wants done; everything in it has already happened in the machine.
+
+    Attributes:
+        open: Connections to open; report `opened` or `failed`.
+        close: Connections to close; nothing is to be reported.
+        give: Requests and the connection that each may now use; report `released`.
+        refuse: Requests that get no connection, and what to tell their clients.
+    """
+
+    open: list[Connection] = field(default_factory=list)
+    close: list[Connection] = field(default_factory=list)
+    give: list[tuple[Waiter, Connection]] = field(default_factory=list)
+    refuse: list[tuple[Waiter, PoolRefused]] = field(default_factory=list)
+
+
+class Machine:
+    """See the module.
+
+    Args:
+        limits: What is taken at most.
+        random: Gives numbers of 0 to 1 for the breakers' jitter.
+    """
+
+    def __init__(self, limits: PoolLimits, random: Callable[[], float]) -> None:
+        self._limits = limits
+        self._random = random
+        self._picks = 0
+        self.endpoints: list[Endpoint] = []
+        self.queue: deque[Waiter] = deque()
+
+    def __repr__(self) -> str:
+        return f"<Machine queued: {len(self.queue)}, {self.endpoints!r}>"
+
+    # Events of endpoints
+
+    def join(self, address: Address) -> Endpoint:
+        """An enclave is listed."""
+        endpoint = Endpoint(address, Breaker(self._random))
+        self.endpoints.append(endpoint)
+        return endpoint
+
+    def leave(self, endpoint: Endpoint) -> None:
+        """An enclave is no longer listed."""
+        endpoint.leaving = True
+        if endpoint.state in (EndpointState.READY, EndpointState.DRAINING):
+            endpoint.state = EndpointState.DRAINING
+        else:
+            endpoint.state = EndpointState.OUT
+
+    def verifying(self, endpoint: Endpoint) -> None:
+        """An enclave is being dialled and checked."""
+        if not endpoint.leaving:
+            endpoint.state = EndpointState.VERIFYING
+
+    def ready(self, endpoint: Endpoint, *, connections: int, key_ids: Iterable[int]) -> None:
+        """An enclave's attestation verifies and it says that it takes requests."""
+        if endpoint.leaving or endpoint.state is EndpointState.OUT:
+            return
+        if endpoint.state is not EndpointState.READY:
+            endpoint.breaker.succeeded()
+        endpoint.state = EndpointState.READY
+        endpoint.limit = max(1, min(connections, self._limits.connections))
+        endpoint.key_ids = frozenset(key_ids)
+
+    def drain(self, endpoint: Endpoint) -> None:
+        """An enclave finishes what it has and takes nothing new."""
+        if endpoint.state is EndpointState.READY:
+            endpoint.state = EndpointState.DRAINING
+
+    def lost(self, endpoint: Endpoint, now: float) -> float:
+        """An enclave is gone, or does not pass its checks.
+
+        Returns:
+            When to try it again.
+        """
+        endpoint.state = EndpointState.OUT
+        return endpoint.breaker.trip(now)
+
+    # Events of connections
+
+    def opened(self, connection: Connection, now: float) -> None:
+        """A connection that was asked for is open."""
+        if connection.state is ConnectionState.CONNECTING:
+            connection.state = ConnectionState.IDLE
+            connection.idle_since = now
+
+    def failed(self, connection: Connection, now: float) -> None:
+        """A connection could not be opened, or ended while it was idle."""
+        if connection.state is ConnectionState.CONNECTING:
+            connection.endpoint.breaker.failed(now)
+        if connection.state in (ConnectionState.CONNECTING, ConnectionState.IDLE):
+            self._close(connection)
+
+    def released(
+        self, connection: Connection, now: float, *, reusable: bool, healthy: bool | None
+    ) -> None:
+        """The request on a connection is over.
+
+        Args:
+            connection: A busy one, or one that was closed under its request.
+            now: The time.
+            reusable: Whether it can carry another.
+            healthy: True for an answer, False for a failure that is the enclave's or the
+                link's, None if nothing can be said, as when the client went away.
+        """
+        if connection.waiter is not None:
+            connection.waiter.state = WaiterState.DONE
+            connection.waiter = None
+        connection.requests += 1
+        if healthy is not None and connection.endpoint.state is not EndpointState.OUT:
+            breaker = connection.endpoint.breaker
+            breaker.succeeded() if healthy else breaker.failed(now)
+        if connection.state is not ConnectionState.BUSY:
+            return
+        if reusable and connection.endpoint.state is EndpointState.READY:
+            connection.state = ConnectionState.IDLE
+            connection.idle_since = now
+        else:
+            self._close(connection)
+
+    # Events of requests
+
+    def submit(self, waiter: Waiter, now: float) -> None:
+        """A request wants an enclave.
+
+        Raises:
+            PoolRefused: The queue is full, or it is too late; the request is not taken.
+        """
+        if waiter.expires <= now:
+            waiter.state = WaiterState.DONE
+            raise PoolRefused(problems.DEADLINE_EXCEEDED)
+        if len(self.queue) >= self._limits.queue:
+            waiter.state = WaiterState.DONE
+            raise PoolRefused(problems.OVERLOADED, retry_after=1)
+        waiter.state = WaiterState.QUEUED
+        self.queue.append(waiter)
+
+    def retry(self, waiter: Waiter, avoid: Endpoint) -> None:
+        """A released request was not acted upon and may go to another enclave.
+
+        It goes to the head: it has waited once already. There is no limit to check, since no
+        more requests can be retried than there are connections.
+        """
+        waiter.avoid.add(avoid)
+        waiter.state = WaiterState.QUEUED
+        self.queue.appendleft(waiter)
+
+    def cancel(self, waiter: Waiter) -> None:
+        """Nobody waits for a queued request any more."""
+        if waiter.state is WaiterState.QUEUED:
+            self.queue.remove(waiter)
+            waiter.state = WaiterState.DONE
+
+    # The one decision
+
+    def assign(self, now: float) -> Plan:
+        """Move everything that can move, and say what I/O this takes."""
+        plan = Plan()
+        self._retire(now, plan)
+        self._serve(now, plan)
+        self._grow(now, plan)
+        return plan
+
+    def _retire(self, now: float, plan: Plan) -> None:
+        """Close what may not, or need not, stay open."""
+        for endpoint in list(self.endpoints):
+            spare = endpoint.count(ConnectionState.IDLE) - self._limits.warm
+            for connection in list(endpoint.connections):
+                idle = connection.state is ConnectionState.IDLE
+                if endpoint.state is EndpointState.OUT or (
+                    endpoint.state is not EndpointState.READY
+                    and connection.state is not ConnectionState.BUSY
+                ):
+                    unwanted = True
+                else:
+                    old = idle and now - connection.idle_since >= self._limits.idle_seconds
+                    unwanted = old and spare > 0
+                    spare -= unwanted
+                if unwanted:
+                    self._close(connection)
+                    plan.close.append(connection)
+            if endpoint.leaving and not endpoint.connections:
+                self.endpoints.remove(endpoint)
+
+    def _serve(self, now: float, plan: Plan) -> None:
+        """Give idle connections to requests in the order of arrival; refuse the hopeless."""
+        waiting: deque[Waiter] = deque()
+        while self.queue:
+            waiter = self.queue.popleft()
+            if waiter.expires <= now:
+                self._refuse(waiter, PoolRefused(problems.DEADLINE_EXCEEDED), plan)
+                continue
+            open_to = [e for e in self.endpoints if self._takes(e, waiter, now)]
+            if not open_to:
+                self._refuse(waiter, self._why_none(waiter, now), plan)
+                continue
+            free = [e for e in open_to if self._has_place(e, now)]
+            connection = self._idle_connection(free)
+            if connection is None:
+                waiting.append(waiter)
+                continue
+            connection.state = ConnectionState.BUSY
+            connection.waiter = waiter
+            waiter.state = WaiterState.SERVED
+            self._picks += 1
+            connection.endpoint.picked = self._picks
+            plan.give.append((waiter, connection))
+        self.queue = waiting
+
+    def _grow(self, now: float, plan: Plan) -> None:
+        """Open connections for those who still wait, and the few that are kept warm."""
+        connecting = {e: e.count(ConnectionState.CONNECTING) for e in self.endpoints}
+        for waiter in self.queue:
+            open_to = [e for e in self.endpoints if self._takes(e, waiter, now)]
+            # A connection that is on its way already answers for one who waits.
+            coming = next((e for e in open_to if connecting[e] > 0), None)
+            if coming is not None:
+                connecting[coming] -= 1
+                continue
+            room = [e for e in open_to if len(e.connections) < self._capacity(e, now)]
+            if room:
+                self._open(min(room, key=lambda e: (len(e.connections), e.picked)), plan)
+        for endpoint in self.endpoints:
+            if endpoint.state is EndpointState.READY:
+                warm = min(self._limits.warm, self._capacity(endpoint, now))
+                while len(endpoint.connections) < warm:
+                    self._open(endpoint, plan)
+
+    def _takes(self, endpoint: Endpoint, waiter: Waiter, now: float) -> bool:
+        return (
+            endpoint.state is EndpointState.READY
+            and endpoint not in waiter.avoid
+            and (waiter.key_id is None or waiter.key_id in endpoint.key_ids)
+            and self._capacity(endpoint, now) > 0
+        )
+
+    def _capacity(self, endpoint: Endpoint, now: float) -> int:
+        match endpoint.breaker.state(now):
+            case BreakerState.CLOSED:
+                return endpoint.limit
+            case BreakerState.HALF_OPEN:
+                return 1
+            case BreakerState.OPEN:
+                return 0
+
+    def _has_place(self, endpoint: Endpoint, now: float) -> bool:
+        return endpoint.outstanding < self._capacity(endpoint, now)
+
+    @staticmethod
+    def _idle_connection(free: list[Endpoint]) -> Connection | None:
+        """The freshest idle connection of the enclave with the least outstanding requests."""
+        for endpoint in sorted(free, key=lambda e: (e.outstanding, e.picked)):
+            idle = [c for c in endpoint.connections if c.state is ConnectionState.IDLE]
+            if idle:
+                return max(idle, key=lambda c: c.idle_since)
+        return None
+
+    def _why_none(self, waiter: Waiter, now: float) -> PoolRefused:
+        """What to tell a client that no enclave can serve, now that this is certain."""
+        ready = [e for e in self.endpoints if e.state is EndpointState.READY]
+        if waiter.avoid and any(e in waiter.avoid for e in ready):
+            return PoolRefused(problems.OVERLOADED, retry_after=1)
+        # An enclave with an open breaker may hold the key: only then is it not unknown.
+        if waiter.key_id is not None and ready:
+            holders = [e for e in ready if waiter.key_id in e.key_ids]
+            if not holders:
+                return PoolRefused(problems.OHTTP_KEY)
+        ends = [e.breaker.until for e in self.endpoints if e.breaker.until is not None]
+        wait = min(ends, default=now) - now
+        return PoolRefused(problems.ENCLAVE_UNAVAILABLE, retry_after=max(1, math.ceil(wait)))
+
+    @staticmethod
+    def _refuse(waiter: Waiter, refusal: PoolRefused, plan: Plan) -> None:
+        waiter.state = WaiterState.DONE
+        plan.refuse.append((waiter, refusal))
+
+    @staticmethod
+    def _open(endpoint: Endpoint, plan: Plan) -> None:
+        connection = Connection(endpoint)
+        endpoint.connections.append(connection)
+        plan.open.append(connection)
+
+    @staticmethod
+    def _close(connection: Connection) -> None:
+        connection.state = ConnectionState.CLOSED
+        connection.endpoint.connections.remove(connection)

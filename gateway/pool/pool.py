@@ -1,0 +1,394 @@
+"""The pool: carries out what the machine decides.
+
+`machine.py` holds every rule; here are the sockets, the tasks and the clock.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import secrets
+from collections.abc import Callable, Coroutine, Iterable
+from dataclasses import dataclass
+from functools import partial
+from random import SystemRandom
+from typing import TYPE_CHECKING, Final
+
+from blindgate import problems
+from blindgate.link import DialError, Operation, Outcome, RequestHeader
+from blindgate.link.frames import MAX_DEADLINE_MS, REQUEST_ID_BYTES, Params
+from gateway.pool.backend import Backend, Chunks, Exchange, Stream
+from gateway.pool.errors import EnclaveRefused, PoolRefused, StreamLost
+from gateway.pool.keeper import Keeper, Probe, StatusHook
+from gateway.pool.machine import Machine, Plan, PoolLimits
+from gateway.pool.states import Connection, ConnectionState, Endpoint, EndpointState, Waiter
+from gateway.pool.verification import Verify, attest
+
+if TYPE_CHECKING:
+    from blindgate.link import Address
+    from gateway.pool.status import Status
+
+_log = logging.getLogger(__name__)
+
+#: The worker answers a late request itself; this much more covers the way back, so that its
+#: connection is closed only if it does not answer at all.
+_DEADLINE_GRACE: Final = 0.5
+#: One computes, one waits its turn with its body already there, one is on its way or at KMS.
+_CONNECTIONS_A_THREAD: Final = 3
+#: A worker of one thread that waits for KMS can still use a few.
+_LEAST_CONNECTIONS: Final = 4
+
+_random: Final = SystemRandom().random
+
+
+@dataclass(frozen=True, slots=True)
+class EnclaveAnswer:
+    """What an enclave answered.
+
+    Attributes:
+        outcome: How it ended.
+        body: The answer's body.
+        enclave: The address of the enclave that answered.
+    """
+
+    outcome: Outcome
+    body: bytes | bytearray | memoryview
+    enclave: Address
+
+
+class Pool:
+    """Several enclaves, their connections, and the requests that wait for them.
+
+    Args:
+        backend: Opens connections.
+        verify: Checks an attestation document against a nonce; raises if it does not pass.
+        limits: What is taken at most.
+        probe: How often and how patiently enclaves are asked for their status.
+        on_status: Told every status that a verified enclave gives, with a way to send it
+            credentials.
+        random: Gives numbers of 0 to 1 for jitter.
+    """
+
+    def __init__(
+        self,
+        backend: Backend,
+        verify: Verify,
+        *,
+        limits: PoolLimits | None = None,
+        probe: Probe | None = None,
+        on_status: StatusHook | None = None,
+        random: Callable[[], float] = _random,
+    ) -> None:
+        self._backend = backend
+        self._verify = verify
+        self._probe = probe or Probe()
+        self._on_status = on_status
+        self._machine = Machine(limits or PoolLimits(), random)
+        self._keepers: dict[Endpoint, Keeper] = {}
+        self._places: dict[Waiter, asyncio.Future[Connection]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._stopping = False
+        self._quiet = asyncio.Event()
+
+    def __repr__(self) -> str:
+        return f"<Pool {self._machine!r}>"
+
+    @property
+    def machine(self) -> Machine:
+        """The state, to look at."""
+        return self._machine
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether a verified enclave takes requests."""
+        return any(e.state is EndpointState.READY for e in self._machine.endpoints)
+
+    def keepers(self) -> list[Keeper]:
+        """Those who look after the enclaves that are ready now."""
+        return [k for e, k in self._keepers.items() if e.state is EndpointState.READY]
+
+    def set_addresses(self, addresses: Iterable[Address]) -> None:
+        """Say which enclaves there are: new ones join, missing ones drain and leave."""
+        wanted = list(dict.fromkeys(addresses))
+        known = {e.address: e for e in self._machine.endpoints if not e.leaving}
+        for address in wanted:
+            if address not in known:
+                self._join(address)
+        for address, endpoint in known.items():
+            if address not in wanted:
+                _log.info("enclave leaves", extra={"enclave": str(address)})
+                self._machine.leave(endpoint)
+                self._keepers.pop(endpoint).stop()
+        self._settle()
+
+    async def look(self, address: Address) -> None:
+        """Ask an enclave for its status and keys now, and wait for the answer."""
+        for keeper in self.keepers():
+            if keeper.address == address:
+                await keeper.look()
+
+    async def stop(self, grace: float = 0.0) -> None:
+        """Finish what is under way for at most `grace` seconds, then close everything."""
+        self._stopping = True
+        for waiter, place in list(self._places.items()):
+            self._machine.cancel(waiter)
+            if not place.done():
+                place.set_exception(PoolRefused(problems.ENCLAVE_UNAVAILABLE, retry_after=1))
+        self._quiet.clear()
+        if any(e.outstanding for e in self._machine.endpoints):
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(grace):
+                    await self._quiet.wait()
+        for endpoint in list(self._machine.endpoints):
+            self._machine.leave(endpoint)
+            endpoint.state = EndpointState.OUT
+        keepers = [keeper.stop() for keeper in self._keepers.values()]
+        self._keepers.clear()
+        self._settle()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*keepers, *self._tasks, return_exceptions=True)
+
+    async def request(
+        self,
+        operation: Operation,
+        body: Chunks = (),
+        *,
+        expires: float,
+        params: Params | None = None,
+        key_id: int | None = None,
+        request_id: bytes | None = None,
+    ) -> EnclaveAnswer:
+        """Have an enclave do something.
+
+        Cancelling this gives up the place in the queue, or closes the connection, which
+        cancels the work in the enclave.
+
+        Args:
+            operation: What to do.
+            body: The request's body, in pieces.
+            expires: Until when an answer is of use, on the event loop's clock.
+            params: The operation's parameters.
+            key_id: The OHTTP key that the enclave must hold.
+            request_id: 16 bytes; random if left out.
+
+        Returns:
+            The answer, whatever its outcome; never `draining`.
+
+        Raises:
+            PoolRefused: No enclave answered.
+        """
+        if self._stopping:
+            raise PoolRefused(problems.ENCLAVE_UNAVAILABLE, retry_after=1)
+        request_id = request_id or secrets.token_bytes(REQUEST_ID_BYTES)
+        waiter = Waiter(expires, key_id)
+        self._machine.submit(waiter, _now())
+        while True:
+            connection = await self._place(waiter)
+            endpoint = connection.endpoint
+            header = RequestHeader(
+                operation,
+                request_id,
+                min(max(int((expires - _now()) * 1000), 0), MAX_DEADLINE_MS),
+                sum(map(len, body)),
+                params or {},
+            )
+            exchange = await self._exchange(connection, header, body, expires)
+            if exchange is not None:
+                outcome = exchange.header.outcome
+                if outcome is Outcome.DRAINING:
+                    self._machine.drain(endpoint)
+                elif outcome is not Outcome.OVERLOADED or not self._has_other(waiter, endpoint):
+                    self._settle()
+                    return EnclaveAnswer(outcome, exchange.body, endpoint.address)
+            # Nothing was acted upon: another enclave may have it.
+            self._machine.retry(waiter, endpoint)
+
+    def _has_other(self, waiter: Waiter, but: Endpoint) -> bool:
+        return any(
+            e is not but and e not in waiter.avoid and e.state is EndpointState.READY
+            for e in self._machine.endpoints
+        )
+
+    # Requests
+
+    async def _place(self, waiter: Waiter) -> Connection:
+        """Wait for a connection; whoever gets it must release it."""
+        place: asyncio.Future[Connection] = asyncio.get_running_loop().create_future()
+        self._places[waiter] = place
+        self._settle()
+        try:
+            async with asyncio.timeout_at(waiter.expires):
+                return await place
+        except BaseException as error:
+            self._machine.cancel(waiter)
+            if place.done() and not place.cancelled() and place.exception() is None:
+                # It was given in the same turn of the loop in which this gave up.
+                self._release(place.result(), reusable=True, healthy=None)
+            if isinstance(error, TimeoutError):
+                raise PoolRefused(problems.DEADLINE_EXCEEDED) from None
+            raise
+        finally:
+            del self._places[waiter]
+
+    async def _exchange(
+        self, connection: Connection, header: RequestHeader, body: Chunks, expires: float
+    ) -> Exchange | None:
+        """Use a connection and release it.
+
+        Returns:
+            The answer, or None if no byte of the request left this process.
+
+        Raises:
+            PoolRefused: It is too late, or the enclave went away with the request.
+        """
+        stream = connection.stream
+        if stream is None:
+            raise RuntimeError("a connection without a stream was given to a request")
+        exchange: Exchange | None = None
+        healthy: bool | None = None
+        try:
+            async with asyncio.timeout_at(expires + _DEADLINE_GRACE):
+                exchange = await stream.exchange(header, body)
+            healthy = True
+        except TimeoutError:
+            # Says nothing of the enclave's health: the client chose the deadline, and a frozen
+            # enclave is for its keeper to find.
+            raise PoolRefused(problems.DEADLINE_EXCEEDED) from None
+        except StreamLost as error:
+            healthy = False
+            if error.untouched:
+                return None
+            raise PoolRefused(problems.ENCLAVE_UNAVAILABLE, retry_after=1) from error
+        finally:
+            reusable = exchange is not None and exchange.reusable
+            if not reusable:
+                stream.close()
+            self._release(connection, reusable=reusable, healthy=healthy)
+        return exchange
+
+    def _release(self, connection: Connection, *, reusable: bool, healthy: bool | None) -> None:
+        self._machine.released(connection, _now(), reusable=reusable, healthy=healthy)
+        self._settle()
+        if not any(e.outstanding for e in self._machine.endpoints):
+            self._quiet.set()
+
+    # What the machine wants done
+
+    def _settle(self) -> None:
+        """Let the machine move, and do what it says, until nothing moves any more."""
+        while self._carry_out(self._machine.assign(_now())):
+            pass
+
+    def _carry_out(self, plan: Plan) -> bool:
+        again = False
+        for connection in plan.close:
+            if connection.stream is not None:
+                connection.stream.close()
+        for waiter, refusal in plan.refuse:
+            place = self._places.get(waiter)
+            if place is not None and not place.done():
+                place.set_exception(refusal)
+        for waiter, connection in plan.give:
+            place = self._places.get(waiter)
+            if place is not None and not place.done():
+                place.set_result(connection)
+            else:
+                # The client left, but its task has not run since.
+                self._machine.released(connection, _now(), reusable=True, healthy=None)
+                again = True
+        for connection in plan.open:
+            self._start(self._open(connection))
+        return again
+
+    def _start(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _open(self, connection: Connection) -> None:
+        """Dial and verify one connection for traffic."""
+        endpoint = connection.endpoint
+        stream: Stream | None = None
+        try:
+            stream = await self._backend.open(endpoint.address, partial(self._ended, connection))
+            await attest(stream, self._verify, self._probe.patience)
+            connection.stream = stream
+            if connection.state is ConnectionState.CLOSED:
+                stream.close()
+            self._machine.opened(connection, _now())
+        except (DialError, StreamLost, EnclaveRefused) as error:
+            if stream is not None:
+                stream.close()
+            self._machine.failed(connection, _now())
+            # Whatever is wrong there now, the enclave is to prove itself again.
+            if (keeper := self._keepers.get(endpoint)) is not None:
+                keeper.trouble(str(error))
+        except BaseException:
+            if stream is not None:
+                stream.close()
+            self._machine.failed(connection, _now())
+            raise
+        self._settle()
+
+    def _ended(self, connection: Connection) -> None:
+        """The other side closed a connection; one under way raises in its exchange."""
+        if connection.state is ConnectionState.IDLE:
+            self._machine.failed(connection, _now())
+            self._settle()
+
+    # What keepers report
+
+    def _join(self, address: Address) -> None:
+        endpoint = self._machine.join(address)
+        self._keepers[endpoint] = Keeper(
+            address,
+            self._backend,
+            self._verify,
+            self._probe,
+            _Reports(self, endpoint),
+            self._on_status,
+        )
+
+    def verifying(self, endpoint: Endpoint) -> None:
+        """An enclave's keeper dials it."""
+        self._machine.verifying(endpoint)
+
+    def reported(self, endpoint: Endpoint, status: Status) -> None:
+        """An enclave's keeper has its status."""
+        if status.draining or not status.ready:
+            self._machine.drain(endpoint)
+        else:
+            if endpoint.state is not EndpointState.READY:
+                _log.info("enclave is ready", extra={"enclave": str(endpoint.address)})
+            self._machine.ready(
+                endpoint,
+                connections=max(_LEAST_CONNECTIONS, _CONNECTIONS_A_THREAD * status.threads),
+                key_ids=status.key_ids,
+            )
+        self._settle()
+
+    def lost(self, endpoint: Endpoint, reason: str) -> float:
+        """An enclave's keeper lost it, or it does not pass."""
+        now = _now()
+        pause = self._machine.lost(endpoint, now) - now
+        _log.warning(
+            "enclave is out",
+            extra={"enclave": str(endpoint.address), "reason": reason, "pause": round(pause, 2)},
+        )
+        self._settle()
+        return pause
+
+
+class _Reports:
+    """A keeper's way to the pool."""
+
+    def __init__(self, pool: Pool, endpoint: Endpoint) -> None:
+        self.verifying = partial(pool.verifying, endpoint)
+        self.reported = partial(pool.reported, endpoint)
+        self.lost = partial(pool.lost, endpoint)
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()

@@ -1,0 +1,125 @@
+"""What the pool keeps of enclaves, their connections and the requests that wait.
+
+Plain records: `machine.py` moves them, `pool.py` does the I/O that the moves ask for.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from blindgate.link import Address
+    from gateway.pool.backend import Stream
+    from gateway.pool.breaker import Breaker
+
+
+class EndpointState(StrEnum):
+    """The life of an enclave in the pool; the table is in `gateway.pool.machine`."""
+
+    JOINING = "joining"
+    VERIFYING = "verifying"
+    READY = "ready"
+    DRAINING = "draining"
+    OUT = "out"
+
+
+class ConnectionState(StrEnum):
+    """The life of a connection; the table is in `gateway.pool.machine`."""
+
+    CONNECTING = "connecting"
+    IDLE = "idle"
+    BUSY = "busy"
+    CLOSED = "closed"
+
+
+class WaiterState(StrEnum):
+    """The life of a request in the pool; the table is in `gateway.pool.machine`."""
+
+    QUEUED = "queued"
+    SERVED = "served"
+    DONE = "done"
+
+
+@dataclass(eq=False, slots=True)
+class Endpoint:
+    """One enclave.
+
+    Attributes:
+        address: Where it listens.
+        breaker: When to leave it alone.
+        state: See the table.
+        limit: Connections that it may have at once.
+        key_ids: OHTTP key ids that it can open requests for.
+        connections: Every connection that is not closed.
+        leaving: True once it is to be forgotten as soon as its last request is answered.
+        picked: When it was last given a request, as a count: settles ties fairly.
+    """
+
+    address: Address
+    breaker: Breaker
+    state: EndpointState = EndpointState.JOINING
+    limit: int = 1
+    key_ids: frozenset[int] = frozenset()
+    connections: list[Connection] = field(default_factory=list)
+    leaving: bool = False
+    picked: int = 0
+
+    def __repr__(self) -> str:
+        counts = {state: self.count(state) for state in ConnectionState}
+        shown = ", ".join(f"{state}: {count}" for state, count in counts.items() if count)
+        return f"<Endpoint {self.address} {self.state.upper()} [{shown}]>"
+
+    def count(self, state: ConnectionState) -> int:
+        """How many of its connections are in a state."""
+        return sum(connection.state is state for connection in self.connections)
+
+    @property
+    def outstanding(self) -> int:
+        """Requests that it has not answered yet."""
+        return self.count(ConnectionState.BUSY)
+
+
+@dataclass(eq=False, slots=True)
+class Connection:
+    """One connection to an enclave.
+
+    Attributes:
+        endpoint: Whose it is.
+        state: See the table.
+        stream: What carries it, once it is open.
+        waiter: The request that it carries while busy.
+        idle_since: When it last became idle.
+        requests: How many it has carried.
+    """
+
+    endpoint: Endpoint
+    state: ConnectionState = ConnectionState.CONNECTING
+    stream: Stream | None = None
+    waiter: Waiter | None = None
+    idle_since: float = 0.0
+    requests: int = 0
+
+    def __repr__(self) -> str:
+        return f"<Connection {self.endpoint.address} {self.state.upper()}, {self.requests} done>"
+
+
+@dataclass(eq=False, slots=True)
+class Waiter:
+    """A request, from the queue to its answer.
+
+    Attributes:
+        expires: When nobody waits for it any more.
+        key_id: The OHTTP key that the enclave must hold; None for any enclave.
+        avoid: Enclaves that have refused it already, untouched.
+        state: See the table.
+    """
+
+    expires: float
+    key_id: int | None = None
+    avoid: set[Endpoint] = field(default_factory=set)
+    state: WaiterState = WaiterState.QUEUED
+
+    def __repr__(self) -> str:
+        return f"<Waiter {self.state.upper()}>"

@@ -1,0 +1,53 @@
+"""What an enclave says about itself (docs/link.md §5, operation `status`)."""
+
+from __future__ import annotations
+
+from typing import Annotated, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from blindgate import strict_cbor
+from blindgate.detections import Label
+from blindgate.link import FrameError
+
+#: Room for a model with a few thousand labels.
+MAX_STATUS: Final = 256 * 1024
+
+
+class ModelStatus(BaseModel):
+    """The detector that an enclave runs."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    name: Annotated[str, Field(min_length=1, max_length=128)]
+    version: Annotated[str, Field(min_length=1, max_length=64)]
+    labels: Annotated[tuple[Label, ...], Field(max_length=5000)] = ()
+
+
+class Status(BaseModel):
+    """The answer to `status`. Fields that a newer enclave adds are passed over."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    ready: bool
+    needs_credentials: bool = False
+    draining: bool = False
+    answers: Literal["open", "sealed"] = "open"
+    model: ModelStatus | None = None
+    key_ids: Annotated[bytes, Field(max_length=256)] = b""
+    queued: Annotated[int, Field(ge=0)] = 0
+    busy: Annotated[int, Field(ge=0)] = 0
+    threads: Annotated[int, Field(ge=1, le=4096)] = 1
+
+    @classmethod
+    def from_cbor(cls, body: bytes | bytearray | memoryview) -> Status:
+        """Read the body of an answer to `status`.
+
+        Raises:
+            FrameError: It is not such a body.
+        """
+        try:
+            fields = strict_cbor.decode(body, max_bytes=MAX_STATUS, max_depth=6)
+            return cls.model_validate(fields)
+        except (strict_cbor.CborError, ValidationError) as error:
+            raise FrameError("the enclave's status is not one that this version knows") from error

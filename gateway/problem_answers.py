@@ -1,0 +1,128 @@
+"""Every refusal as an answer of RFC 9457."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import Response
+from starlette.exceptions import HTTPException
+
+from blindgate import problems
+from blindgate.errors import BlindgateError
+from blindgate.problems import Problem
+from gateway.pool import PoolRefused
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI, Request
+
+
+class Refused(BlindgateError):
+    """A request that is answered with a problem.
+
+    Attributes:
+        problem: Which.
+        detail: Words about this occurrence; the catalogue's advice if left out.
+        headers: Further headers of the answer.
+        members: Extension members of the problem.
+    """
+
+    def __init__(
+        self,
+        problem: Problem,
+        detail: str | None = None,
+        *,
+        headers: Mapping[str, str] | None = None,
+        **members: object,
+    ) -> None:
+        super().__init__(detail or problem.title)
+        self.problem = problem
+        self.detail = detail
+        self.headers = dict(headers or {})
+        self.members = members
+
+
+#: What Starlette raises by itself.
+_BY_STATUS = {404: problems.NOT_FOUND, 405: problems.METHOD_NOT_ALLOWED}
+#: Problems that end by themselves and say when to come back.
+_PASSING = {problems.KMS_UNAVAILABLE, problems.OVERLOADED, problems.ENCLAVE_UNAVAILABLE}
+
+
+def answer(
+    request_id: str,
+    problem: Problem,
+    detail: str | None = None,
+    *,
+    headers: Mapping[str, str] | None = None,
+    **members: object,
+) -> Response:
+    """A problem as an HTTP answer."""
+    sent = {"cache-control": "no-store", **(headers or {})}
+    if problem in _PASSING:
+        sent.setdefault("retry-after", "1")
+    body = problem.body(detail, request_id=request_id, **members)
+    return ProblemAnswer(problem, json.dumps(body).encode(), sent)
+
+
+class ProblemAnswer(Response):
+    """An answer that remembers its problem, for logs and metrics."""
+
+    media_type = problems.MEDIA_TYPE
+
+    def __init__(self, problem: Problem, body: bytes, headers: Mapping[str, str]) -> None:
+        super().__init__(body, problem.status, headers)
+        self.problem = problem
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Send the answer, leaving the problem's name for the access log."""
+        scope["state"]["problem"] = self.problem.slug
+        await super().__call__(scope, receive, send)
+
+
+def install(app: FastAPI) -> None:
+    """Have an app answer all its errors this way."""
+    app.add_exception_handler(Refused, _refused)
+    app.add_exception_handler(PoolRefused, _pool_refused)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(HTTPException, _http_exception)
+
+
+async def _refused(request: Request, error: Exception) -> Response:
+    assert isinstance(error, Refused)  # noqa: S101 - as registered in install()
+    return answer(
+        request.state.request_id,
+        error.problem,
+        error.detail,
+        headers=error.headers,
+        **error.members,
+    )
+
+
+async def _pool_refused(request: Request, error: Exception) -> Response:
+    assert isinstance(error, PoolRefused)  # noqa: S101 - as registered in install()
+    headers = {"retry-after": str(error.retry_after)} if error.retry_after else None
+    return answer(request.state.request_id, error.problem, headers=headers)
+
+
+async def _invalid(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)  # noqa: S101 - as registered in install()
+    errors = [
+        {
+            "in": str(found["loc"][0]),
+            "parameter": ".".join(map(str, found["loc"][1:])),
+            "rule": found["type"],
+            "message": found["msg"],
+        }
+        for found in error.errors()
+    ]
+    return answer(request.state.request_id, problems.INVALID_REQUEST, errors=errors)
+
+
+async def _http_exception(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)  # noqa: S101 - as registered in install()
+    problem = _BY_STATUS.get(error.status_code)
+    if problem is None:
+        problem = problems.INVALID_REQUEST if error.status_code < 500 else problems.INTERNAL_ERROR
+    return answer(request.state.request_id, problem, headers=error.headers)

@@ -1,0 +1,1 @@
+"""HTTP in, HTTP out. A route translates; `gateway.dataplane` does the work."""

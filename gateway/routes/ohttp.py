@@ -1,0 +1,35 @@
+"""`/.well-known/ohttp-gateway`: keys out, sealed requests in (RFC 9540, RFC 9458)."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Request, Response
+
+from gateway.media_types import OHTTP_ANSWER, OHTTP_KEYS, OHTTP_REQUEST, best_of, content_type
+from gateway.openapi import OHTTP_KEYS_OPERATION, OHTTP_OPERATION
+from gateway.routes.requests import Expires, Plane
+
+router = APIRouter(tags=["Sealed requests"])
+
+
+@router.get("/.well-known/ohttp-gateway", **OHTTP_KEYS_OPERATION)
+async def get_keys(request: Request, plane: Plane) -> Response:
+    """Fetch the keys to seal requests to.
+
+    Believe them only after `GET /v1/attestation` has shown which enclave they belong to.
+    """
+    media_type = best_of(request, [OHTTP_KEYS])
+    return Response(plane.keys(), media_type=media_type, headers={"cache-control": "no-cache"})
+
+
+@router.post("/.well-known/ohttp-gateway", **OHTTP_OPERATION)
+async def open_sealed(request: Request, plane: Plane, expires: Expires) -> Response:
+    """Send a request that only the enclave can read.
+
+    The body is an encapsulated request whose Binary HTTP content is a `POST /v1/detections`
+    with an image, or an envelope, as its body. The answer is sealed to the sender.
+    """
+    media_type = best_of(request, [OHTTP_ANSWER])
+    content_type(request, [OHTTP_REQUEST])
+    answer = await plane.open_sealed(request, expires)
+    headers = {"cache-control": "no-store"}
+    return Response(bytes(answer.body), media_type=media_type, headers=headers)

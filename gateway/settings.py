@@ -1,0 +1,173 @@
+"""Every setting of the gateway, its default, and the reason for it.
+
+Read from `BLINDGATE_…` variables and from the flags of `blindgate-gateway`; a flag wins.
+Lists are comma separated.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Final, Self
+
+from pydantic import Field, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from blindgate.link import parse_address
+from blindgate.link.frames import MAX_DEADLINE_MS
+
+MIB: Final = 1024 * 1024
+
+
+def _split(value: Any) -> Any:
+    """`a,b` of a variable or a flag; a flag may also be given several times."""
+    if isinstance(value, str):
+        value = [value]
+    if isinstance(value, list | tuple):
+        return [
+            part.strip()
+            for item in value
+            for part in (item.split(",") if isinstance(item, str) else [item])
+            if not isinstance(part, str) or part.strip()
+        ]
+    return value
+
+
+class Settings(BaseSettings):
+    """What one gateway process is told."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="BLINDGATE_",
+        frozen=True,
+        extra="forbid",
+        cli_kebab_case=True,
+        cli_implicit_flags=True,
+        cli_prog_name="blindgate-gateway",
+        cli_hide_none_type=True,
+        cli_avoid_json=True,
+    )
+
+    host: str = Field("127.0.0.1", description="Address to listen at.")
+    port: int = Field(8080, ge=0, le=65535, description="Port to listen at; 0 takes a free one.")
+    log_level: str = Field("info", pattern="^(debug|info|warning|error)$")
+
+    # Enclaves
+
+    enclaves: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="Enclaves: vsock://CID:PORT, unix:///path or hybrid:///path:PORT."
+    )
+    nitro_cli: Path | None = Field(
+        None,
+        description="Ask this nitro-cli which enclaves run, instead of `enclaves`.",
+    )
+    nitro_port: int = Field(
+        5005, ge=1, description="The vsock port on which enclaves that nitro-cli finds listen."
+    )
+    discovery_period: float = Field(
+        5.0,
+        gt=0,
+        description="Seconds between two calls of nitro-cli: a process each, so not every second.",
+    )
+    pcrs: Annotated[tuple[Path, ...], NoDecode] = Field(
+        (),
+        description="JSON files of the measurements that may take traffic; several for blue/green.",
+    )
+    root: Path | None = Field(
+        None, description="PEM file of another root than AWS's. For development only."
+    )
+    allow_debug: bool = Field(
+        default=False, description="Let debug-mode enclaves take traffic. Never in production."
+    )
+    probe_period: float = Field(
+        2.0,
+        gt=0,
+        description="Seconds between two looks at an enclave: a frozen one is out within "
+        "probe_period + probe_patience.",
+    )
+    probe_patience: float = Field(
+        5.0,
+        gt=0,
+        description="Seconds that an attestation or a status may take. Milliseconds are usual; "
+        "an emulated enclave with busy CPUs takes a second or two.",
+    )
+    dial_timeout: float = Field(
+        2.0, gt=0, description="Seconds that connecting may take; both ends are one machine."
+    )
+    connections_per_enclave: int = Field(
+        32,
+        ge=1,
+        description="Connections to one enclave at most. Three for each of its threads are used "
+        "(computing, waiting, arriving), so this is an enclave of ten threads.",
+    )
+
+    # Uploads
+
+    max_body: int = Field(
+        20 * MIB,
+        ge=1024,
+        description="Bytes of one body. A 48-megapixel JPEG of a phone has 10 to 15 MB; "
+        "encryption adds some hundred bytes.",
+    )
+    byte_budget: int = Field(
+        128 * MIB,
+        ge=1024,
+        description="Bytes of all bodies that are in memory at once. 64 uploads of 2 MB fit; "
+        "beyond it new uploads are refused before they are read.",
+    )
+    upload_timeout: float = Field(
+        60.0, gt=0, description="Seconds that one body may take to arrive, whatever its rate."
+    )
+    min_upload_rate: int = Field(
+        16 * 1024,
+        ge=0,
+        description="Bytes a second that a body must arrive at after the first "
+        "`upload_grace` seconds: a poor mobile uplink has twice that.",
+    )
+    upload_grace: float = Field(
+        5.0, gt=0, description="Seconds without a minimum rate: TCP starts slowly, radios wake up."
+    )
+
+    # Waiting
+
+    queue: int = Field(
+        256,
+        ge=0,
+        description="Requests that wait for an enclave. Two cores answer about 100 a second, so "
+        "the last waits some three seconds.",
+    )
+    default_deadline: float = Field(
+        30.0,
+        gt=0,
+        description="Seconds for a request without a Request-Timeout header: below the 60 s at "
+        "which load balancers give up.",
+    )
+    max_deadline: float = Field(
+        120.0,
+        gt=0,
+        le=MAX_DEADLINE_MS / 1000,
+        description="The longest Request-Timeout: a whole upload and a full queue.",
+    )
+    drain_seconds: float = Field(
+        20.0, ge=0, description="Seconds to finish requests on SIGTERM; systemd waits for 90."
+    )
+
+    @field_validator("enclaves", "pcrs", mode="before")
+    @classmethod
+    def _read_list(cls, value: Any) -> Any:
+        return _split(value)
+
+    @field_validator("enclaves")
+    @classmethod
+    def _read_addresses(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for text in value:
+            parse_address(text)
+        return value
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.byte_budget < self.max_body:
+            raise ValueError("byte_budget must hold at least one body of max_body bytes")
+        if self.default_deadline > self.max_deadline:
+            raise ValueError("default_deadline is above max_deadline")
+        if self.nitro_cli is not None and self.enclaves:
+            raise ValueError("name enclaves, or have nitro_cli find them, not both")
+        return self

@@ -1,0 +1,8 @@
+"""Receiving bodies from strangers: how much, how slowly, and in whose memory."""
+
+from __future__ import annotations
+
+from gateway.uploads.budget import ByteBudget
+from gateway.uploads.receiving import ClientGone, UploadLimits, receive_body
+
+__all__ = ["ByteBudget", "ClientGone", "UploadLimits", "receive_body"]

@@ -1,0 +1,94 @@
+"""The gateway as a real server with a fake enclave behind it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import uvicorn
+
+from blindgate.link import FrameLimits
+from gateway.app import create_app
+from gateway.pool import Pool, PoolLimits, Probe, SocketBackend
+from gateway.settings import Settings
+from gateway.trust import verifier
+from tests.gateway.fake_worker import FakeWorker, trust
+
+OCTETS = {"content-type": "application/octet-stream"}
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@dataclass
+class Served:
+    """A gateway that listens."""
+
+    http: httpx.AsyncClient
+    port: int
+    pool: Pool
+    app: Any
+
+    async def until(self, true: Callable[[], bool]) -> None:
+        async with asyncio.timeout(10):
+            while not true():
+                await asyncio.sleep(0.005)
+
+    async def until_ready(self, enclaves: int = 1) -> None:
+        await self.until(lambda: len(self.pool.keepers()) == enclaves)
+
+
+Serve = Callable[..., AbstractAsyncContextManager[Served]]
+
+
+@asynccontextmanager
+async def serve_gateway(
+    *workers: FakeWorker,
+    limits: PoolLimits | None = None,
+    probe: Probe | None = None,
+    on_status: Any = None,
+    wait: bool = True,
+    **settings: Any,
+) -> AsyncIterator[Served]:
+    """Run a gateway in this event loop, on a free port of 127.0.0.1."""
+    chosen = Settings(
+        enclaves=tuple(str(worker.address) for worker in workers), drain_seconds=1, **settings
+    )
+    pool = Pool(
+        SocketBackend(1.0, FrameLimits(1024 * 1024)),
+        verifier(trust()),
+        limits=limits,
+        probe=probe or Probe(period=0.05, patience=2.0),
+        on_status=on_status,
+    )
+    app = create_app(chosen, pool=pool)
+    server = uvicorn.Server(
+        uvicorn.Config(app, port=0, log_config=None, access_log=False, timeout_graceful_shutdown=1)
+    )
+    task = asyncio.create_task(server.serve())
+    try:
+        async with asyncio.timeout(10):
+            while not server.started:
+                await asyncio.sleep(0.005)
+        port = server.servers[0].sockets[0].getsockname()[1]
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=20) as http:
+            served = Served(http, port, pool, app)
+            if wait and workers:
+                await served.until_ready(len(workers))
+            yield served
+    finally:
+        server.should_exit = True
+        await task
+
+
+@pytest.fixture
+def worker_path(tmp_path: Path) -> Path:
+    return tmp_path / "worker"
