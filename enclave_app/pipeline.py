@@ -60,9 +60,9 @@ class Pipeline:
         """
         upload.deadline.check()
         if is_envelope(upload.data):
-            image = self._unsealer.open(upload.data)
+            image = memoryview(self._unsealer.open(upload.data))
         elif upload.sealed:
-            image = upload.data
+            image = memoryview(upload.data)
         else:
             # An image outside OHTTP has been seen by the parent already; taking it would teach
             # clients to send more.

@@ -237,7 +237,7 @@ def test_a_handler_that_fails_is_told_inside_and_says_nothing_outside(
         raise RuntimeError("what the photo showed")
 
     with caplog.at_level(logging.DEBUG):
-        answer = worker.open(sealed.encapsulated, fail)
+        answer = worker.endpoint.open_and_answer(sealed.encapsulated, fail)
     response = bhttp.decode_response(sealed.response.open(answer))
     assert problem(response) == problems.INTERNAL_ERROR.type
     assert "RuntimeError" in caplog.text
