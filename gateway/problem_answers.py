@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import json
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Final
 
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
@@ -17,6 +19,7 @@ from gateway.pool import PoolRefused
 
 if TYPE_CHECKING:
     from fastapi import FastAPI, Request
+    from starlette.types import Message, Receive, Scope, Send
 
 
 class Refused(BlindgateError):
@@ -26,6 +29,8 @@ class Refused(BlindgateError):
         problem: Which.
         detail: Words about this occurrence; the catalogue's advice if left out.
         headers: Further headers of the answer.
+        rest_unread: True if part of the body is still to come: the connection is then closed,
+            and not before the client had a chance to read this answer.
         members: Extension members of the problem.
     """
 
@@ -35,15 +40,19 @@ class Refused(BlindgateError):
         detail: str | None = None,
         *,
         headers: Mapping[str, str] | None = None,
+        rest_unread: bool = False,
         **members: object,
     ) -> None:
         super().__init__(detail or problem.title)
         self.problem = problem
         self.detail = detail
         self.headers = dict(headers or {})
+        self.rest_unread = rest_unread
         self.members = members
 
 
+#: Seconds in which a client that is still sending can notice that it was refused.
+_LINGER: Final = 2.0
 #: What Starlette raises by itself.
 _BY_STATUS = {404: problems.NOT_FOUND, 405: problems.METHOD_NOT_ALLOWED}
 #: Problems that end by themselves and say when to come back.
@@ -56,6 +65,7 @@ def answer(
     detail: str | None = None,
     *,
     headers: Mapping[str, str] | None = None,
+    rest_unread: bool = False,
     **members: object,
 ) -> Response:
     """A problem as an HTTP answer."""
@@ -63,7 +73,7 @@ def answer(
     if problem in _PASSING:
         sent.setdefault("retry-after", "1")
     body = problem.body(detail, request_id=request_id, **members)
-    return ProblemAnswer(problem, json.dumps(body).encode(), sent)
+    return ProblemAnswer(problem, json.dumps(body).encode(), sent, rest_unread)
 
 
 class ProblemAnswer(Response):
@@ -71,14 +81,48 @@ class ProblemAnswer(Response):
 
     media_type = problems.MEDIA_TYPE
 
-    def __init__(self, problem: Problem, body: bytes, headers: Mapping[str, str]) -> None:
-        super().__init__(body, problem.status, headers)
+    def __init__(
+        self, problem: Problem, body: bytes, headers: Mapping[str, str], rest_unread: bool
+    ) -> None:
+        closing = {"connection": "close"} if rest_unread else {}
+        super().__init__(body, problem.status, {**headers, **closing})
         self.problem = problem
+        self._rest_unread = rest_unread
 
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the answer, leaving the problem's name for the access log."""
         scope["state"]["problem"] = self.problem.slug
-        await super().__call__(scope, receive, send)
+        if self._rest_unread:
+            await super().__call__(scope, receive, _holding_open(send))
+            await _discard(receive)
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+        else:
+            await super().__call__(scope, receive, send)
+
+
+def _holding_open(send: Send) -> Send:
+    """Send everything, but leave the end of the answer, and so of the connection, for later."""
+
+    async def send_part(message: Message) -> None:
+        if message["type"] == "http.response.body":
+            message = {**message, "more_body": True}
+        await send(message)
+
+    return send_part
+
+
+async def _discard(receive: Receive) -> None:
+    """Throw the rest of a body away for a while.
+
+    Closing a socket with unread bytes resets the connection, and a client that is still
+    sending would then see the reset instead of the answer (RFC 9112 §9.6).
+    """
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(_LINGER):
+            more = True
+            while more:
+                message = await receive()
+                more = message["type"] == "http.request" and message.get("more_body", False)
 
 
 def install(app: FastAPI) -> None:
@@ -96,6 +140,7 @@ async def _refused(request: Request, error: Exception) -> Response:
         error.problem,
         error.detail,
         headers=error.headers,
+        rest_unread=error.rest_unread,
         **error.members,
     )
 

@@ -215,7 +215,13 @@ class Machine:
         if waiter.expires <= now:
             waiter.state = WaiterState.DONE
             raise PoolRefused(problems.DEADLINE_EXCEEDED)
-        if len(self.queue) >= self._limits.queue:
+        # Those for whom there is a place, if not yet a connection, do not count as waiting.
+        places = sum(
+            max(0, self._capacity(e, now) - e.outstanding)
+            for e in self.endpoints
+            if e.state is EndpointState.READY
+        )
+        if len(self.queue) >= self._limits.queue + places:
             waiter.state = WaiterState.DONE
             raise PoolRefused(problems.OVERLOADED, retry_after=1)
         waiter.state = WaiterState.QUEUED

@@ -116,8 +116,8 @@ def _declared_length(request: Request) -> int | None:
 
 
 def _too_large(limits: UploadLimits) -> Refused:
-    return Refused(problems.BODY_TOO_LARGE, headers={"connection": "close"}, limit=limits.max_body)
+    return Refused(problems.BODY_TOO_LARGE, rest_unread=True, limit=limits.max_body)
 
 
 def _no_memory() -> Refused:
-    return Refused(problems.OVERLOADED, headers={"connection": "close"})
+    return Refused(problems.OVERLOADED, rest_unread=True)
