@@ -1,0 +1,134 @@
+"""`make demo`: the whole idea on one photo, with the commands that a person would type."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import shlex
+import shutil
+import sys
+import tempfile
+import time
+from importlib.resources import files
+from io import BytesIO
+from pathlib import Path
+
+from aws_encryption_sdk.internal.formatting.deserialize import deserialize_header
+from botocore.exceptions import ClientError
+
+from blindgate.cli.console import err, out
+from blindgate.errors import BlindgateError
+from devstack.model import obtain
+from devstack.places import Places
+from devstack.stack import Options, Running, Stack, kms_client
+from devstack.supervisor import Supervisor
+
+
+class DemoFailed(BlindgateError):
+    """A step of the demonstration did not do what it shows."""
+
+
+def default_photo() -> Path:
+    """A cup of coffee on a table: scikit-image's photograph, in the public domain (CC0)."""
+    return Path(str(files("skimage") / "data" / "coffee.png"))
+
+
+async def show(photo: Path, output: Path) -> None:
+    """Start the stack, run the photo through it, stop the stack.
+
+    Args:
+        photo: A JPEG, PNG or WebP file.
+        output: The folder for the ciphertext, the answer and the annotated picture.
+
+    Raises:
+        DemoFailed: A step failed; what it printed stands above.
+    """
+    began = time.monotonic()
+    copy = _take(photo, output)
+    model = obtain()
+    with tempfile.TemporaryDirectory(prefix="blindgate-") as folder:
+        places = Places.prepare(Path(folder))
+        async with Supervisor(None) as supervisor:
+            stack = Stack(places, Options(model, gateway_port=0, kms_port=0), supervisor)
+            running = await stack.start(lambda step: err.print(f"  starting: {step}", style="dim"))
+            await _steps(running, places, copy)
+            memory = _peak_memory(running.pids["worker"])
+    seconds = time.monotonic() - began
+    out.print(f"\nDone in {seconds:.0f} s; the worker's memory peaked at {memory:.0f} MB.")
+
+
+def _take(photo: Path, output: Path) -> Path:
+    """Copy the photo to where the results go, so that the commands shown are short."""
+    output.mkdir(parents=True, exist_ok=True)
+    copy = output / photo.name
+    if copy.resolve() != photo.resolve():
+        shutil.copyfile(photo, copy)
+    return copy
+
+
+async def _steps(running: Running, places: Places, photo: Path) -> None:
+    encrypted = photo.with_name(photo.name + ".encrypted")
+    annotated = photo.with_name(photo.stem + ".detections.png")
+    alias = running.key_alias
+
+    _heading("1. The data owner encrypts under a KMS key. Only this file is uploaded.")
+    await _run(running, "encrypt", str(photo), "--key-id", alias, "--force")
+
+    _heading("2. The gateway gets ciphertext; the enclave worker opens it and detects.")
+    detect = ["detect", str(encrypted), "--gateway", running.gateway]
+    await _run(running, *detect, "--annotate", str(annotated))
+    await _run(running, *detect, "--json")
+
+    _heading("3. The parent instance tries to open it too, with the very same credentials.")
+    await asyncio.to_thread(_parent_tries, running, places, encrypted)
+    out.print(f"\nAnnotated picture: {annotated.absolute()}")
+
+
+async def _run(running: Running, *arguments: str) -> None:
+    """Run one of our commands as a person would, in the data owner's environment."""
+    err.print(f"$ blindgate {shlex.join(arguments)}", style="bold cyan", markup=False)
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "blindgate",
+        *arguments,
+        env={**os.environ, **running.client_environment()},
+    )
+    if await process.wait():
+        raise DemoFailed(f"`blindgate {arguments[0]}` failed; its message stands above")
+
+
+def _parent_tries(running: Running, places: Places, encrypted: Path) -> None:
+    kms = kms_client(places, running.kms, "parent")
+    err.print(
+        "$ aws kms decrypt --ciphertext-blob <the wrapped data key>",
+        style="bold cyan",
+        markup=False,
+    )
+    # All that it needs lies open in the message's header; KMS alone stands in the way.
+    header, _ = deserialize_header(BytesIO(encrypted.read_bytes()))
+    (wrapped,) = header.encrypted_data_keys
+    try:
+        kms.decrypt(
+            KeyId=running.key_arn,
+            CiphertextBlob=wrapped.encrypted_data_key,
+            EncryptionContext=header.encryption_context,
+        )
+    except ClientError as error:
+        out.print(f"{error}", style="yellow", markup=False)
+        if error.response["Error"]["Code"] != "AccessDeniedException":
+            raise DemoFailed("KMS refused for another reason than the key policy") from error
+        return
+    raise DemoFailed("the parent could open the data key: the key policy does not hold")
+
+
+def _heading(text: str) -> None:
+    err.print(f"\n{text}", style="bold")
+
+
+def _peak_memory(pid: int) -> float:
+    """The most memory that a process has held so far, in MB; Linux only."""
+    status = Path(f"/proc/{pid}/status")
+    found = re.search(r"VmHWM:\s+(\d+) kB", status.read_text()) if status.exists() else None
+    return int(found[1]) * 1024 / 1e6 if found else float("nan")

@@ -1,0 +1,85 @@
+"""Where the dev stack keeps its files, and where its programs meet."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from blindgate.link.addresses import MAX_UNIX_PATH
+
+#: Longest name of a socket below, with its slash.
+_LONGEST_SOCKET: Final = 16
+
+
+def default_state() -> Path:
+    """`$BLINDGATE_DEV_ROOT`, or `blindgate/dev` in the folder for a user's state."""
+    if named := os.environ.get("BLINDGATE_DEV_ROOT"):
+        return Path(named)
+    state = os.environ.get("XDG_STATE_HOME") or "~/.local/state"
+    return Path(state).expanduser() / "blindgate" / "dev"
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """The files of one stack.
+
+    Attributes:
+        state: The folder that outlives the stack: roots, keys of the dev KMS, configuration.
+        sockets: The folder of its Unix sockets, whose paths must be short.
+    """
+
+    state: Path
+    sockets: Path
+
+    @classmethod
+    def prepare(cls, state: Path) -> Places:
+        """Make the folders."""
+        state = state.absolute()
+        state.mkdir(parents=True, exist_ok=True, mode=0o700)
+        sockets = state / "run"
+        if len(str(sockets).encode()) + _LONGEST_SOCKET > MAX_UNIX_PATH:
+            sockets = Path(tempfile.mkdtemp(prefix="blindgate-"))
+        sockets.mkdir(exist_ok=True, mode=0o700)
+        return cls(state, sockets)
+
+    def tidy(self) -> None:
+        """Remove the sockets."""
+        shutil.rmtree(self.sockets, ignore_errors=True)
+
+    @property
+    def kms(self) -> Path:
+        """Keys, principals, certificates and AWS configuration files of the dev KMS."""
+        return self.state / "kms"
+
+    @property
+    def nsm_root(self) -> Path:
+        """The certificate that attestation documents of this stack end in."""
+        return self.state / "root.pem"
+
+    @property
+    def pcrs(self) -> Path:
+        """Measurements of the worker, as nitro-cli prints them."""
+        return self.state / "pcrs.json"
+
+    @property
+    def config(self) -> Path:
+        """The measured configuration."""
+        return self.state / "enclave.toml"
+
+    @property
+    def policy(self) -> Path:
+        """The key policy that names the measurements."""
+        return self.state / "key-policy.json"
+
+    @property
+    def running(self) -> Path:
+        """What runs now; there only while it does."""
+        return self.state / "running.json"
+
+    def socket(self, name: str) -> str:
+        """The address of a Unix socket."""
+        return f"unix://{self.sockets / name}"

@@ -1,0 +1,190 @@
+"""The main job: a photo is encrypted, posted as ciphertext, opened in the worker, answered."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from PIL import Image
+
+from blindgate.detections import Box, Detections
+from tests.e2e.live import LiveStack
+
+pytestmark = pytest.mark.e2e
+
+#: The AWS sample's published answer to its own photo, normalised [ymin, xmin, ymax, xmax].
+AIRPLANES = [
+    [0.0555, 0.3354, 0.2335, 0.5220],
+    [0.4427, 0.1616, 0.6115, 0.3450],
+    [0.6213, 0.3023, 0.7856, 0.4816],
+    [0.2518, 0.2466, 0.4288, 0.4350],
+    [0.8132, 0.4445, 0.9692, 0.6223],
+]
+OCTETS = {"content-type": "application/octet-stream"}
+
+
+def labels(found: Detections) -> set[str]:
+    return {each.label for each in found.detections}
+
+
+@pytest.fixture(scope="module", params=["encryption-sdk", "sample"])
+def encrypted(
+    request: pytest.FixtureRequest,
+    stack: LiveStack,
+    coffee: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Path:
+    """The coffee, encrypted by the CLI in each format."""
+    folder = tmp_path_factory.mktemp(request.param)
+    photo = Path(shutil.copy(coffee, folder))
+    done = stack.cli(
+        "encrypt", photo, "--key-id", stack.running.key_alias, "--format", request.param
+    )
+    assert done.returncode == 0, done.stderr
+    if request.param == "sample":
+        assert (folder / "coffee.png.data_key.encrypted").is_file()
+    return folder / "coffee.png.encrypted"
+
+
+def test_curl_and_the_cli_give_the_same_answer(stack: LiveStack, encrypted: Path) -> None:
+    curl = subprocess.run(
+        ["curl", "-sS", "--fail-with-body", "--data-binary", f"@{encrypted}"]
+        + ["-H", "content-type: application/octet-stream", f"{stack.url}/v1/detections"],
+        capture_output=True,
+        check=True,
+        timeout=60,
+    )
+    cli = stack.cli("detect", encrypted, "--gateway", stack.url, "--json")
+    assert cli.returncode == 0, cli.stderr
+    answer = Detections.model_validate_json(curl.stdout)
+    assert answer == Detections.model_validate_json(cli.stdout)
+    assert "cup" in labels(answer)
+    assert (answer.image.width, answer.image.height) == (600, 400)
+
+
+def test_the_cli_draws_what_was_found(stack: LiveStack, encrypted: Path, coffee: Path) -> None:
+    target = encrypted.with_name("drawn.png")
+    done = stack.cli("detect", encrypted, "--gateway", stack.url, "--annotate", target)
+    assert done.returncode == 0, done.stderr
+    assert "cup" in done.stdout
+    with Image.open(target) as drawn, Image.open(coffee) as photo:
+        assert drawn.size == photo.size
+        assert drawn.convert("RGB").tobytes() != photo.convert("RGB").tobytes()
+
+
+def test_the_samples_shape_is_given_on_request(http: httpx.Client, encrypted: Path) -> None:
+    answer = http.post(
+        "/v1/detections",
+        params={"format": "sample", "min_score": 0.5},
+        content=encrypted.read_bytes(),
+        headers=OCTETS,
+    )
+    (cup, *_) = [each for each in answer.json()["objects_detected"] if each["name"] == "cup"]
+    assert 50 <= cup["score"] <= 100
+    ymin, xmin, ymax, xmax = cup["detection_box"]
+    assert 0 <= ymin < ymax <= 1
+    assert 0 <= xmin < xmax <= 1
+
+
+def test_a_multipart_upload_is_the_same(http: httpx.Client, encrypted: Path) -> None:
+    content = encrypted.read_bytes()
+    raw = http.post("/v1/detections", content=content, headers=OCTETS)
+    form = http.post("/v1/detections", files={"file": ("x", content, "application/octet-stream")})
+    assert raw.status_code == 200
+    assert form.json() == raw.json()
+
+
+def iou(box: Box, other: list[float], width: int, height: int) -> float:
+    """Intersection over union of a box in pixels and a normalised one."""
+    y_min, x_min, y_max, x_max = (
+        value * size for value, size in zip(other, [height, width] * 2, strict=True)
+    )
+    across = max(0.0, min(box.x_max, x_max) - max(box.x_min, x_min))
+    down = max(0.0, min(box.y_max, y_max) - max(box.y_min, y_min))
+    both = across * down
+    areas = (box.x_max - box.x_min) * (box.y_max - box.y_min) + (x_max - x_min) * (y_max - y_min)
+    return both / (areas - both)
+
+
+def test_five_airplanes_are_where_the_aws_sample_says(
+    http: httpx.Client, seal: Callable[[bytes], bytes], shared: Path
+) -> None:
+    content = seal((shared / "data/air-show.jpg").read_bytes())
+    query = {"min_score": "0.4", "classes": "airplane"}
+    answer = http.post("/v1/detections", params=query, content=content, headers=OCTETS)
+    found = Detections.model_validate_json(answer.content)
+    width, height = found.image.width, found.image.height
+    assert (width, height) == (3994, 3235)
+    assert len(found.detections) == 5
+    for published in AIRPLANES:
+        assert max(iou(each.box, published, width, height) for each in found.detections) >= 0.7
+
+
+def test_options_filter_the_answer(
+    http: httpx.Client, seal: Callable[[bytes], bytes], coffee: Path
+) -> None:
+    content = seal(coffee.read_bytes())
+
+    def ask(**query: Any) -> Detections:
+        answer = http.post("/v1/detections", params=query, content=content, headers=OCTETS)
+        assert answer.status_code == 200, answer.text
+        return Detections.model_validate_json(answer.content)
+
+    everything = ask(min_score=0.1)
+    assert len(everything.detections) > 1
+    assert ask(min_score=0.1, max_detections=1).detections == everything.detections[:1]
+    assert labels(ask(min_score=0.1, classes="cup")) == {"cup"}
+    assert all(each.score >= 0.5 for each in ask(min_score=0.5).detections)
+    scores = [each.score for each in everything.detections]
+    assert scores == sorted(scores, reverse=True)
+
+
+def test_a_data_key_is_asked_for_once(
+    stack: LiveStack, http: httpx.Client, encrypted: Path
+) -> None:
+    content = encrypted.read_bytes()
+    for _ in range(3):
+        assert http.post("/v1/detections", content=content, headers=OCTETS).status_code == 200
+
+
+def test_the_parent_cannot_open_what_it_forwards(stack: LiveStack, encrypted: Path) -> None:
+    if encrypted.parent.name.startswith("sample"):
+        data = encrypted.read_bytes()
+        blob = data[4 : 4 + int.from_bytes(data[:4])]
+        context: dict[str, str] = {}
+    else:
+        from io import BytesIO
+
+        from aws_encryption_sdk.internal.formatting.deserialize import deserialize_header
+
+        header, _ = deserialize_header(BytesIO(encrypted.read_bytes()))
+        (key,) = header.encrypted_data_keys
+        blob, context = key.encrypted_data_key, header.encryption_context
+    kms = stack.kms("parent")
+    with pytest.raises(kms.exceptions.ClientError, match="AccessDeniedException"):
+        kms.decrypt(CiphertextBlob=blob, EncryptionContext=context)
+
+
+def test_what_runs_is_said(stack: LiveStack) -> None:
+    done = stack.cli("dev", "status")
+    assert done.returncode == 0, done.stderr
+    for name in ("kms", "nsm", "vsock-proxy", "worker", "gateway"):
+        assert name in done.stdout
+    assert stack.url in done.stdout
+
+
+def test_health_says_ready(http: httpx.Client) -> None:
+    assert http.get("/livez").status_code == 200
+    assert http.get("/readyz").status_code == 200
+
+
+def test_the_models_labels_are_told(http: httpx.Client) -> None:
+    answer = http.get("/v1/models")
+    assert answer.status_code == 200
+    assert "airplane" in json.dumps(answer.json())
