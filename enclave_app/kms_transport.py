@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 import urllib3.exceptions as problems
-from urllib3 import BaseHTTPResponse, HTTPSConnectionPool, Timeout
+from urllib3 import BaseHTTPResponse, HTTPResponse, HTTPSConnectionPool, Timeout
 from urllib3.connection import HTTPSConnection
 
 from blindgate.link.errors import DialError
@@ -182,12 +182,27 @@ def tls_context(ca_bundle: str) -> ssl.SSLContext:
 
 
 class _Connection(HTTPSConnection):
-    """A connection that is dialled our way."""
+    """A connection that is dialled our way, and sends a request in one write.
+
+    http.client writes the header and the body separately. Behind a proxy that leaves Nagle's
+    algorithm on, the second waits for the acknowledgement of the first: 40 ms each time.
+    """
 
     def __init__(self, *args: Any, dial: Callable[[float], socket.socket], **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._dial = dial
         self.idle_since = 0.0
+        self._request = bytearray()
+
+    def send(self, data: Any) -> None:
+        """Keep a part of the request until all of it is there."""
+        self._request += data
+
+    def getresponse(self) -> HTTPResponse:  # type: ignore[override]  # as urllib3 has it
+        """Send the request and wait for the head of the answer."""
+        request, self._request = self._request, bytearray()
+        super().send(request)
+        return super().getresponse()
 
     def _new_conn(self) -> socket.socket:
         timeout = self.timeout if isinstance(self.timeout, (int, float)) else CONNECT_SECONDS
