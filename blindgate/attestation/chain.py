@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.utils import CryptographyDeprecationWarning
 from cryptography.x509.oid import SignatureAlgorithmOID
 from cryptography.x509.verification import (
     Criticality,
@@ -29,6 +30,7 @@ from blindgate.attestation.errors import (
     ChainTooLong,
     IssuerIsNoCa,
     LeafIsCa,
+    UnknownCriticalExtension,
     UnreadableCertificate,
     WrongCertificateAlgorithm,
     WrongKeyUsage,
@@ -44,6 +46,17 @@ CLOCK_SKEW: Final = timedelta(seconds=60)
 #: Root, region, zone, instance: what every real document has.
 MAX_CABUNDLE: Final = 4
 
+#: The extensions whose meaning is checked here.
+_UNDERSTOOD: Final = frozenset({x509.BasicConstraints.oid, x509.KeyUsage.oid})
+#: What `cryptography` raises for certificates that it cannot read, by what it stumbles over; the
+#: warning where warnings are errors.
+_UNREADABLE: Final = (
+    ValueError,
+    x509.InvalidVersion,
+    x509.DuplicateExtension,
+    x509.UnsupportedGeneralNameType,
+    CryptographyDeprecationWarning,
+)
 _TIME: Final = "%Y-%m-%d %H:%M:%S UTC"
 _Extension = TypeVar("_Extension", bound=x509.ExtensionType)
 
@@ -82,7 +95,7 @@ def verify_chain(document: Document, root: Root, now: datetime) -> tuple[x509.Ce
         for certificate in chain:
             _check_algorithm(certificate)
         _check_extensions(chain)
-    except (ValueError, x509.UnsupportedGeneralNameType, x509.InvalidVersion) as error:
+    except _UNREADABLE as error:
         raise UnreadableCertificate(f"a certificate cannot be read ({error})") from None
     at = _time_within_skew(chain, now)
     verifier = (
@@ -121,9 +134,13 @@ def public_key(certificate: x509.Certificate) -> ec.EllipticCurvePublicKey:
 
 def _load(der: bytes) -> x509.Certificate:
     try:
-        return x509.load_der_x509_certificate(der)
-    except (ValueError, x509.InvalidVersion) as error:
+        certificate = x509.load_der_x509_certificate(der)
+        readable = certificate.serial_number > 0  # RFC 5280 §4.1.2.2
+    except _UNREADABLE as error:
         raise UnreadableCertificate(f"a certificate cannot be read ({error})") from None
+    if not readable:
+        raise UnreadableCertificate("a certificate's serial number is not positive")
+    return certificate
 
 
 def _check_algorithm(certificate: x509.Certificate) -> None:
@@ -136,6 +153,12 @@ def _check_algorithm(certificate: x509.Certificate) -> None:
 
 def _check_extensions(chain: tuple[x509.Certificate, ...]) -> None:
     """Authorities may issue, within their path lengths; the leaf may sign and nothing else."""
+    for certificate in chain:
+        for extension in certificate.extensions:
+            if extension.critical and extension.oid not in _UNDERSTOOD:
+                raise UnknownCriticalExtension(
+                    f"{_name(certificate)} has the critical extension {extension.oid.dotted_string}"
+                )
     *authorities, leaf = chain
     for position, authority in enumerate(authorities):
         constraints = _extension(authority, x509.BasicConstraints)

@@ -213,6 +213,12 @@ class WrongKeyUsage(UntrustedChain):
     rule = "wrong-key-usage"
 
 
+class UnknownCriticalExtension(UntrustedChain):
+    """A certificate demands that a verifier understand more than ours does (RFC 5280 §4.2)."""
+
+    rule = "unknown-critical-extension"
+
+
 class BrokenChain(UntrustedChain):
     """Names, key identifiers or signatures do not link one certificate to the next."""
 

@@ -1,0 +1,99 @@
+"""What `verify` gives back, and how it is called."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+import pytest
+
+from blindgate.attestation import (
+    PcrMismatch,
+    PcrSet,
+    Trust,
+    errors,
+    verify,
+    verify_chain_and_signature,
+)
+from tests.vectors.forge import (
+    BLUE,
+    GREEN,
+    IMAGE_PCRS,
+    MODULE_ID,
+    NONCE,
+    NOW,
+    PINNED,
+    ROOT,
+    SHORT,
+    document,
+    pcr,
+)
+
+TRUST = Trust(PINNED, (BLUE, GREEN))
+
+
+def test_an_attestation_says_what_the_document_says() -> None:
+    attestation = verify(
+        document(public_key=b"key", user_data=b"data"), trust=TRUST, nonce=NONCE, now=NOW
+    )
+    assert attestation.module_id == MODULE_ID
+    assert attestation.timestamp == NOW
+    assert (attestation.public_key, attestation.user_data) == (b"key", b"data")
+    assert attestation.nonce == NONCE
+    assert attestation.pcr_set is BLUE
+    assert attestation.chain[0] == ROOT.certificate
+    assert len(attestation.chain) == 5
+    assert not attestation.debug_mode
+
+
+def test_a_mismatch_names_the_pcrs_of_each_set_that_differ() -> None:
+    other = document(SHORT, pcrs={**IMAGE_PCRS, 2: pcr("other")})
+    with pytest.raises(PcrMismatch) as refused:
+        verify(other, trust=TRUST, nonce=NONCE, now=NOW)
+    assert refused.value.differing == {"blue": (2,), "green": (0, 1, 2)}
+    assert "blue: PCR2; green: PCR0, PCR1, PCR2" in str(refused.value)
+
+
+def test_maximum_age_can_be_set() -> None:
+    late = NOW + timedelta(minutes=10)
+    verify(document(), trust=TRUST, now=late, max_age=timedelta(minutes=10))
+    with pytest.raises(errors.TimestampStale):
+        verify(document(), trust=TRUST, now=late, max_age=timedelta(minutes=9))
+
+
+def test_time_is_the_clock_unless_given() -> None:
+    with pytest.raises(errors.UntrustedChain):
+        verify(document(), trust=TRUST, nonce=NONCE)
+
+
+def test_a_time_without_a_zone_is_a_mistake() -> None:
+    with pytest.raises(ValueError, match="time zone"):
+        verify(document(), trust=TRUST, now=datetime(2026, 6, 1, 12, 0, 0))  # noqa: DTZ001
+
+
+def test_an_empty_nonce_is_a_mistake() -> None:
+    with pytest.raises(ValueError, match="nonce"):
+        verify(document(nonce=b""), trust=TRUST, nonce=b"", now=NOW)
+
+
+def test_chain_and_signature_alone_pass_debug_mode_and_any_image() -> None:
+    debug = document(pcrs={i: bytes(48) for i in range(16)})
+    attestation = verify_chain_and_signature(debug, root=PINNED, now=NOW)
+    assert attestation.debug_mode
+    assert attestation.pcr_set is None
+
+
+def test_allowing_debug_mode_trusts_no_other_image() -> None:
+    trust = Trust(PINNED, (GREEN, PcrSet.debug()), allow_debug=True)
+    with pytest.raises(PcrMismatch):
+        verify(document(), trust=trust, nonce=NONCE, now=NOW)
+
+
+def test_a_debug_set_needs_the_policy_to_allow_debug_mode() -> None:
+    debug = document(pcrs={i: bytes(48) for i in range(16)})
+    with pytest.raises(errors.DebugMode):
+        verify(debug, trust=Trust(PINNED, (PcrSet.debug(),)), nonce=NONCE, now=NOW)
+
+
+def test_reprs_hold_no_payload() -> None:
+    attestation = verify(document(user_data=b"secret"), trust=TRUST, nonce=NONCE, now=NOW)
+    assert "secret" not in repr(attestation)
