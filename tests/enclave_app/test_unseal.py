@@ -1,0 +1,436 @@
+"""Opening envelopes in the enclave, with the real dev KMS, and with one that only counts."""
+
+from __future__ import annotations
+
+import io
+import logging
+import os
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import aws_encryption_sdk
+import pytest
+from aws_encryption_sdk.identifiers import AlgorithmSuite, CommitmentPolicy
+from aws_encryption_sdk.key_providers.kms import KMSMasterKey
+from aws_encryption_sdk.materials_managers import EncryptionMaterials
+from aws_encryption_sdk.materials_managers.base import CryptoMaterialsManager
+from aws_encryption_sdk.structures import DataKey, EncryptedDataKey, MasterKeyInfo
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from blindgate.envelope import encryption_sdk, sample_file
+from blindgate.envelope.sample_file import SampleFile
+from enclave_app import unseal
+from enclave_app.data_keys import CacheLimits
+from enclave_app.kms import KmsRefused, KmsUnavailable
+from enclave_app.unseal import EnvelopeRejected, Unsealer, UnsealSettings
+from tests.enclave_app.conftest import Attested
+from tests.kms_fixtures import RunningKms
+
+ARN = "arn:aws:kms:us-east-1:111122223333:key/11111111-2222-3333-4444-555555555555"
+SECOND = "arn:aws:kms:us-east-1:111122223333:key/22222222-2222-3333-4444-555555555555"
+CONTEXT = {"purpose": "blindgate"}
+PHOTO = os.urandom(300_000)
+KEY = bytes(range(32))
+COMMITTING = [
+    AlgorithmSuite.AES_256_GCM_HKDF_SHA512_COMMIT_KEY,
+    AlgorithmSuite.AES_256_GCM_HKDF_SHA512_COMMIT_KEY_ECDSA_P384,
+]
+
+
+class CountingKms:
+    """Releases one key, and remembers what it was asked."""
+
+    def __init__(self, key: bytes = KEY, failure: Exception | None = None) -> None:
+        self.key = key
+        self.failure = failure
+        self.asked: list[tuple[bytes, dict[str, str], str]] = []
+
+    def decrypt(
+        self, ciphertext_blob: bytes, encryption_context: Mapping[str, str], key_arn: str
+    ) -> bytes:
+        self.asked.append((ciphertext_blob, dict(encryption_context), key_arn))
+        if self.failure is not None:
+            raise self.failure
+        return self.key
+
+
+class Wrapping(CryptoMaterialsManager):  # type: ignore[misc]
+    """Writes messages whose wrapped keys say whatever a test wants."""
+
+    def __init__(
+        self,
+        arn: str = ARN,
+        provider: str = "aws-kms",
+        blob: bytes = b"wrapped",
+        copies: int = 1,
+        context: Mapping[str, str] | None = None,
+    ) -> None:
+        self.info = MasterKeyInfo(provider, arn)
+        self.keys = {EncryptedDataKey(self.info, blob + b"%d" % n) for n in range(copies)}
+        self.blob = blob
+        self.context = context
+
+    def get_encryption_materials(self, request: Any) -> EncryptionMaterials:
+        context = request.encryption_context if self.context is None else self.context
+        return EncryptionMaterials(
+            algorithm=request.algorithm,
+            data_encryption_key=DataKey(self.info, KEY, self.blob),
+            encrypted_data_keys=self.keys,
+            encryption_context=dict(context),
+        )
+
+    def decrypt_materials(self, request: Any) -> Any:
+        raise AssertionError
+
+
+def message(
+    content: bytes = PHOTO,
+    *,
+    context: Mapping[str, str] = CONTEXT,
+    frame: int = 4096,
+    suite: AlgorithmSuite = COMMITTING[0],
+    policy: CommitmentPolicy = CommitmentPolicy.REQUIRE_ENCRYPT_REQUIRE_DECRYPT,
+    **wrapping: Any,
+) -> bytes:
+    """A message that only differs from a right one where a test says so."""
+    sdk = aws_encryption_sdk.EncryptionSDKClient(commitment_policy=policy)
+    written, _ = sdk.encrypt(
+        source=content,
+        materials_manager=Wrapping(**wrapping),
+        encryption_context=dict(context),
+        algorithm=suite,
+        frame_length=frame,
+    )
+    return bytes(written)
+
+
+def unsealer(kms: CountingKms | None = None, **changes: Any) -> Unsealer:
+    """An unsealer for one key, that opens both formats."""
+    options: dict[str, Any] = {"key_arns": (ARN,), "encryption_context": CONTEXT} | changes
+    return Unsealer(UnsealSettings(sample_files=True, **options), kms or CountingKms())
+
+
+def sample(content: bytes = PHOTO, blob: bytes = b"wrapped", key: bytes = KEY) -> bytes:
+    return SampleFile(blob, sample_file.seal(key, content)).encode()
+
+
+MESSAGE = message()
+SAMPLE = sample()
+SMALL = message(b"a small photo")
+
+
+# With real KMS answers --------------------------------------------------------------------------
+
+
+@pytest.fixture
+def attested(attest: Callable[..., Attested]) -> tuple[Unsealer, Attested]:
+    worker = attest()
+    settings = UnsealSettings((worker.key_arn, worker.other_arn), CONTEXT, sample_files=True)
+    return Unsealer(settings, worker.client), worker
+
+
+def test_what_our_client_encrypts_is_opened(
+    kms: RunningKms, attested: tuple[Unsealer, Attested]
+) -> None:
+    opener, worker = attested
+    written = encryption_sdk.encrypt(PHOTO, kms=kms.client("client"), key_id=worker.key_arn)
+    assert opener.open(written) == PHOTO
+
+
+@pytest.mark.parametrize("suite", COMMITTING)
+def test_messages_of_the_stock_library_under_a_kms_key_are_opened(
+    kms: RunningKms, attested: tuple[Unsealer, Attested], suite: AlgorithmSuite
+) -> None:
+    opener, worker = attested
+    written, _ = aws_encryption_sdk.EncryptionSDKClient().encrypt(
+        source=PHOTO,
+        key_provider=KMSMasterKey(key_id=worker.key_arn, client=kms.client("client")),
+        encryption_context={**CONTEXT, "department": "radiology"},
+        algorithm=suite,
+    )
+    assert opener.open(written) == PHOTO
+
+
+def test_messages_of_the_stock_provider_with_its_own_client_are_opened(
+    kms: RunningKms, attested: tuple[Unsealer, Attested], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a user's own program would do it, pointed at the dev KMS by AWS's usual variables."""
+    opener, worker = attested
+    who = kms.principals["client"]
+    monkeypatch.setenv("AWS_ENDPOINT_URL_KMS", kms.endpoint)
+    monkeypatch.setenv("AWS_CA_BUNDLE", str(kms.certificates.ca))
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", who.access_key_id)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", who.secret_access_key)
+    monkeypatch.delenv("AWS_SESSION_TOKEN", raising=False)
+    provider = aws_encryption_sdk.StrictAwsKmsMasterKeyProvider(key_ids=[worker.key_arn])
+    written, _ = aws_encryption_sdk.EncryptionSDKClient().encrypt(
+        source=io.BytesIO(PHOTO), key_provider=provider, encryption_context=CONTEXT
+    )
+    for client in provider._regional_clients.values():
+        client.close()
+    assert opener.open(written) == PHOTO
+
+
+@pytest.mark.parametrize("which", ["key_arn", "other_arn"])
+def test_the_aws_samples_files_are_opened_under_each_pinned_key(
+    kms: RunningKms, attested: tuple[Unsealer, Attested], which: str
+) -> None:
+    opener, worker = attested
+    data_key = kms.client("client").generate_data_key(
+        KeyId=getattr(worker, which), KeySpec="AES_256"
+    )
+    written = sample(blob=data_key["CiphertextBlob"], key=data_key["Plaintext"])
+    assert opener.open(written) == PHOTO
+    assert opener.open(memoryview(written)) == PHOTO
+
+
+def test_another_image_is_refused_by_kms(kms: RunningKms, attest: Callable[..., Attested]) -> None:
+    worker = attest(image="green")
+    opener = Unsealer(UnsealSettings((worker.key_arn,), CONTEXT), worker.client)
+    written = encryption_sdk.encrypt(PHOTO, kms=kms.client("client"), key_id=worker.key_arn)
+    with pytest.raises(KmsRefused):
+        opener.open(written)
+
+
+def test_a_wrapped_key_moved_into_another_message_is_refused(
+    kms: RunningKms, attested: tuple[Unsealer, Attested]
+) -> None:
+    """Its wrapping names another context, and KMS authenticates that."""
+    opener, worker = attested
+    stolen = kms.client("client").generate_data_key(
+        KeyId=worker.key_arn, KeySpec="AES_256", EncryptionContext={"purpose": "payroll"}
+    )
+    with pytest.raises(KmsRefused):
+        opener.open(message(arn=worker.key_arn, blob=stolen["CiphertextBlob"]))
+
+
+# What is asked of KMS ----------------------------------------------------------------------------
+
+
+def test_kms_is_asked_with_the_whole_context_of_the_message() -> None:
+    kms = CountingKms()
+    context = {**CONTEXT, "department": "radiology"}
+    assert unsealer(kms).open(message(context=context, copies=1)) == PHOTO
+    assert kms.asked == [(b"wrapped0", context, ARN)]
+
+
+def test_a_reused_data_key_costs_no_call() -> None:
+    kms = CountingKms()
+    opener = unsealer(kms)
+    for n in range(5):
+        assert opener.open(message(b"photo %d" % n)) == b"photo %d" % n
+        assert opener.open(sample(b"photo %d" % n)) == b"photo %d" % n
+    assert len(kms.asked) == 2
+
+
+def test_the_bounds_of_the_cache_hold() -> None:
+    kms = CountingKms()
+    opener = unsealer(kms, cache=CacheLimits(max_uses=2))
+    for _ in range(4):
+        opener.open(SMALL)
+    assert len(kms.asked) == 2
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        message(b"x", blob=b"another"),
+        message(b"x", context={**CONTEXT, "department": "radiology"}),
+        message(b"x", arn=SECOND),
+        sample(b"x", blob=b"wrapped0"),
+    ],
+)
+def test_a_cached_key_serves_for_nothing_but_the_same_question(other: bytes) -> None:
+    kms = CountingKms()
+    opener = unsealer(kms, key_arns=(ARN, SECOND))
+    opener.open(message(b"x"))
+    opener.open(other)
+    assert len(kms.asked) == 2
+
+
+def test_a_refusal_is_not_cached() -> None:
+    kms = CountingKms(failure=KmsRefused("request 1"))
+    opener = unsealer(kms)
+    with pytest.raises(KmsRefused) as caught:
+        opener.open(MESSAGE)
+    assert caught.value.request_id == "request 1"
+    kms.failure = None
+    assert opener.open(MESSAGE) == PHOTO
+
+
+@pytest.mark.parametrize("envelope", [MESSAGE, SAMPLE])
+@pytest.mark.parametrize("failure", [KmsUnavailable(), KmsRefused(), RuntimeError("the NSM")])
+def test_what_kms_or_the_security_module_says_is_told_apart(
+    envelope: bytes, failure: Exception
+) -> None:
+    with pytest.raises(type(failure)) as caught:
+        unsealer(CountingKms(failure=failure)).open(envelope)
+    assert caught.value is failure
+
+
+# What is not opened ------------------------------------------------------------------------------
+
+
+def changed(data: bytes, at: int) -> bytes:
+    return data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :]
+
+
+REJECTED_BEFORE_KMS = {
+    "nothing": b"",
+    "random bytes": os.urandom(1000),
+    "a photo": b"\xff\xd8\xff\xe0" + PHOTO,
+    "another key": message(arn=SECOND),
+    "an alias": message(arn="arn:aws:kms:us-east-1:111122223333:alias/blindgate"),
+    "no ARN": message(arn="schl\u00fcssel"),
+    "another provider": message(provider="raw"),
+    "two wrapped keys": message(copies=2),
+    "no wrapped key": message(copies=0),
+    "no context": message(context={}),
+    "the context of another": message(context={"purpose": "payroll"}),
+    "a context over KMS's limit": message(context={**CONTEXT, "more": "x" * 8192}),
+    "a wrapped key over KMS's limit": message(blob=b"x" * 6144),
+    "a message that commits to no key": message(
+        suite=AlgorithmSuite.AES_256_GCM_IV12_TAG16_HKDF_SHA256,
+        policy=CommitmentPolicy.FORBID_ENCRYPT_ALLOW_DECRYPT,
+    ),
+    "a header cut short": MESSAGE[:60],
+    "a wrapped key cut short in a sample file": SAMPLE[:8],
+}
+REJECTED_AFTER_KMS = {
+    "a body cut short": MESSAGE[:-1],
+    "no body": MESSAGE[:200],
+    "a byte behind it": MESSAGE + b"\0",
+    "two messages": MESSAGE + MESSAGE,
+    "a changed last byte": changed(MESSAGE, len(MESSAGE) - 1),
+    "a changed byte in the middle": changed(MESSAGE, len(MESSAGE) // 2),
+    "a changed commitment": changed(MESSAGE, MESSAGE.index(b"\x02\0\0\x10\0") + 10),
+    "frames of no length": message(b"", frame=4096).replace(b"\x02\0\0\x10\0", b"\x02\0\0\0\0", 1),
+    "a signature that the suite does not know": message(
+        context={**CONTEXT, "aws-crypto-public-key": "AAAA"}
+    ),
+    "a signature without a key": message(suite=COMMITTING[1]),
+    "a token cut short": SAMPLE[:-1],
+    "a token of another key": sample(key=bytes(32)),
+    "a token with a changed byte": changed(SAMPLE, len(SAMPLE) // 2),
+}
+
+
+@pytest.mark.parametrize("envelope", REJECTED_BEFORE_KMS.values(), ids=REJECTED_BEFORE_KMS.keys())
+def test_what_kms_need_not_be_asked_about_is_rejected_without_a_call(envelope: bytes) -> None:
+    kms = CountingKms()
+    with pytest.raises(EnvelopeRejected):
+        unsealer(kms).open(envelope)
+    assert kms.asked == []
+
+
+@pytest.mark.parametrize("envelope", REJECTED_AFTER_KMS.values(), ids=REJECTED_AFTER_KMS.keys())
+def test_every_rejection_looks_the_same(envelope: bytes) -> None:
+    with pytest.raises(EnvelopeRejected) as caught:
+        unsealer().open(envelope)
+    assert str(caught.value) == "the envelope could not be opened"
+    assert caught.value.args == ("the envelope could not be opened",)
+    assert caught.value.__cause__ is None
+    assert caught.value.__context__ is None
+
+
+def test_a_data_key_of_another_length_is_rejected() -> None:
+    for envelope in (MESSAGE, SAMPLE):
+        with pytest.raises(EnvelopeRejected):
+            unsealer(CountingKms(key=KEY[:16])).open(envelope)
+
+
+def test_a_wrong_data_key_is_rejected() -> None:
+    for envelope in (MESSAGE, SAMPLE):
+        with pytest.raises(EnvelopeRejected):
+            unsealer(CountingKms(key=bytes(32))).open(envelope)
+
+
+def test_sample_files_are_opened_only_where_the_configuration_allows() -> None:
+    kms = CountingKms()
+    closed = Unsealer(UnsealSettings((ARN,), CONTEXT), kms)
+    with pytest.raises(EnvelopeRejected):
+        closed.open(SAMPLE)
+    assert kms.asked == []
+
+
+def test_a_message_in_very_many_frames_is_not_opened(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(unseal, "MAX_FRAMES", 16)
+    assert unsealer().open(message(bytes(128 * 10), frame=128)) == bytes(128 * 10)
+    with pytest.raises(EnvelopeRejected):
+        unsealer().open(message(bytes(128 * 20), frame=128))
+
+
+def test_an_envelope_over_the_limit_is_not_looked_at() -> None:
+    kms = CountingKms()
+    with pytest.raises(EnvelopeRejected):
+        unsealer(kms, max_bytes=len(MESSAGE) - 1).open(MESSAGE)
+    assert kms.asked == []
+
+
+@given(st.binary(max_size=300))
+def test_any_bytes_are_rejected(data: bytes) -> None:
+    with pytest.raises(EnvelopeRejected):
+        unsealer().open(data)
+
+
+@given(st.integers(0, len(SMALL) - 1), st.integers(1, 255))
+@settings(max_examples=200)
+def test_a_changed_byte_anywhere_is_rejected(at: int, flip: int) -> None:
+    flipped = bytearray(SMALL)
+    flipped[at] ^= flip
+    kms = CountingKms()
+    # A KMS that hands out the key for every question: the message must notice by itself.
+    opener = unsealer(kms)
+    try:
+        opener.open(flipped)
+    except EnvelopeRejected:
+        return
+    raise AssertionError
+
+
+# How it is opened --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", [bytes, bytearray, memoryview])
+def test_every_buffer_is_opened(kind: Callable[[bytes], Any]) -> None:
+    assert unsealer().open(kind(MESSAGE)) == PHOTO
+    assert unsealer().open(kind(SAMPLE)) == PHOTO
+
+
+@pytest.mark.parametrize("size", [0, 1, 4095, 4096, 4097, 300_000])
+@pytest.mark.parametrize("frame", [0, 4096, 65_536])
+def test_every_size_and_framing_is_opened(size: int, frame: int) -> None:
+    assert unsealer().open(message(PHOTO[:size], frame=frame)) == PHOTO[:size]
+
+
+def test_many_threads_open_at_once() -> None:
+    kms = CountingKms()
+    opener = unsealer(kms)
+    envelopes = [message(b"photo %d" % n * 1000) for n in range(8)]
+    with ThreadPoolExecutor(8) as pool:
+        opened = list(pool.map(opener.open, envelopes * 4))
+    assert opened == [b"photo %d" % n * 1000 for n in range(8)] * 4
+    assert len(kms.asked) == 1
+
+
+def test_300_kilobytes_are_opened_in_milliseconds() -> None:
+    opener = unsealer()
+    times = []
+    for envelope in [MESSAGE, SAMPLE] * 5:
+        start = time.perf_counter()
+        opener.open(envelope)
+        times.append(time.perf_counter() - start)
+    assert sorted(times)[len(times) // 2] < 0.03
+
+
+def test_nothing_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    opener = unsealer()
+    opener.open(MESSAGE)
+    for envelope in [*REJECTED_BEFORE_KMS.values(), *REJECTED_AFTER_KMS.values()]:
+        with pytest.raises(EnvelopeRejected):
+            opener.open(envelope)
+    assert caplog.text == ""
