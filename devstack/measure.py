@@ -11,42 +11,13 @@ Source: "Where to find an enclave's measurements" in the AWS Nitro Enclaves user
 from __future__ import annotations
 
 import hashlib
-import json
 import sys
 import tomllib
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 
-from devstack.closure import ROOT, import_closure
-
-_ZERO = bytes(48)
-
-
-@dataclass(frozen=True, slots=True)
-class Measurements:
-    """PCR0, PCR1 and PCR2: 48 bytes each."""
-
-    pcr0: bytes
-    pcr1: bytes
-    pcr2: bytes
-
-    def write(self, path: Path) -> None:
-        """Write the JSON that `nitro-cli build-enclave` prints."""
-        path.write_text(
-            json.dumps(
-                {
-                    "Measurements": {
-                        "HashAlgorithm": "Sha384 { ... }",
-                        "PCR0": self.pcr0.hex(),
-                        "PCR1": self.pcr1.hex(),
-                        "PCR2": self.pcr2.hex(),
-                    }
-                },
-                indent=2,
-            )
-            + "\n"
-        )
+from blindgate.image.closure import ROOT, import_closure
+from blindgate.image.pcrs import Measurements, extend
 
 
 def measure(config_path: Path, root: Path = ROOT) -> Measurements:
@@ -82,8 +53,6 @@ def measure(config_path: Path, root: Path = ROOT) -> Measurements:
 
 def _pcr(files: Iterable[tuple[str, bytes]]) -> bytes:
     """A register that started at zero and was extended once with the digest of the files."""
-    content = hashlib.sha384()
-    for name, data in files:
-        content.update(hashlib.sha384(name.encode()).digest())
-        content.update(hashlib.sha384(data).digest())
-    return hashlib.sha384(_ZERO + content.digest()).digest()
+    return extend(
+        hashlib.sha384(part).digest() for name, data in files for part in (name.encode(), data)
+    )

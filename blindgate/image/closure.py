@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 #: The folder that holds the packages.
-ROOT: Final = Path(__file__).resolve().parents[1]
+ROOT: Final = Path(__file__).resolve().parents[2]
 #: The program that runs in the enclave.
 ENTRY: Final = "enclave_app.__main__"
 #: Packages of this project; everything else comes from the locked dependency set.
