@@ -14,7 +14,7 @@ from blindgate.errors import BlindgateError
 from blindgate.link.addresses import UnixAddress
 from devstack.nsm.protocol import DevNsm
 from devstack.nsm.root import DevRoot
-from devstack.nsm.server import serve
+from devstack.nsm.server import NsmServer
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -33,8 +33,14 @@ def main(arguments: list[str] | None = None) -> int:
             region=options.region,
             debug_mode=options.debug_mode,
         )
+        server = NsmServer(nsm, UnixAddress(str(options.socket.absolute())))
+        # Only now, so that who reads this line can connect.
         sys.stderr.write(f"dev NSM {nsm.module_id} at {options.socket}\n")
-        serve(nsm, UnixAddress(str(options.socket.absolute())))
+        sys.stderr.flush()
+        try:
+            server.serve_forever()
+        finally:
+            server.close()
     except (BlindgateError, ValueError) as error:
         sys.stderr.write(f"devstack.nsm: {error}\n")
         return 1
