@@ -149,11 +149,11 @@ class Stack:
         said("dev NSM")
         await self._supervisor.start(self._nsm())
         said("vsock-proxy")
-        await self._supervisor.start(self._proxy())
+        await self._supervisor.start(self.proxy())
         said("worker")
         await self._supervisor.start(self.worker())
         said("gateway")
-        await self._supervisor.start(self._gateway())
+        await self._supervisor.start(self.gateway())
         running = Running(
             gateway=f"http://127.0.0.1:{self._gateway_port}",
             kms=f"https://127.0.0.1:{self._kms_port}",
@@ -187,7 +187,8 @@ class Stack:
         arguments = ["--socket", path, "--root-dir", str(places.state), "--pcrs", str(places.pcrs)]
         return _python("nsm", "devstack.nsm", arguments, _unix(path))
 
-    def _proxy(self) -> Program:
+    def proxy(self) -> Program:
+        """The worker's way out to KMS."""
         places = self._places
         allowlist = places.state / "vsock-proxy.yaml"
         allowlist.write_text(f"allowlist:\n  - {{address: {KMS_HOST}, port: 443}}\n")
@@ -205,7 +206,8 @@ class Stack:
         # An enclave has no environment of ours either: nothing but the measured file counts.
         return _python("worker", "enclave_app", arguments, _unix(path), WORKER_ENVIRONMENT)
 
-    def _gateway(self) -> Program:
+    def gateway(self) -> Program:
+        """The HTTP service, with the parent role's credentials in its environment."""
         places = self._places
         environment = {
             "BLINDGATE_PORT": str(self._gateway_port),

@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-
 from devstack.stack import Running
 
 START_SECONDS = 90

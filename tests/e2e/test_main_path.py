@@ -52,10 +52,13 @@ def encrypted(
     return folder / "coffee.png.encrypted"
 
 
+@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
 def test_curl_and_the_cli_give_the_same_answer(stack: LiveStack, encrypted: Path) -> None:
     curl = subprocess.run(
-        ["curl", "-sS", "--fail-with-body", "--data-binary", f"@{encrypted}"]
-        + ["-H", "content-type: application/octet-stream", f"{stack.url}/v1/detections"],
+        [
+            *("curl", "-sS", "--fail-with-body", "--data-binary", f"@{encrypted}"),
+            *("-H", "content-type: application/octet-stream", f"{stack.url}/v1/detections"),
+        ],
         capture_output=True,
         check=True,
         timeout=60,
@@ -145,12 +148,22 @@ def test_options_filter_the_answer(
     assert scores == sorted(scores, reverse=True)
 
 
-def test_a_data_key_is_asked_for_once(
+def test_a_data_key_that_was_released_costs_no_second_call(
     stack: LiveStack, http: httpx.Client, encrypted: Path
 ) -> None:
-    content = encrypted.read_bytes()
+    def decrypts() -> int:
+        return stack.printed().count("Decrypt by arn:aws:sts::111122223333:assumed-role/")
+
+    def ask() -> None:
+        answer = http.post("/v1/detections", content=encrypted.read_bytes(), headers=OCTETS)
+        assert answer.status_code == 200
+
+    ask()
+    before = decrypts()
+    assert before > 0
     for _ in range(3):
-        assert http.post("/v1/detections", content=content, headers=OCTETS).status_code == 200
+        ask()
+    assert decrypts() == before
 
 
 def test_the_parent_cannot_open_what_it_forwards(stack: LiveStack, encrypted: Path) -> None:
