@@ -77,8 +77,8 @@ def _whole(policy: PolicyDocument) -> list[Finding]:
                 "BP112",
                 Severity.ERROR,
                 "Statement",
-                f"{rewriters[0]} may both open data and replace the policy: the parent "
-                "instance, which holds its credentials, removes the conditions first",
+                f"{rewriters[0]} may both open data and replace the policy: whoever holds its "
+                "credentials, such as the parent instance, removes the conditions first",
                 "give kms:PutKeyPolicy to an administrator that no instance can assume",
             )
         )

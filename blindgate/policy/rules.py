@@ -50,8 +50,8 @@ def zero_measurement(statement: Statement) -> str:
     """A PCR of an Allow is all zero."""
     if not statement.allow:
         return ""
-    zero = [each.key for each in _attestation(statement) if any(_is_zero(v) for v in each.values)]
-    return ", ".join(zero)
+    wanted = [each for each in _attestation(statement) if each.operator in _POSITIVE]
+    return ", ".join(each.key for each in wanted if any(map(_is_zero, each.values)))
 
 
 def grant_permission(statement: Statement) -> str:

@@ -44,6 +44,7 @@ def decrypt(service: Service, caller: Principal, body: inputs.Body) -> dict[str,
     blob = inputs.blob(body, "CiphertextBlob", longest=_MAX_CIPHERTEXT)
     pairs = inputs.pairs(body, "EncryptionContext")
     named = inputs.text(body, "KeyId", default="")
+    document = _document(body)
     _algorithm(body)
     if body.get("DryRunModifiers"):
         raise errors.unsupported("The dev KMS has no DryRunModifiers.")
@@ -51,7 +52,7 @@ def decrypt(service: Service, caller: Principal, body: inputs.Body) -> dict[str,
     key = service.find_for_ciphertext(key_id_of(blob))
     if expected is not None and expected.key_id != key.key_id:
         raise errors.incorrect_key()
-    recipient = _recipient(service, body)
+    recipient = _recipient(service, document)
     service.authorize(
         caller, "Decrypt", key, named=named, encryption_context=pairs, recipient=recipient
     )
@@ -68,7 +69,7 @@ def decrypt(service: Service, caller: Principal, body: inputs.Body) -> dict[str,
 
 def generate_data_key(service: Service, caller: Principal, body: inputs.Body) -> dict[str, Any]:
     """GenerateDataKey, in plain or for an attested recipient."""
-    recipient = _recipient(service, body)
+    recipient = _recipient(service, _document(body))
     key, plaintext, answer = _data_key(service, caller, body, "GenerateDataKey", recipient)
     return answer | _release(plaintext, recipient) | {"KeyMaterialId": material_id(key)}
 
@@ -88,7 +89,7 @@ def generate_random(service: Service, caller: Principal, body: inputs.Body) -> d
         raise errors.invalid("NumberOfBytes is required.")
     if body.get("CustomKeyStoreId"):
         raise errors.unsupported("The dev KMS has no custom key stores.")
-    recipient = _recipient(service, body)
+    recipient = _recipient(service, _document(body))
     service.authorize_without_key(caller, "GenerateRandom", recipient=recipient)
     return _release(secrets.token_bytes(size), recipient)
 
@@ -128,12 +129,17 @@ def _algorithm(body: inputs.Body) -> None:
         )
 
 
-def _recipient(service: Service, body: inputs.Body) -> Recipient | None:
+def _document(body: inputs.Body) -> bytes | None:
     given = inputs.structure(body, "Recipient")
     if given is None:
         return None
     inputs.text(given, "KeyEncryptionAlgorithm", choices=("RSAES_OAEP_SHA_256",))
-    document = inputs.blob(given, "AttestationDocument", longest=_MAX_DOCUMENT)
+    return inputs.blob(given, "AttestationDocument", longest=_MAX_DOCUMENT)
+
+
+def _recipient(service: Service, document: bytes | None) -> Recipient | None:
+    if document is None:
+        return None
     return verify_recipient(document, root=service.root, now=service.now())
 
 
