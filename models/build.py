@@ -7,7 +7,7 @@ import importlib.util
 import sys
 from typing import TYPE_CHECKING, Protocol, cast
 
-from enclave_app.detector.manifest import CopyBuild, ExportBuild
+from enclave_app.detector.manifest import CopyBuild, ExportBuild, QuantizeBuild
 from models.errors import BuildError
 
 if TYPE_CHECKING:
@@ -49,6 +49,8 @@ def build_onnx(model: ModelSource, source: bytes) -> bytes:
     build = model.manifest.build
     if isinstance(build, ExportBuild):
         data = load_exporter(model.folder / build.exporter).export(source)
+    elif isinstance(build, QuantizeBuild):
+        data = _quantized(model, build, source)
     elif isinstance(build, CopyBuild):
         data = source
     else:
@@ -60,3 +62,13 @@ def build_onnx(model: ModelSource, source: bytes) -> bytes:
             f"its manifest pins {model.manifest.onnx_sha256}"
         )
     return data
+
+
+def _quantized(model: ModelSource, build: QuantizeBuild, network: bytes) -> bytes:
+    from models.calibrate import Ranges
+    from models.quantize import from_ranges
+
+    ranges = (model.folder / build.ranges).read_bytes()
+    if hashlib.sha256(ranges).hexdigest() != build.ranges_sha256:
+        raise BuildError(f"{build.ranges} of {model.name} is not the one that its manifest pins")
+    return from_ranges(network, Ranges.from_json(ranges))

@@ -12,6 +12,7 @@ from enclave_app.detector.manifest import (
     ModelDerived,
     WheelSource,
 )
+from enclave_app.detector.session import read_onnx
 from models.build import build_onnx
 from models.cache import model_folder, sha256_of, workshop, write_whole
 from models.errors import FetchError
@@ -67,8 +68,8 @@ def pull(
             data = member_of_wheel(source, scratch, progress)
         elif isinstance(source, FileSource):
             data = _brought(name, source, brought)
-        elif based_on is not None:
-            data = (based_on / ONNX_FILE).read_bytes()
+        elif isinstance(source, ModelDerived) and based_on is not None:
+            data = read_onnx(based_on / ONNX_FILE, source.onnx_sha256)
         else:
             raise FetchError(f"the manifest of {name} names no source")
         progress(f"building {name}", 0, 0)

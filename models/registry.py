@@ -14,8 +14,9 @@ if TYPE_CHECKING:
     from enclave_app.detector.manifest import Manifest
 
 SHIPPED: Final = Path(__file__).resolve().parent
-#: What the demo and the enclave image use if nobody says otherwise.
-DEFAULT: Final = "ssd-mobilenet-v2-coco"
+#: What the demo and the enclave image use if nobody says otherwise. On a processor where it would
+#: be wrong or slow, its manifest names the float model beside it, which is pulled with it.
+DEFAULT: Final = "ssd-mobilenet-v2-coco-int8"
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,160 @@
+"""Make the 8-bit twin of a model, and say what it costs and gains."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+import onnx
+
+from enclave_app.detector import Detector
+from enclave_app.detector.manifest import (
+    MANIFEST_FILE,
+    ONNX_FILE,
+    Cpu,
+    Manifest,
+    ManifestFile,
+    Measured,
+    ModelDerived,
+    QuantizeBuild,
+    read_manifest,
+)
+from models import qdq
+from models.cache import write_whole
+from models.calibrate import Ranges, measure
+from models.coco import Accuracy, CocoSet, evaluate
+from models.progress import silent
+from models.toml import manifest_toml
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from models.progress import Progress
+
+RANGES_FILE: Final = "ranges.json"
+SUFFIX: Final = "-int8"
+_ROUNDS: Final = 25
+
+
+@dataclass(frozen=True)
+class Quantized:
+    """The 8-bit twin of a model, beside it."""
+
+    manifest: Manifest
+    manifest_file: bytes
+    ranges_file: bytes
+    onnx: bytes
+    base: Accuracy
+    accuracy: Accuracy
+    #: How many times faster than the float network, on this processor, at one thread.
+    speedup: float
+
+
+def quantized(
+    folder: Path, pictures: Path, data: CocoSet, data_name: str, progress: Progress = silent
+) -> Quantized:
+    """Quantize a model.
+
+    Args:
+        folder: The float model, pulled.
+        pictures: A folder of photos like those that it will see, to calibrate with.
+        data: Annotated pictures to measure both on; better others than the former.
+        data_name: What the manifest calls them.
+        progress: Is told what happens.
+
+    Raises:
+        BuildError: There is nothing to calibrate with, or nothing to quantize.
+    """
+    base, network = read_manifest(folder / MANIFEST_FILE), (folder / ONNX_FILE).read_bytes()
+    before = Detector.from_onnx(base, network)
+    base_sha256 = hashlib.sha256(network).hexdigest()
+    ranges = measure(network, before, base_sha256, pictures, progress)
+    made = from_ranges(network, ranges)
+    after = Detector.from_onnx(ManifestFile(base.manifest, b""), made)
+    speedup = times_as_fast(before, after)
+    base_accuracy = evaluate(before.detect, data, progress=progress)
+    accuracy = evaluate(after.detect, data, progress=progress)
+    ranges_file = ranges.to_json()
+    manifest = base.manifest.model_copy(
+        update={
+            "name": base.manifest.name + SUFFIX,
+            "title": f"{base.manifest.title or base.manifest.name}, in 8-bit integers",
+            "onnx_sha256": hashlib.sha256(made).hexdigest(),
+            "source": ModelDerived(kind="model", name=base.manifest.name, onnx_sha256=base_sha256),
+            "build": QuantizeBuild(
+                kind="quantize",
+                ranges=RANGES_FILE,
+                ranges_sha256=hashlib.sha256(ranges_file).hexdigest(),
+            ),
+            "cpu": Cpu(needs=("int8-dot",), otherwise=base.manifest.name),
+            "measured": Measured(
+                on=data_name,
+                ap=round(accuracy.ap, 4),
+                ap_50=round(accuracy.ap_50, 4),
+                base_ap=round(base_accuracy.ap, 4),
+                speedup=round(speedup, 2),
+            ),
+        }
+    )
+    comment = f"Made by: blindgate models quantize {base.manifest.name}"
+    return Quantized(
+        manifest=manifest,
+        manifest_file=manifest_toml(manifest, comment),
+        ranges_file=ranges_file,
+        onnx=made,
+        base=base_accuracy,
+        accuracy=accuracy,
+        speedup=speedup,
+    )
+
+
+def from_ranges(network: bytes, ranges: Ranges) -> bytes:
+    """The 8-bit network from the float one and its ranges: the same bytes on every machine."""
+    return qdq.quantize(qdq.upgraded(onnx.load_from_string(network)), ranges.ranges)
+
+
+def times_as_fast(before: Detector, after: Detector) -> float:
+    """How many times as fast one network is as another, both at one thread.
+
+    They take turns, and the quickest run of each counts: others on the machine only slow them.
+    """
+    taken: tuple[list[float], list[float]] = ([], [])
+    for _ in range(_ROUNDS):
+        for detector, seconds in zip((before, after), taken, strict=True):
+            wanted = detector.manifest.input
+            grey = np.full((wanted.height, wanted.width, 3), 127, np.uint8)
+            start = time.perf_counter()
+            detector.look(grey)
+            seconds.append(time.perf_counter() - start)
+    return min(taken[0]) / min(taken[1])
+
+
+def keep(twin: Quantized, base: Path, folder: Path) -> None:
+    """Write what git keeps of a twin: manifest, ranges and the licence's notice, no weights."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_whole(folder / RANGES_FILE, twin.ranges_file)
+    notice = twin.manifest.licence.notice
+    if notice is not None:
+        write_whole(folder / notice, (base / notice).read_bytes())
+    write_whole(folder / MANIFEST_FILE, twin.manifest_file)
+
+
+def install(twin: Quantized, base: Path, folder: Path) -> Path:
+    """Write a twin into the cache, whole.
+
+    Args:
+        twin: What to write.
+        base: The float model's folder, for the licence's notice.
+        folder: Where to.
+
+    Returns:
+        The folder.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / MANIFEST_FILE).unlink(missing_ok=True)
+    write_whole(folder / ONNX_FILE, twin.onnx)
+    keep(twin, base, folder)
+    return folder
