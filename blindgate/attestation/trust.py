@@ -18,7 +18,7 @@ from blindgate.attestation.document import MAX_PCRS
 from blindgate.attestation.errors import InvalidPcrSet, InvalidRoot, InvalidTrust, ZeroPcrs
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
 #: PCR0 alone is not enough: image, kernel with boot ramdisk, application.
 REQUIRED_PCRS: Final = (0, 1, 2)
@@ -147,17 +147,30 @@ class Root:
 
     Attributes:
         name: What reports call it.
-        certificate: The certificate that chains must end at.
         fingerprint: SHA-256 of the certificate's DER, lower-case hex.
     """
 
     name: str
-    certificate: x509.Certificate = field(repr=False)
     fingerprint: str
+    _pem: Callable[[], bytes] = field(repr=False, compare=False)
 
-    def __post_init__(self) -> None:
-        if hashlib.sha256(self.der).hexdigest() != self.fingerprint:
+    @cached_property
+    def certificate(self) -> x509.Certificate:
+        """The certificate that chains must end at; read when it is first needed.
+
+        An enclave imports this package for what it binds and verifies nobody: its image need
+        not hold any root.
+
+        Raises:
+            InvalidRoot: Not one certificate, or not the pinned one.
+        """
+        try:
+            certificate = _one_certificate(self._pem())
+        except OSError as error:
+            raise InvalidRoot(f"root {self.name} cannot be read: {error.strerror}") from None
+        if _fingerprint(certificate) != self.fingerprint:
             raise InvalidRoot(f"the certificate of root {self.name} is not the pinned one")
+        return certificate
 
     @cached_property
     def der(self) -> bytes:
@@ -165,29 +178,38 @@ class Root:
         return self.certificate.public_bytes(Encoding.DER)
 
     @classmethod
-    def from_pem(cls, pem: bytes, *, fingerprint: str | None = None) -> Root:
+    def from_pem(cls, pem: bytes) -> Root:
         """A root of one's own: a dev root, or another partition's.
 
         Args:
             pem: Exactly one certificate.
-            fingerprint: Its SHA-256, where the caller pins it; else it is computed.
 
         Raises:
-            InvalidRoot: Not one certificate, or not the pinned one.
+            InvalidRoot: Not one certificate.
         """
-        try:
-            (certificate,) = x509.load_pem_x509_certificates(pem)
-            der = certificate.public_bytes(Encoding.DER)
-            name = certificate.subject.rfc4514_string()
-        except ValueError as error:
-            raise InvalidRoot(f"not a PEM file with one certificate ({error})") from None
-        return cls(name, certificate, fingerprint or hashlib.sha256(der).hexdigest())
+        certificate = _one_certificate(pem)
+        name = certificate.subject.rfc4514_string()
+        return cls(name, _fingerprint(certificate), lambda: pem)
+
+
+def _one_certificate(pem: bytes) -> x509.Certificate:
+    try:
+        (certificate,) = x509.load_pem_x509_certificates(pem)
+        certificate.subject.rfc4514_string()
+    except ValueError as error:
+        raise InvalidRoot(f"not a PEM file with one certificate ({error})") from None
+    return certificate
+
+
+def _fingerprint(certificate: x509.Certificate) -> str:
+    return hashlib.sha256(certificate.public_bytes(Encoding.DER)).hexdigest()
 
 
 #: The root of all Nitro enclaves of the commercial AWS partition.
-AWS_NITRO_ROOT: Final = Root.from_pem(
-    (Path(__file__).parent / "roots" / "aws-nitro-root-g1.pem").read_bytes(),
-    fingerprint=AWS_NITRO_FINGERPRINT,
+AWS_NITRO_ROOT: Final = Root(
+    "CN=aws.nitro-enclaves,OU=AWS,O=Amazon,C=US",
+    AWS_NITRO_FINGERPRINT,
+    (Path(__file__).parent / "roots" / "aws-nitro-root-g1.pem").read_bytes,
 )
 
 

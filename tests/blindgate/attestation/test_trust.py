@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -102,9 +103,16 @@ def test_a_policy_tells_its_sets_apart() -> None:
 
 
 def test_root_is_pinned_by_fingerprint() -> None:
-    assert AWS_NITRO_ROOT.fingerprint == AWS_NITRO_FINGERPRINT
-    with pytest.raises(InvalidRoot):
-        Root.from_pem(ROOT.pem, fingerprint=AWS_NITRO_FINGERPRINT)
+    assert hashlib.sha256(AWS_NITRO_ROOT.der).hexdigest() == AWS_NITRO_FINGERPRINT
+    swapped = Root("swapped", AWS_NITRO_FINGERPRINT, lambda: ROOT.pem)
+    with pytest.raises(InvalidRoot, match="not the pinned one"):
+        _ = swapped.certificate
+
+
+def test_a_root_that_is_not_there_is_missed_only_when_needed(tmp_path: Path) -> None:
+    root = Root("absent", AWS_NITRO_FINGERPRINT, (tmp_path / "absent.pem").read_bytes)
+    with pytest.raises(InvalidRoot, match="cannot be read"):
+        _ = root.der
 
 
 @pytest.mark.parametrize("pem", [b"", b"-----BEGIN CERTIFICATE-----\n-----END CERTIFICATE-----\n"])

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 
 from blindgate.attestation import AttestationError, Trust, errors, verify
@@ -45,3 +48,9 @@ def test_rules_have_distinct_names() -> None:
         if isinstance(item, type) and issubclass(item, AttestationError)
     ]
     assert len({error.rule for error in classes}) == len(classes)
+
+
+def test_every_rule_for_documents_is_documented() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "attestation.md").read_text()
+    listed = re.findall(r"^\| `([a-z0-9-]+)` \|", page, re.MULTILINE)
+    assert sorted(listed) == sorted({case.refused for case in cases() if case.refused})
