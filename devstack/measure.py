@@ -40,8 +40,9 @@ def measure(config_path: Path, root: Path = ROOT) -> Measurements:
     application += [("enclave.toml", config_path.read_bytes())]
     application += [("ca.pem", (here / settings["kms"]["ca_bundle"]).read_bytes())]
     application += [
-        (f"model/{path.name}", path.read_bytes())
-        for path in sorted((here / settings["model"]["folder"]).iterdir())
+        (f"{folder.name}/{path.name}", path.read_bytes())
+        for folder in _model_folders(here / settings["model"]["folder"])
+        for path in sorted(folder.iterdir())
         if path.is_file()
     ]
     return Measurements(
@@ -49,6 +50,13 @@ def measure(config_path: Path, root: Path = ROOT) -> Measurements:
         _pcr(runtime),
         _pcr(application),
     )
+
+
+def _model_folders(folder: Path) -> list[Path]:
+    """The model's folder, and that of the one it names for processors that cannot run it."""
+    manifest = tomllib.loads((folder / "model.toml").read_text())
+    otherwise = manifest.get("cpu", {}).get("otherwise")
+    return [folder, *([folder.resolve().parent / otherwise] if otherwise else [])]
 
 
 def _pcr(files: Iterable[tuple[str, bytes]]) -> bytes:

@@ -26,7 +26,7 @@ def obtain(name: str = "") -> Path:
     if name and (Path(name) / "model.toml").is_file():
         return Path(name).absolute()
     # The model tools are a program of their own here: what they import is no part of the stack.
-    command = [sys.executable, "-m", "models", "pull", *([name] if name else []), "--quiet"]
+    command = [sys.executable, "-m", "blindgate", "models", "pull", *([name] if name else [])]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
     if done.returncode:
         raise NoModel(f"the model {name or '(default)'} could not be obtained")

@@ -25,7 +25,10 @@ def worker(tmp_path: Path) -> Path:
     (tmp_path / "locks").mkdir()
     (tmp_path / "locks/enclave.txt").write_text("numpy==1\n")
     (tmp_path / "model").mkdir()
-    (tmp_path / "model/model.toml").write_text("name = 'x'\n")
+    (tmp_path / "model/model.toml").write_text("name = 'x'\n[cpu]\notherwise = 'plain'\n")
+    (tmp_path / "plain").mkdir()
+    (tmp_path / "plain/model.onnx").write_bytes(b"plain onnx")
+    (tmp_path / "plain/model.toml").write_text("name = 'plain'\n")
     (tmp_path / "model/model.onnx").write_bytes(b"onnx")
     (tmp_path / "ca.pem").write_text("a certificate\n")
     (tmp_path / "enclave.toml").write_text(
@@ -50,6 +53,7 @@ def test_the_same_worker_measures_the_same(worker: Path) -> None:
         "enclave.toml",
         "model/model.onnx",
         "model/model.toml",
+        "plain/model.onnx",
         "ca.pem",
         "enclave_app/service.py",
         "blindgate/sealing/ohttp.py",
