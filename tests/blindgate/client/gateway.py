@@ -49,6 +49,7 @@ class Enclave:
     """One worker, as far as sealing goes. `handler` may be replaced."""
 
     def __init__(self, root: DevRoot, *, debug_mode: bool = False) -> None:
+        self.root = root
         self.asked: list[InnerRequest] = []
         self.handler: Callable[[InnerRequest], InnerAnswer] = lambda _: InnerAnswer(
             200, FOUND.to_json()
