@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
@@ -12,9 +13,10 @@ from fastapi.openapi.utils import get_openapi
 
 from blindgate.link import FrameLimits, parse_address
 from gateway import openapi, problem_answers
+from gateway.credentials import CredentialPusher, RoleSource
 from gateway.dataplane import Dataplane
 from gateway.edge import Edge
-from gateway.pool import Pool, PoolLimits, Probe, SocketBackend
+from gateway.pool import Pool, PoolLimits, Probe, SocketBackend, StatusHook
 from gateway.routes import attestation, detections, health, models, ohttp
 from gateway.settings import Settings
 from gateway.trust import trust_from, verifier
@@ -42,14 +44,17 @@ def create_app(settings: Settings, *, pool: Pool | None = None) -> FastAPI:
     Raises:
         InvalidTrust: The settings name no measurements, or a file is wrong.
     """
-    pool = pool or make_pool(settings)
+    credentials = CredentialPusher(RoleSource())
+    pool = pool or make_pool(settings, credentials.on_status)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         pool.set_addresses(parse_address(text) for text in settings.enclaves)
+        supplying = asyncio.create_task(credentials.run())
         try:
             yield
         finally:
+            supplying.cancel()
             await pool.stop(settings.drain_seconds)
 
     app = FastAPI(
@@ -75,13 +80,14 @@ def create_app(settings: Settings, *, pool: Pool | None = None) -> FastAPI:
     return app
 
 
-def make_pool(settings: Settings) -> Pool:
+def make_pool(settings: Settings, on_status: StatusHook | None = None) -> Pool:
     """The pool of the settings, without enclaves yet."""
     return Pool(
         SocketBackend(settings.dial_timeout, FrameLimits(_MAX_ANSWER)),
         verifier(trust_from(settings)),
         limits=PoolLimits(queue=settings.queue, connections=settings.connections_per_enclave),
         probe=Probe(settings.probe_period, settings.probe_patience),
+        on_status=on_status,
     )
 
 
