@@ -29,13 +29,14 @@ def list_models() -> None:
 
     Example: `blindgate models list`
     """
+    from rich.box import SIMPLE
     from rich.table import Table
 
     from models import registry
     from models.cache import model_folder
     from models.fetch import is_pulled
 
-    table = Table("model", "version", "family", "input", "licence", "here", "")
+    table = Table("model", "version", "family", "input", "licence", "here", box=SIMPLE)
     table.columns[0].no_wrap = True
     for name in [*registry.names(), *registry.added()]:
         model = registry.find(name)
@@ -48,9 +49,9 @@ def list_models() -> None:
             f"{manifest.input.width}x{manifest.input.height}",
             manifest.licence.spdx,
             "yes" if here else "-",
-            "default" if name == registry.DEFAULT else "",
         )
     out.print(table)
+    out.print(f"The default is {registry.DEFAULT}.")
 
 
 @app.command()

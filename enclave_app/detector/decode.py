@@ -40,8 +40,18 @@ if TYPE_CHECKING:
 #: Pillow keeps colour pixels in four bytes.
 _BYTES_A_PIXEL: Final = 4
 _WHITE: Final = (255, 255, 255)
+
+
+class _Jpeg(JpegImageFile):
+    """A JPEG file whose EXIF block Pillow leaves alone: `orientation` reads what we need of it."""
+
+    def getexif(self) -> Image.Exif:
+        """None, whatever the file says."""
+        return Image.Exif()
+
+
 _OPENERS: Final[dict[str, type[JpegImageFile | PngImageFile | WebPImageFile]]] = {
-    "jpeg": JpegImageFile,
+    "jpeg": _Jpeg,
     "png": PngImageFile,
     "webp": WebPImageFile,
 }

@@ -1,0 +1,248 @@
+from __future__ import annotations
+
+import io
+import struct
+import zlib
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image, ImageOps
+
+from enclave_app.detector.decode import Picture, decode, decoded_bytes, inspect
+from enclave_app.detector.errors import ImageRejected
+from enclave_app.detector.limits import Limits
+from tests.enclave_app.detector.pictures import (
+    BLUE,
+    GREEN,
+    RED,
+    WHITE,
+    chunk,
+    encoded,
+    exif,
+    png,
+    quadrants,
+)
+
+LIMITS = Limits()
+ENOUGH = (10_000, 10_000)
+
+
+def opened(file: bytes, wanted: tuple[int, int] = ENOUGH, limits: Limits = LIMITS) -> Picture:
+    return decode(file, inspect(file, limits), wanted)
+
+
+def pixel(picture: Picture, x: float, y: float) -> tuple[int, ...]:
+    """The colour at a place of the whole picture, in parts of its sides."""
+    left, top, *_ = picture.part((x * picture.width, y * picture.height, 0, 0))
+    value = picture.image.getpixel((int(left), int(top)))
+    assert isinstance(value, tuple)
+    return value
+
+
+def near(left: tuple[int, ...], right: tuple[int, ...], by: int = 12) -> bool:
+    return (
+        len(left) == len(right) and max(abs(a - b) for a, b in zip(left, right, strict=True)) < by
+    )
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_exif_orientation_turns_the_picture_upright(kind: str, orientation: int) -> None:
+    stored = quadrants(64, 48)
+    file = encoded(stored, kind, exif=exif(orientation), quality=95)
+    with Image.open(io.BytesIO(file)) as reference:
+        expected = ImageOps.exif_transpose(reference).convert("RGB")
+    picture = opened(file)
+    assert (picture.width, picture.height) == expected.size
+    assert np.array_equal(np.asarray(picture.image), np.asarray(expected))
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_reduced_jpeg_keeps_every_place(orientation: int) -> None:
+    """1001 x 803 is no multiple of eight: the last reduced pixel is only partly picture."""
+    stored = quadrants(1001, 803)
+    file = encoded(stored, "JPEG", exif=exif(orientation), quality=95)
+    whole, small = opened(file), opened(file, (60, 60))
+    assert small.image.width < whole.image.width / 7
+    assert (small.width, small.height) == (whole.width, whole.height)
+    for x in (0.02, 0.25, 0.45, 0.55, 0.75, 0.98):
+        for y in (0.02, 0.25, 0.45, 0.55, 0.75, 0.98):
+            assert near(pixel(small, x, y), pixel(whole, x, y))
+    across = (small.box[2] - small.box[0]) * 8
+    assert across == pytest.approx(whole.image.width)
+
+
+def test_a_jpeg_is_never_reduced_below_what_is_wanted() -> None:
+    file = encoded(quadrants(800, 400), "JPEG")
+    assert [opened(file, (side, side)).image.width for side in (50, 51, 100, 200, 300)] == [
+        100,
+        200,
+        200,
+        400,
+        800,
+    ]
+
+
+def test_grey_is_grey_in_all_channels() -> None:
+    for kind in ("JPEG", "PNG"):
+        picture = opened(encoded(Image.new("L", (9, 9), 77), kind))
+        assert near(pixel(picture, 0.5, 0.5), (77, 77, 77), 3)
+
+
+def test_one_bit_and_palette_pictures() -> None:
+    assert pixel(opened(encoded(Image.new("1", (9, 9), 1), "PNG")), 0.5, 0.5) == WHITE
+    palette = quadrants(40, 40).quantize(4)
+    assert near(pixel(opened(encoded(palette, "PNG")), 0.1, 0.9), BLUE, 3)
+
+
+def test_sixteen_bits_keep_their_upper_half() -> None:
+    grey = png(2, 1, 16, 0, b"\0" + struct.pack(">HH", 0x1234, 0xFEDC))
+    assert [opened(grey).image.getpixel((x, 0)) for x in (0, 1)] == [(0x12,) * 3, (0xFE,) * 3]
+    colour = png(1, 1, 16, 2, b"\0" + struct.pack(">HHH", 0x1234, 0x8000, 0xFFFF))
+    assert opened(colour).image.getpixel((0, 0)) == (0x12, 0x80, 0xFF)
+    with_alpha = png(1, 1, 16, 4, b"\0" + struct.pack(">HH", 0x4000, 0xFFFF))
+    assert opened(with_alpha).image.getpixel((0, 0)) == (0x40,) * 3
+
+
+@pytest.mark.parametrize("kind", ["PNG", "WEBP"])
+def test_transparent_pixels_lie_over_white(kind: str) -> None:
+    image = Image.new("RGBA", (20, 10), (200, 0, 0, 0))
+    image.paste((200, 0, 0, 255), (10, 0, 20, 10))
+    picture = opened(encoded(image, kind, lossless=True))
+    assert pixel(picture, 0.2, 0.5) == WHITE
+    assert pixel(picture, 0.8, 0.5) == (200, 0, 0)
+
+
+def test_grey_with_alpha_and_a_transparent_colour() -> None:
+    clear = encoded(Image.new("LA", (5, 5), (10, 0)), "PNG")
+    assert pixel(opened(clear), 0.5, 0.5) == WHITE
+    keyed = png(1, 1, 8, 2, b"\0\x01\x02\x03", chunk(b"tRNS", b"\0\x01\0\x02\0\x03"))
+    assert pixel(opened(keyed), 0.5, 0.5) == WHITE
+    palette = quadrants(8, 8).quantize(4)
+    file = encoded(palette, "PNG", transparency=palette.getpixel((0, 0)))
+    assert pixel(opened(file), 0.1, 0.1) == WHITE
+
+
+def test_cmyk_is_taken_as_adobe_writes_it() -> None:
+    file = encoded(quadrants(64, 64).convert("CMYK"), "JPEG", quality=95)
+    picture = opened(file)
+    assert near(pixel(picture, 0.2, 0.2), RED)
+    assert near(pixel(picture, 0.8, 0.8), WHITE)
+
+
+def test_ycck_is_turned_to_cmyk_first() -> None:
+    """Pillow writes no YCCK, so a CMYK file's Adobe marker is made to say that it is one."""
+    file = bytearray(encoded(Image.new("CMYK", (16, 16), (100, 128, 128, 40)), "JPEG", quality=100))
+    at = file.index(b"Adobe")
+    assert file[at + 11] == 0
+    file[at + 11] = 2
+    # The file holds 155, 127, 127, 215. Read as YCCK that is the grey 155 and no colour, whose
+    # complement 100 is an inverted ink: 155 of each ink over 40 of black.
+    expected = (255 - 155) * (255 - 40) / 255
+    value = pixel(opened(bytes(file)), 0.5, 0.5)
+    assert max(abs(channel - expected) for channel in value) < 4
+
+
+@pytest.mark.parametrize("kind", ["PNG", "WEBP"])
+def test_of_an_animation_the_first_frame_counts(kind: str) -> None:
+    frames = [Image.new("RGB", (12, 12), colour) for colour in (RED, GREEN, BLUE)]
+    file = encoded(frames[0], kind, save_all=True, append_images=frames[1:], lossless=True)
+    assert near(pixel(opened(file), 0.5, 0.5), RED, 2)
+
+
+def test_a_jpeg_of_several_pictures_gives_the_first() -> None:
+    first, second = quadrants(60, 40), Image.new("RGB", (60, 40), BLUE)
+    file = encoded(first, "MPO", save_all=True, append_images=[second])
+    assert near(pixel(opened(file), 0.1, 0.1), RED)
+
+
+KINDS = {
+    "jpeg": encoded(quadrants(200, 160), "JPEG"),
+    "progressive": encoded(quadrants(200, 160), "JPEG", progressive=True),
+    "png": encoded(quadrants(200, 160), "PNG"),
+    "webp": encoded(quadrants(200, 160), "WEBP"),
+    "lossless": encoded(quadrants(200, 160), "WEBP", lossless=True),
+}
+
+
+@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize("wanted", [ENOUGH, (20, 20)])
+def test_a_truncated_file_is_refused(name: str, wanted: tuple[int, int]) -> None:
+    file = KINDS[name]
+    for length in [*range(0, len(file), max(1, len(file) // 40)), len(file) - 2, len(file) - 1]:
+        with pytest.raises(ImageRejected):
+            opened(file[:length], wanted)
+
+
+@given(st.sampled_from(sorted(KINDS)), st.data())
+@settings(max_examples=150, deadline=None)
+def test_a_damaged_file_is_a_picture_or_one_error(name: str, data: st.DataObject) -> None:
+    file = bytearray(KINDS[name])
+    for _ in range(data.draw(st.integers(1, 6))):
+        file[data.draw(st.integers(0, len(file) - 1))] = data.draw(st.integers(0, 255))
+    try:
+        picture = opened(bytes(file), (50, 50), Limits(max_pixels=1_000_000))
+    except ImageRejected:
+        return
+    assert picture.image.mode == "RGB"
+
+
+@given(st.binary(max_size=300))
+def test_random_bytes_are_refused(data: bytes) -> None:
+    for start in (b"", b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"RIFF\xff\0\0\0WEBPVP8 "):
+        with pytest.raises(ImageRejected):
+            opened(start + data)
+
+
+def test_a_damaged_exif_block_does_not_cost_the_picture() -> None:
+    good = encoded(quadrants(32, 32), "JPEG", exif=exif(6))
+    at = good.index(b"Exif\0\0")
+    assert opened(good[: at + 14] + b"\xff\xff" + good[at + 16 :]).width == 32
+
+
+def test_a_decompression_bomb_is_refused_by_its_header() -> None:
+    bomb = png(30_000, 30_000, 8, 2, b"")
+    with pytest.raises(ImageRejected):
+        inspect(bomb, LIMITS)
+    with pytest.raises(ImageRejected):
+        inspect(encoded(quadrants(50, 50), "PNG"), Limits(max_pixels=2499))
+    with pytest.raises(ImageRejected):
+        inspect(encoded(quadrants(50, 40), "PNG"), Limits(max_side=49))
+    with pytest.raises(ImageRejected):
+        inspect(KINDS["png"], Limits(max_bytes=len(KINDS["png"]) - 1))
+
+
+def test_a_picture_smaller_than_it_claims_is_refused() -> None:
+    with pytest.raises(ImageRejected):
+        opened(png(3000, 3000, 8, 2, bytes(30)))
+
+
+def test_a_picture_of_no_size_is_refused() -> None:
+    with pytest.raises(ImageRejected):
+        opened(png(0, 5, 8, 0, b""))
+
+
+def test_strips_and_single_pixels_are_pictures() -> None:
+    strip = opened(encoded(Image.new("RGB", (1, 30_000), GREEN), "PNG"))
+    assert (strip.width, strip.height) == (1, 30_000)
+    assert opened(encoded(Image.new("RGB", (30_000, 1), GREEN), "JPEG"), (20, 20)).height == 1
+    for kind in ("JPEG", "PNG", "WEBP"):
+        assert opened(encoded(Image.new("RGB", (1, 1), GREEN), kind), (20, 20)).image.size == (1, 1)
+
+
+def test_text_chunks_that_unpack_to_much_are_refused() -> None:
+    bomb = chunk(b"zTXt", b"key\0\0" + zlib.compress(bytes(50_000_000)))
+    with pytest.raises(ImageRejected):
+        opened(png(1, 1, 8, 0, b"\0\0", bomb))
+
+
+def test_memory_is_known_from_the_header() -> None:
+    file = encoded(quadrants(1600, 1200), "JPEG")
+    header = inspect(file, LIMITS)
+    full, eighth = decoded_bytes(header, ENOUGH), decoded_bytes(header, (100, 100))
+    assert full >= 1600 * 1200 * 4
+    assert eighth * 60 < full
+    turned = encoded(quadrants(1600, 200), "JPEG", exif=exif(6))
+    assert decoded_bytes(inspect(turned, LIMITS), (25, 200)) == 2 * 4 * 1600 * 200 // 64
