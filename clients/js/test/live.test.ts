@@ -1,26 +1,31 @@
 /**
- * Against a running stack. BLINDGATE_URL is the gateway, BLINDGATE_PCRS a PCR file,
- * BLINDGATE_DEV_ROOT the PEM of its root, BLINDGATE_PHOTO a picture, BLINDGATE_TOKEN an optional
- * bearer token, BLINDGATE_LABEL an optional label that must be found.
+ * Against a running stack. BLINDGATE_URL is the gateway, BLINDGATE_DEV_ROOT the folder with its
+ * root.pem and pcrs.json, BLINDGATE_PHOTO a picture; optional are BLINDGATE_TOKEN, a bearer token,
+ * and BLINDGATE_LABEL, a label that must be found.
  */
 
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
+import { join } from "node:path";
 import { test } from "node:test";
 import { BlindgateClient, ProblemError, VerificationFailed, pcrSetFromJson } from "../src/index.js";
 import { fingerprintOf } from "./vectors.js";
 
-const { BLINDGATE_URL, BLINDGATE_PCRS, BLINDGATE_DEV_ROOT, BLINDGATE_PHOTO } = process.env;
+const { BLINDGATE_URL, BLINDGATE_DEV_ROOT, BLINDGATE_PHOTO } = process.env;
 const { BLINDGATE_TOKEN, BLINDGATE_LABEL } = process.env;
-const complete = BLINDGATE_URL && BLINDGATE_PCRS && BLINDGATE_DEV_ROOT && BLINDGATE_PHOTO;
-const skip = complete ? false : "BLINDGATE_URL, _PCRS, _DEV_ROOT and _PHOTO do not name a stack";
+const complete = BLINDGATE_URL && BLINDGATE_DEV_ROOT && BLINDGATE_PHOTO;
+const skip = complete ? false : "BLINDGATE_URL, _DEV_ROOT and _PHOTO do not name a running stack";
+
+function state(name: string): string {
+  return readFileSync(join(BLINDGATE_DEV_ROOT!, name), "utf8");
+}
 
 async function client(pcr0?: string): Promise<BlindgateClient> {
-  const set = pcrSetFromJson(JSON.parse(readFileSync(BLINDGATE_PCRS!, "utf8")));
+  const set = pcrSetFromJson(JSON.parse(state("pcrs.json")));
   return new BlindgateClient({
     gateway: BLINDGATE_URL!,
     trust: {
-      root: await fingerprintOf(readFileSync(BLINDGATE_DEV_ROOT!, "utf8")),
+      root: await fingerprintOf(state("root.pem")),
       pcrSets: [pcr0 ? { ...set, 0: pcr0 } : set],
     },
     ...(BLINDGATE_TOKEN ? { headers: { authorization: `Bearer ${BLINDGATE_TOKEN}` } } : {}),
