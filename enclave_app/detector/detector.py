@@ -168,7 +168,8 @@ class Detector:
         return Candidates(placement.to_picture(seen.boxes), seen.scores, seen.classes)
 
     def _candidates(self, outputs: dict[str, NDArray[np.generic]], min_score: float) -> Candidates:
-        seen = self._traits.read(outputs, self.manifest, min_score)
+        with np.errstate(all="ignore"):  # a network may give anything; what is no number goes
+            seen = self._traits.read(outputs, self.manifest, min_score)
         known = np.array([bool(name) for name in self.manifest.labels])
         finite = np.asarray(np.isfinite(seen.boxes).all(axis=1))
         seen = seen.take(finite & (seen.classes >= 0) & (seen.classes < len(known)))

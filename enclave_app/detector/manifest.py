@@ -236,7 +236,8 @@ class Manifest(_Strict):
     def _with_the_family_s_input(cls, data: Any) -> Any:
         if not isinstance(data, dict) or not isinstance(data.get("input"), dict):
             return data
-        preset = _INPUT_PRESETS.get(str(data.get("family")), {})
+        # of an unknown family only that is reported, not also all that a known one would give
+        preset = _INPUT_PRESETS.get(str(data.get("family")), _INPUT_PRESETS["boxes"])
         return {**data, "input": {**preset, **data["input"]}}
 
     @field_validator("labels", mode="before")
