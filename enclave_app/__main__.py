@@ -17,6 +17,7 @@ from types import FrameType
 from blindgate.errors import BlindgateError
 from blindgate.link import parse_address
 from blindgate.link.dial import listen
+from blindgate.sealing import bhttp
 from enclave_app import limits
 from enclave_app.compute import Compute, MemoryBudget
 from enclave_app.config import EnclaveConfig, load
@@ -57,7 +58,7 @@ def _run(path: Path) -> None:
     config = measured.config
     nsm = open_nsm(config.nsm.device)
     if config.nsm.device == "/dev/nsm":
-        check_hardware()
+        check_hardware(clock_sources=config.nsm.clock_sources or None)
     detector = Detector.load(config.model.folder, limits=_image_limits(config))
     credentials = CredentialStore()
     compute = Compute(config.threads, config.limits.queue)
@@ -74,7 +75,7 @@ def _run(path: Path) -> None:
             nsm=nsm,
             keyring=keyring,
             credentials=credentials,
-            sealed=SealedEndpoint(keyring),
+            sealed=SealedEndpoint(keyring, limits=bhttp.Limits(content=config.limits.body_bytes)),
             detector=detector,
             compute=compute,
             pipeline=pipeline,

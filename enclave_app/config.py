@@ -53,6 +53,14 @@ class NsmSection(_Section):
             description="/dev/nsm; a Unix socket only for development, and PCR0 shows it.",
         ),
     ] = "/dev/nsm"
+    clock_sources: Annotated[
+        tuple[Annotated[str, Field(pattern=r"^[a-z0-9_-]{1,32}$")], ...],
+        Field(
+            strict=False,
+            max_length=4,
+            description="Accepted in place of the hypervisor's clock; for emulators only.",
+        ),
+    ] = ()
 
 
 class DataKeyCacheSection(_Section):

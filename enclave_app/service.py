@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections.abc import Callable
@@ -126,10 +127,13 @@ class Service:
 
     def _answer_sealed(self, inner: InnerRequest, outer: Request) -> InnerAnswer:
         """The same resources as outside, by the same paths; only the client reads the answer."""
-        if inner.path != "/v1/detections":
+        allowed = {"/v1/detections": "POST", "/v1/models": "GET"}.get(inner.path)
+        if allowed is None:
             return InnerAnswer.of_problem(problems.NOT_FOUND)
-        if inner.method != "POST":
+        if inner.method != allowed:
             return InnerAnswer.of_problem(problems.METHOD_NOT_ALLOWED)
+        if inner.path == "/v1/models":
+            return InnerAnswer(200, json.dumps({"models": [self._model()]}).encode())
         if not inner.content:
             return InnerAnswer.of_problem(problems.EMPTY_BODY)
         started = time.perf_counter()
@@ -155,11 +159,13 @@ class Service:
         ).encode()
         return Answer(Outcome.OK, self._nsm.attest(user_data=user_data, nonce=nonce))
 
-    def _keys(self, _: Request) -> Answer:
+    def _keys(self, request: Request) -> Answer:
+        taken = request.header.params.get("taken")
+        if isinstance(taken, bytes):
+            self._keyring.give_way(taken)
         return Answer(Outcome.OK, self._keyring.keys_body())
 
     def _status(self, _: Request) -> Answer:
-        manifest = self._detector.manifest
         status = {
             "ready": not self._draining.is_set(),
             "draining": self._draining.is_set(),
@@ -169,13 +175,18 @@ class Service:
             "queued": self._compute.queued,
             "busy": self._compute.busy,
             "threads": self._compute.threads,
-            "model": {
-                "name": manifest.name,
-                "version": manifest.version,
-                "labels": [label for label in manifest.labels if label],
-            },
+            "model": self._model(),
         }
         return Answer(Outcome.OK, cbor2.dumps(status, canonical=True))
+
+    def _model(self) -> dict[str, object]:
+        """What anybody may know of the detector, in the open or sealed."""
+        manifest = self._detector.manifest
+        return {
+            "name": manifest.name,
+            "version": manifest.version,
+            "labels": [label for label in manifest.labels if label],
+        }
 
     def _take_credentials(self, request: Request) -> Answer:
         if len(request.body) > limits.CREDENTIALS_BYTES:

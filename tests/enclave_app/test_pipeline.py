@@ -1,0 +1,105 @@
+"""From an upload to detections."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, cast
+
+import pytest
+
+from blindgate.detections import DetectOptions
+from enclave_app.compute import Compute, Deadline, DeadlineExceeded, MemoryBudget, Overloaded
+from enclave_app.pipeline import Pipeline, Upload
+from enclave_app.unseal import EnvelopeRejected
+
+ENVELOPE = b"\x02\x04\x78 an Encryption SDK message by its first bytes"
+
+
+class FakeUnsealer:
+    def __init__(self) -> None:
+        self.opened: list[bytes] = []
+
+    def open(self, envelope: bytes) -> bytes:
+        self.opened.append(bytes(envelope))
+        return b"opened photo"
+
+
+class FakeDetector:
+    needs = 50
+
+    def __init__(self) -> None:
+        self.seen: list[bytes] = []
+
+    def decoded_bytes(self, image: bytes, options: DetectOptions) -> int:
+        return self.needs
+
+    def detect(self, image: bytes, options: DetectOptions, checkpoint: Any) -> str:
+        checkpoint()
+        self.seen.append(bytes(image))
+        return "found"
+
+
+class Parts:
+    def __init__(self) -> None:
+        self.unsealer = FakeUnsealer()
+        self.detector = FakeDetector()
+        self.compute = Compute(threads=1, queue=4)
+        self.images = MemoryBudget(100)
+        self.pipeline = Pipeline(
+            cast("Any", self.unsealer), cast("Any", self.detector), self.compute, self.images
+        )
+
+    def detect(self, data: bytes, *, sealed: bool, seconds: float = 5, wanted: bool = True) -> str:
+        upload = Upload(data, sealed, Deadline(seconds), lambda: wanted)
+        return cast("str", self.pipeline.detect(upload, DetectOptions()))
+
+
+@pytest.fixture
+def parts() -> Iterator[Parts]:
+    parts = Parts()
+    yield parts
+    parts.compute.close()
+
+
+@pytest.mark.parametrize("sealed", [True, False])
+def test_an_envelope_is_opened_and_looked_at(parts: Parts, sealed: bool) -> None:
+    assert parts.detect(ENVELOPE, sealed=sealed) == "found"
+    assert parts.unsealer.opened == [ENVELOPE]
+    assert parts.detector.seen == [b"opened photo"]
+
+
+def test_a_sealed_image_needs_no_envelope(parts: Parts) -> None:
+    assert parts.detect(b"\xff\xd8 photo", sealed=True) == "found"
+    assert parts.unsealer.opened == []
+    assert parts.detector.seen == [b"\xff\xd8 photo"]
+
+
+def test_an_image_in_the_open_is_not_taken(parts: Parts) -> None:
+    with pytest.raises(EnvelopeRejected):
+        parts.detect(b"\xff\xd8 photo", sealed=False)
+    assert parts.detector.seen == []
+
+
+def test_what_is_late_is_not_even_opened(parts: Parts) -> None:
+    with pytest.raises(DeadlineExceeded):
+        parts.detect(ENVELOPE, sealed=False, seconds=0)
+    assert parts.unsealer.opened == []
+
+
+def test_nobody_looks_at_a_photo_whose_sender_has_left(parts: Parts) -> None:
+    with pytest.raises(DeadlineExceeded):
+        parts.detect(ENVELOPE, sealed=False, wanted=False)
+    assert parts.detector.seen == []
+
+
+def test_a_photo_that_can_never_fit_into_memory_is_refused(parts: Parts) -> None:
+    parts.detector.needs = 101
+    with pytest.raises(Overloaded):
+        parts.detect(ENVELOPE, sealed=False)
+
+
+def test_a_photo_waits_for_memory_and_gives_it_back(parts: Parts) -> None:
+    with parts.images.hold(60, Deadline(1)), pytest.raises(DeadlineExceeded):
+        parts.detect(ENVELOPE, sealed=False, seconds=0.05)
+    assert parts.detect(ENVELOPE, sealed=False) == "found"
+    assert repr(parts.images) == "<MemoryBudget 100 of 100 bytes free>"

@@ -1,0 +1,332 @@
+"""What the worker answers to each operation of the link: docs/link.md §5."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from email.utils import formatdate
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import cbor2
+import pytest
+
+from blindgate import problems
+from blindgate.attestation import parse
+from blindgate.attestation.user_data import UserData
+from blindgate.detections import Box, Detection, Detections, DetectOptions, ImageSize, ModelRef
+from blindgate.link import Operation, Outcome, RequestHeader
+from blindgate.link.frames import Params
+from blindgate.sealing import bhttp, keys, ohttp
+from devstack.nsm.protocol import DevNsm
+from devstack.nsm.root import DevRoot
+from enclave_app.compute import Compute, Deadline, DeadlineExceeded, Overloaded
+from enclave_app.config import Measured, load
+from enclave_app.credentials import CredentialStore
+from enclave_app.detector.errors import ImageRejected
+from enclave_app.keyring import Keyring
+from enclave_app.kms_errors import KmsRefused, KmsUnavailable, KmsUntrusted
+from enclave_app.pipeline import Upload
+from enclave_app.sealed import SealedEndpoint
+from enclave_app.server import Answer, Request
+from enclave_app.service import Service
+from enclave_app.unseal import EnvelopeRejected
+
+FOUND = Detections(
+    model=ModelRef(name="m", version="1"),
+    image=ImageSize(width=10, height=10),
+    detections=(
+        Detection(label="cup", class_id=47, score=0.9, box=Box(x_min=1, y_min=1, x_max=5, y_max=5)),
+    ),
+)
+CONFIG = """
+listen = "unix:///w"
+answers = "open"
+[kms]
+region = "us-east-1"
+key_arns = ["arn:aws:kms:us-east-1:111122223333:key/1"]
+address = "unix:///p"
+ca_bundle = "ca.pem"
+encryption_context = { purpose = "blindgate" }
+[model]
+folder = "model"
+"""
+
+
+class FakePipeline:
+    """Records what it is asked and answers, or fails, as it is told."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[Upload, DetectOptions]] = []
+        self.fails: Exception | None = None
+
+    def detect(self, upload: Upload, options: DetectOptions) -> Detections:
+        self.asked.append((upload, options))
+        if self.fails:
+            raise self.fails
+        return FOUND
+
+
+class LocalNsm:
+    """A dev NSM in this process, spoken to as `enclave_app.nsm` does."""
+
+    def __init__(self) -> None:
+        pcrs = dict.fromkeys(range(3), b"\x11" * 48)
+        self._nsm = DevNsm(DevRoot.generate(), "i-0123456789abcdef0-enc0123456789abcdef", pcrs)
+
+    def attest(
+        self,
+        *,
+        public_key: bytes | None = None,
+        user_data: bytes | None = None,
+        nonce: bytes | None = None,
+    ) -> bytes:
+        fields = {"user_data": user_data, "nonce": nonce, "public_key": public_key}
+        answer = cbor2.loads(self._nsm.handle(cbor2.dumps({"Attestation": fields})))
+        return cast("bytes", answer["Attestation"]["document"])
+
+
+class Worker:
+    """A service around fakes, and a gateway's way of asking it."""
+
+    def __init__(self, measured: Measured) -> None:
+        self.pipeline = FakePipeline()
+        self.keyring = Keyring()
+        self.credentials = CredentialStore()
+        self.compute = Compute(threads=1, queue=1)
+        manifest = SimpleNamespace(name="m", version="1", labels=("", "cup", "bowl"))
+        detector: Any = SimpleNamespace(manifest=manifest, manifest_digest=b"\x22" * 32)
+        self.service = Service(
+            measured=measured,
+            nsm=cast("Any", LocalNsm()),
+            keyring=self.keyring,
+            credentials=self.credentials,
+            sealed=SealedEndpoint(self.keyring),
+            detector=detector,
+            compute=self.compute,
+            pipeline=cast("Any", self.pipeline),
+        )
+
+    def ask(self, operation: Operation, body: bytes = b"", params: Params | None = None) -> Answer:
+        header = RequestHeader(operation, bytes(16), 5000, len(body), params or {})
+        return self.service.handle(Request(header, bytearray(body), Deadline(5), lambda: True))
+
+    def ask_sealed(self, method: str, target: str, content: bytes = b"") -> bhttp.Response:
+        """One exchange as a client makes it."""
+        config = keys.choose(keys.decode_list(self.keyring.keys_body()))
+        date = ("date", formatdate(usegmt=True))
+        message = bhttp.Request(method, "https", "gateway", target, (date,), content).encode()
+        sealed = ohttp.seal_request(config, message)
+        answer = self.ask(Operation.OHTTP, sealed.encapsulated)
+        assert answer.outcome is Outcome.OK
+        return bhttp.decode_response(sealed.response.open(answer.body))
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory: pytest.TempPathFactory) -> Measured:
+    path = Path(tmp_path_factory.mktemp("config")) / "enclave.toml"
+    path.write_text(CONFIG)
+    return load(path)
+
+
+@pytest.fixture
+def worker(measured: Measured) -> Iterator[Worker]:
+    worker = Worker(measured)
+    yield worker
+    worker.compute.close()
+
+
+@pytest.fixture
+def sealed_only(measured: Measured) -> Iterator[Worker]:
+    config = measured.config.model_copy(update={"answers": "sealed"})
+    worker = Worker(replace(measured, config=config))
+    yield worker
+    worker.compute.close()
+
+
+FAILURES = [
+    (EnvelopeRejected(), problems.ENVELOPE_REJECTED),
+    (ImageRejected(), problems.IMAGE_REJECTED),
+    (KmsRefused("id-of-kms"), problems.KMS_REFUSED),
+    (KmsUnavailable("id-of-kms"), problems.KMS_UNAVAILABLE),
+    (KmsUntrusted("id-of-kms"), problems.KMS_UNAVAILABLE),
+    (Overloaded("full"), problems.OVERLOADED),
+    (DeadlineExceeded("late"), problems.DEADLINE_EXCEEDED),
+]
+
+
+def test_detections_are_answered_as_json(worker: Worker) -> None:
+    answer = worker.ask(Operation.DETECT, b"envelope", {"min_score": 0.5, "classes": ["cup"]})
+    assert answer.outcome is Outcome.OK
+    assert Detections.model_validate_json(answer.body) == FOUND
+    ((upload, options),) = worker.pipeline.asked
+    assert (bytes(upload.data), upload.sealed) == (b"envelope", False)
+    assert options == DetectOptions(min_score=0.5, classes=("cup",))
+
+
+def test_the_samples_shape_is_answered_on_request(worker: Worker) -> None:
+    answer = worker.ask(Operation.DETECT, b"envelope", {"format": "sample"})
+    assert json.loads(answer.body) == FOUND.to_sample()
+
+
+@pytest.mark.parametrize(
+    "params", [{"min_score": 2}, {"classes": []}, {"unknown": 1}, {"format": "xml"}]
+)
+def test_parameters_are_checked_again_inside(worker: Worker, params: Params) -> None:
+    answer = worker.ask(Operation.DETECT, b"envelope", params)
+    assert (answer.outcome, answer.body) == (Outcome.INVALID_REQUEST, b"")
+    assert worker.pipeline.asked == []
+
+
+@pytest.mark.parametrize(("failure", "problem"), FAILURES, ids=lambda v: getattr(v, "slug", ""))
+def test_a_failure_is_its_class_and_nothing_else(
+    worker: Worker, failure: Exception, problem: problems.Problem
+) -> None:
+    worker.pipeline.fails = failure
+    answer = worker.ask(Operation.DETECT, b"envelope")
+    assert answer == Answer(Outcome(problem.slug))
+
+
+def test_a_worker_that_is_measured_sealed_opens_nothing_for_an_open_answer(
+    sealed_only: Worker,
+) -> None:
+    answer = sealed_only.ask(Operation.DETECT, b"envelope")
+    assert answer == Answer(Outcome.SEALED_ANSWERS_ONLY)
+    assert sealed_only.pipeline.asked == []
+    assert sealed_only.ask_sealed("POST", "/v1/detections", b"photo").status == 200
+
+
+def test_a_sealed_request_is_answered_inside(worker: Worker) -> None:
+    response = worker.ask_sealed("POST", "/v1/detections?min_score=0.5&classes=cup,bowl", b"photo")
+    assert response.status == 200
+    assert Detections.model_validate_json(bytes(response.content)) == FOUND
+    ((upload, options),) = worker.pipeline.asked
+    assert (bytes(upload.data), upload.sealed) == (b"photo", True)
+    assert options == DetectOptions(min_score=0.5, classes=("cup", "bowl"))
+    timing = response.header("server-timing")
+    assert timing is not None
+    assert "detect;dur=" in timing
+
+
+@pytest.mark.parametrize(("failure", "problem"), FAILURES, ids=lambda v: getattr(v, "slug", ""))
+def test_a_failure_in_a_sealed_request_is_told_inside_alone(
+    worker: Worker, failure: Exception, problem: problems.Problem
+) -> None:
+    worker.pipeline.fails = failure
+    response = worker.ask_sealed("POST", "/v1/detections", b"photo")
+    assert response.status == problem.status
+    assert json.loads(bytes(response.content)) == problem.body()
+
+
+@pytest.mark.parametrize(
+    ("method", "target", "content", "problem"),
+    [
+        ("POST", "/v1/nothing", b"x", problems.NOT_FOUND),
+        ("GET", "/v1/detections", b"", problems.METHOD_NOT_ALLOWED),
+        ("POST", "/v1/models", b"", problems.METHOD_NOT_ALLOWED),
+        ("POST", "/v1/detections", b"", problems.EMPTY_BODY),
+        ("POST", "/v1/detections?min_score=2", b"x", problems.INVALID_REQUEST),
+        ("POST", "/v1/detections?colour=red", b"x", problems.INVALID_REQUEST),
+    ],
+)
+def test_a_wrong_sealed_request_is_a_typed_problem(
+    worker: Worker, method: str, target: str, content: bytes, problem: problems.Problem
+) -> None:
+    response = worker.ask_sealed(method, target, content)
+    assert response.status == problem.status
+    assert json.loads(bytes(response.content))["type"] == problem.type
+    assert worker.pipeline.asked == []
+
+
+def test_the_models_are_told_in_sealed_answers_too(worker: Worker) -> None:
+    response = worker.ask_sealed("GET", "/v1/models")
+    (model,) = json.loads(bytes(response.content))["models"]
+    assert model == {"name": "m", "version": "1", "labels": ["cup", "bowl"]}
+
+
+def test_the_document_binds_keys_model_and_configuration(
+    worker: Worker, measured: Measured
+) -> None:
+    nonce = bytes(range(32))
+    answer = worker.ask(Operation.ATTEST, params={"nonce": nonce})
+    document = parse(answer.body)
+    assert document.nonce == nonce
+    assert document.user_data is not None
+    bound = UserData.decode(document.user_data)
+    assert bound.keys == worker.keyring.digest()
+    assert bound.model == b"\x22" * 32
+    assert bound.config == measured.digest
+
+
+@pytest.mark.parametrize("nonce", [None, b"", bytes(15), bytes(65), "text", 16])
+def test_a_document_needs_a_nonce_that_nobody_guesses(worker: Worker, nonce: Any) -> None:
+    answer = worker.ask(Operation.ATTEST, params={"nonce": nonce})
+    assert answer == Answer(Outcome.INVALID_REQUEST)
+
+
+def test_keys_give_way_to_those_of_other_enclaves(worker: Worker) -> None:
+    before = worker.ask(Operation.KEYS).body
+    assert worker.ask(Operation.KEYS).body == before
+    taken = bytes(each.key_id for each in keys.decode_list(before))
+    after = worker.ask(Operation.KEYS, params={"taken": taken}).body
+    assert not {each.key_id for each in keys.decode_list(after)} & set(taken)
+
+
+def test_the_status_says_how_the_worker_is(worker: Worker) -> None:
+    status = cbor2.loads(worker.ask(Operation.STATUS).body)
+    assert status["ready"] is True
+    assert status["draining"] is False
+    assert status["needs_credentials"] is True
+    assert status["answers"] == "open"
+    assert status["threads"] == 1
+    assert set(status["key_ids"]) == set(worker.keyring.key_ids())
+    assert status["model"]["labels"] == ["cup", "bowl"]
+
+
+def credentials(**changes: Any) -> bytes:
+    fields = {
+        "access_key_id": "ASIAIOSFODNN7EXAMPLE",
+        "secret_access_key": "secret",
+        "session_token": None,
+        "expires": None,
+    }
+    return cbor2.dumps(fields | changes)
+
+
+def test_credentials_are_taken(worker: Worker) -> None:
+    assert worker.ask(Operation.CREDENTIALS, credentials()) == Answer(Outcome.OK)
+    assert cbor2.loads(worker.ask(Operation.STATUS).body)["needs_credentials"] is False
+
+
+@pytest.mark.parametrize("body", [b"", b"\xff", credentials(expires="now"), credentials(extra=1)])
+def test_what_is_no_set_of_credentials_is_refused(worker: Worker, body: bytes) -> None:
+    assert worker.ask(Operation.CREDENTIALS, body) == Answer(Outcome.INVALID_REQUEST)
+
+
+def test_credentials_of_absurd_size_are_refused(worker: Worker) -> None:
+    answer = worker.ask(Operation.CREDENTIALS, bytes(16 * 1024 + 1))
+    assert answer == Answer(Outcome.BODY_TOO_LARGE)
+
+
+def test_a_drained_worker_leaves_work_to_others_and_still_tells_how_it_is(worker: Worker) -> None:
+    assert worker.ask(Operation.DRAIN) == Answer(Outcome.OK)
+    assert worker.ask(Operation.DETECT, b"envelope") == Answer(Outcome.DRAINING)
+    assert worker.ask(Operation.OHTTP, b"sealed") == Answer(Outcome.DRAINING)
+    assert worker.pipeline.asked == []
+    assert cbor2.loads(worker.ask(Operation.STATUS).body)["draining"] is True
+
+
+def test_a_full_worker_says_so_before_it_opens_anything(worker: Worker) -> None:
+    worker.compute.close()
+    assert worker.ask(Operation.DETECT, b"envelope") == Answer(Outcome.OVERLOADED)
+    assert worker.ask(Operation.OHTTP, b"sealed") == Answer(Outcome.OVERLOADED)
+    assert worker.pipeline.asked == []
+
+
+@pytest.mark.parametrize("body", [b"", b"\x00", bytes(100), b"\xff" * 2000])
+def test_what_is_not_sealed_to_us_is_refused_by_class(worker: Worker, body: bytes) -> None:
+    answer = worker.ask(Operation.OHTTP, body)
+    assert answer.outcome in {Outcome.OHTTP_KEY, Outcome.OHTTP_REJECTED}
+    assert answer.body == b""
