@@ -14,6 +14,7 @@ import typer
 
 from blindgate.cli.console import fail
 from blindgate.cli.detect import detect
+from blindgate.cli.encrypt import encrypt
 from blindgate.cli.policy import policy
 from blindgate.cli.verify import verify
 from blindgate.errors import BlindgateError
@@ -32,6 +33,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command("detect")(detect)
+app.command("encrypt")(encrypt)
 app.add_typer(policy, name="policy")
 app.command("verify")(verify)
 
