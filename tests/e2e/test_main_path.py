@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -203,3 +204,68 @@ def test_the_models_labels_are_told(http: httpx.Client) -> None:
     answer = http.get("/v1/models")
     assert answer.status_code == 200
     assert "airplane" in json.dumps(answer.json())
+
+
+def test_the_enclave_is_verified_by_anybody(stack: LiveStack, tmp_path: Path) -> None:
+    state = Path(stack.running.state)
+    root = ["--dev-root", str(state / "root.pem")]
+    good = stack.cli("verify", stack.url, "--pcrs", state / "pcrs.json", *root)
+    assert good.returncode == 0, good.stderr
+    measured = json.loads((state / "pcrs.json").read_text())["Measurements"]
+    assert measured["PCR0"][:16] in good.stdout + good.stderr
+    other = tmp_path / "other.json"
+    other.write_text(json.dumps({"Measurements": measured | {"PCR0": "ab" * 48}}))
+    bad = stack.cli("verify", stack.url, "--pcrs", other, *root)
+    assert bad.returncode == 1
+    aws = stack.cli("verify", stack.url, "--pcrs", state / "pcrs.json")
+    assert aws.returncode == 1
+
+
+def test_a_photo_is_detected_sealed_and_a_wrong_measurement_stops_it_before_anything_is_sent(
+    stack: LiveStack, coffee: Path, tmp_path: Path
+) -> None:
+    good = stack.cli("detect", coffee, "--gateway", stack.url, "--trust", "development", "--json")
+    assert good.returncode == 0, good.stderr
+    assert "cup" in labels(Detections.model_validate_json(good.stdout))
+    state = Path(stack.running.state)
+    measured = json.loads((state / "pcrs.json").read_text())["Measurements"]
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "root.pem").write_bytes((state / "root.pem").read_bytes())
+    (other / "pcrs.json").write_text(json.dumps({"Measurements": measured | {"PCR1": "ab" * 48}}))
+
+    def sealed_posts() -> int:
+        lines = stack.printed().splitlines()
+        return sum('"method": "POST"' in each and "ohttp-gateway" in each for each in lines)
+
+    before = sealed_posts()
+    environment = stack.environment | {"BLINDGATE_DEV_ROOT": str(other)}
+    command = ["detect", str(coffee), "--gateway", stack.url, "--trust", "development"]
+    bad = subprocess.run(
+        [sys.executable, "-m", "blindgate", *command],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert bad.returncode == 1
+    assert "Traceback" not in bad.stderr
+    assert before >= 1
+    assert sealed_posts() == before
+
+
+def test_a_photo_is_never_sent_in_the_open(stack: LiveStack, coffee: Path) -> None:
+    done = stack.cli("detect", coffee, "--gateway", stack.url, "--open")
+    assert done.returncode == 2
+    assert "is not encrypted" in done.stderr
+    done = stack.cli("detect", coffee, "--gateway", stack.url)
+    assert done.returncode == 2
+    assert "--trust" in done.stderr
+
+
+def test_a_gateway_that_is_not_there_is_said(stack: LiveStack, encrypted: Path) -> None:
+    done = stack.cli("detect", encrypted, "--gateway", "http://127.0.0.1:9")
+    assert done.returncode == 1
+    assert "no answer from http://127.0.0.1:9" in done.stderr
+    assert "Traceback" not in done.stderr
