@@ -50,12 +50,13 @@ def annotate(image: Image.Image | bytes, detections: Detections) -> Image.Image:
     font = ImageFont.load_default(max(12.0, side * _TEXT))
     line = max(2, round(side * _LINE))
     canvas = ImageDraw.Draw(picture)
-    for found in reversed(detections.detections):  # the best lies on top
-        colour = colour_of(found.label)
+    worst_first = detections.detections[::-1]  # so that the best lies on top
+    for found in worst_first:
         edges = _edges(found.box, across, down)
-        canvas.rectangle(edges, outline=colour, width=line)
-        text = f"{found.label} {found.score:.0%}"
-        _write(canvas, picture.size, edges, text, font, colour)
+        canvas.rectangle(edges, outline=colour_of(found.label), width=line)
+    for found in worst_first:
+        edges, text = _edges(found.box, across, down), f"{found.label} {found.score:.0%}"
+        _write(canvas, picture.size, edges, text, font, colour_of(found.label))
     return picture
 
 
