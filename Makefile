@@ -7,7 +7,7 @@ STAMP  := $(VENV)/.installed
 PHOTO  ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint bench lock clean
+.PHONY: help install demo picture test lint bench lock clean
 
 help: ## show what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -23,6 +23,9 @@ $(STAMP): locks/dev.txt pyproject.toml
 
 demo: $(STAMP) ## a photo, encrypted, detected inside the enclave worker: PHOTO=path takes yours
 	$(BIN)/blindgate dev demo $(if $(PHOTO),--photo "$(PHOTO)")
+
+picture: demo ## renew the README's picture from the demo's
+	$(BIN)/python -c "from PIL import Image; Image.open('out/demo/coffee.detections.png').convert('RGB').resize((900, 600)).save('docs/images/demo.jpg', quality=80, optimize=True)"
 
 test: $(STAMP) ## every test, from units to real processes over real sockets
 	$(BIN)/python -m pytest
