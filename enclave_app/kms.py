@@ -58,7 +58,7 @@ MAX_ATTEMPTS: Final = 4
 #: Full jitter: a random part of 50, 100, 200 ms …, so that a herd spreads.
 BACKOFF_SECONDS: Final = 0.05
 BACKOFF_CAP_SECONDS: Final = 1.0
-#: How long a call waits for the parent to push credentials: its status poll is 1 s apart.
+#: How long a call waits for the parent to push credentials: it asks for the status every 2 s.
 CREDENTIALS_SECONDS: Final = 3.0
 #: How often connections and the spare key are looked after.
 UPKEEP_SECONDS: Final = 5.0

@@ -17,6 +17,8 @@ import pytest
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials as BotocoreCredentials
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from blindgate.attestation.user_data import KMS_USER_DATA
 from blindgate.link import UnixAddress
@@ -33,6 +35,7 @@ from enclave_app.kms import (
     KmsUnavailable,
     KmsUntrusted,
 )
+from enclave_app.kms_transport import Reply
 from enclave_app.recipient_keys import RecipientKeys, generate
 from tests.enclave_app import cms_building
 from tests.enclave_app.kms_faking import (
@@ -274,6 +277,12 @@ def test_tls_1_1_is_not_spoken() -> None:
 # What the answer says ------------------------------------------------------------------------
 
 
+def dumped(value: Any) -> bytes:
+    """An answer whose members are anything."""
+    members = {"KeyId": KEY_ARN, "CiphertextForRecipient": value, "__type": value}
+    return json.dumps(members).encode()
+
+
 def _wrapped(request: Request, **changes: Any) -> Answer:
     blob = cms_building.enveloped(request.recipient, DATA_KEY, **changes)
     return good(request, CiphertextForRecipient=base64.b64encode(blob).decode())
@@ -318,6 +327,14 @@ def test_an_answer_that_breaks_a_rule_is_not_used(
     assert caught.value.__cause__ is None
     assert len(server.requests) == 1
     assert client.decrypt(BLOB, CONTEXT, KEY_ARN) == DATA_KEY, "the client goes on working"
+
+
+@given(st.binary(max_size=100) | st.recursive(st.none() | st.text(), st.lists).map(dumped))
+@settings(max_examples=100)
+def test_any_body_of_an_answer_gives_the_typed_error(body: bytes) -> None:
+    with pytest.raises(KmsAnswerRejected):
+        kms_module._data_key(Reply(200, body, None), KEY, KEY_ARN)
+    assert isinstance(kms_module._error_type(body), str)
 
 
 @pytest.mark.parametrize("plaintext", [None, ""])
