@@ -1,0 +1,49 @@
+# What an instance may do. Nothing of KMS: the right to Decrypt comes from the key policy alone, and
+# only with an attestation document of a listed image.
+
+resource "aws_iam_role" "instance" {
+  name = "${var.name}-instance"
+  tags = var.tags
+  assume_role_policy = jsonencode({
+    Version = "2012-10-17"
+    Statement = [{
+      Effect    = "Allow"
+      Principal = { Service = "ec2.amazonaws.com" }
+      Action    = "sts:AssumeRole"
+    }]
+  })
+}
+
+resource "aws_iam_instance_profile" "instance" {
+  name = "${var.name}-instance"
+  role = aws_iam_role.instance.name
+  tags = var.tags
+}
+
+# Sessions of Systems Manager instead of SSH.
+resource "aws_iam_role_policy_attachment" "ssm" {
+  role       = aws_iam_role.instance.name
+  policy_arn = "arn:${data.aws_partition.current.partition}:iam::aws:policy/AmazonSSMManagedInstanceCore"
+}
+
+resource "aws_iam_role_policy" "instance" {
+  name = "fetch-images-write-logs"
+  role = aws_iam_role.instance.id
+  policy = jsonencode({
+    Version = "2012-10-17"
+    Statement = [
+      {
+        Sid      = "FetchImagesAndReleases"
+        Effect   = "Allow"
+        Action   = "s3:GetObjectVersion"
+        Resource = "${var.artifact_bucket_arn}/*"
+      },
+      {
+        Sid      = "WriteLogs"
+        Effect   = "Allow"
+        Action   = ["logs:CreateLogStream", "logs:DescribeLogStreams", "logs:PutLogEvents"]
+        Resource = "${var.log_group_arn}:*"
+      },
+    ]
+  })
+}

@@ -1,0 +1,173 @@
+# Parent instances: a gateway and its enclaves on each, behind a load balancer.
+
+data "aws_region" "current" {}
+
+data "aws_partition" "current" {}
+
+data "aws_ec2_instance_type" "this" {
+  instance_type = var.instance_type
+}
+
+data "aws_ssm_parameter" "ami" {
+  count = var.ami_id == null ? 1 : 0
+  name  = "/aws/service/ami-amazon-linux-latest/al2023-ami-kernel-default-${var.architecture}"
+}
+
+locals {
+  region = data.aws_region.current.name
+  ami_id = var.ami_id == null ? nonsensitive(data.aws_ssm_parameter.ami[0].value) : var.ami_id
+
+  # The slots and CIDs of deploy/systemd/allocator.py.
+  slots = slice(["blue", "green"], 0, var.enclave_slots)
+  cids  = { blue = 16, green = 17 }
+
+  environment = merge(
+    {
+      BLINDGATE_HOST     = "0.0.0.0"
+      BLINDGATE_PORT     = "8080"
+      BLINDGATE_ENCLAVES = join(",", [for slot in local.slots : "vsock://${local.cids[slot]}:5005"])
+      BLINDGATE_PCRS     = join(",", [for name in keys(var.pcr_sets) : "/etc/blindgate/pcrs/${name}.json"])
+    },
+    var.settings,
+  )
+
+  parent_cpus = data.aws_ec2_instance_type.this.default_threads_per_core
+}
+
+resource "aws_launch_template" "fleet" {
+  for_each = var.fleets
+
+  name_prefix            = "${var.name}-${each.key}-"
+  image_id               = local.ami_id
+  instance_type          = var.instance_type
+  update_default_version = true
+  tags                   = var.tags
+
+  iam_instance_profile {
+    arn = aws_iam_instance_profile.instance.arn
+  }
+
+  enclave_options {
+    enabled = true
+  }
+
+  # IMDSv2 only, and answers do not travel further than the instance itself.
+  metadata_options {
+    http_endpoint               = "enabled"
+    http_tokens                 = "required"
+    http_put_response_hop_limit = 1
+    instance_metadata_tags      = "disabled"
+  }
+
+  network_interfaces {
+    associate_public_ip_address = false
+    security_groups             = [aws_security_group.instance.id]
+    delete_on_termination       = true
+  }
+
+  block_device_mappings {
+    device_name = "/dev/xvda"
+
+    ebs {
+      volume_size           = 16
+      volume_type           = "gp3"
+      encrypted             = true
+      delete_on_termination = true
+    }
+  }
+
+  monitoring {
+    enabled = true
+  }
+
+  # No key pair: people come through Systems Manager.
+  user_data = base64encode(templatefile("${path.module}/user_data.sh.tftpl", {
+    region      = local.region
+    bucket      = var.artifact_bucket
+    eif         = each.value.eif
+    release     = each.value.release
+    slots       = var.enclave_slots
+    cpus        = var.enclave_cpus
+    environment = local.environment
+    pcr_sets    = var.pcr_sets
+    log_group   = var.log_group
+    fleet       = each.key
+  }))
+
+  dynamic "tag_specifications" {
+    for_each = toset(["instance", "volume"])
+
+    content {
+      resource_type = tag_specifications.value
+      tags          = merge(var.tags, { Name = "${var.name}-${each.key}" })
+    }
+  }
+
+  lifecycle {
+    create_before_destroy = true
+
+    precondition {
+      condition     = data.aws_ec2_instance_type.this.nitro_enclaves_support == "supported"
+      error_message = "${var.instance_type} has no Nitro Enclaves."
+    }
+
+    precondition {
+      condition     = contains(data.aws_ec2_instance_type.this.supported_architectures, var.architecture)
+      error_message = "${var.instance_type} does not run ${var.architecture}."
+    }
+
+    precondition {
+      condition     = var.enclave_slots * var.enclave_cpus + local.parent_cpus <= data.aws_ec2_instance_type.this.default_vcpus
+      error_message = "${var.instance_type} has ${data.aws_ec2_instance_type.this.default_vcpus} vCPUs: too few for ${var.enclave_slots} enclave(s) of ${var.enclave_cpus} beside one core for the parent."
+    }
+
+    precondition {
+      condition     = var.enclave_cpus % data.aws_ec2_instance_type.this.default_threads_per_core == 0
+      error_message = "An enclave gets whole cores: on ${var.instance_type} enclave_cpus must be a multiple of ${data.aws_ec2_instance_type.this.default_threads_per_core}."
+    }
+  }
+}
+
+resource "aws_autoscaling_group" "fleet" {
+  for_each = var.fleets
+
+  name_prefix               = "${var.name}-${each.key}-"
+  min_size                  = each.value.instances
+  desired_capacity          = each.value.instances
+  max_size                  = each.value.instances + 1
+  vpc_zone_identifier       = var.private_subnet_ids
+  target_group_arns         = [aws_lb_target_group.gateway.arn]
+  health_check_type         = "ELB"
+  health_check_grace_period = 420
+  # An upgrade is not finished while nothing green answers.
+  wait_for_elb_capacity     = each.value.instances
+  wait_for_capacity_timeout = "20m"
+
+  launch_template {
+    id      = aws_launch_template.fleet[each.key].id
+    version = aws_launch_template.fleet[each.key].latest_version
+  }
+
+  instance_refresh {
+    strategy = "Rolling"
+
+    preferences {
+      min_healthy_percentage = 100
+      max_healthy_percentage = 150
+    }
+  }
+
+  dynamic "tag" {
+    for_each = merge(var.tags, { Name = "${var.name}-${each.key}" })
+
+    content {
+      key                 = tag.key
+      value               = tag.value
+      propagate_at_launch = true
+    }
+  }
+
+  lifecycle {
+    create_before_destroy = true
+  }
+}
