@@ -47,6 +47,7 @@ import math
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from blindgate import problems
@@ -111,6 +112,8 @@ class Machine:
         self._limits = limits
         self._random = random
         self._picks = 0
+        # Counts changes after which a waiting request may have no enclave any more.
+        self._changes = 0
         self.endpoints: list[Endpoint] = []
         self.queue: deque[Waiter] = deque()
 
@@ -127,6 +130,7 @@ class Machine:
 
     def leave(self, endpoint: Endpoint) -> None:
         """An enclave is no longer listed."""
+        self._changes += 1
         endpoint.leaving = True
         if endpoint.state in (EndpointState.READY, EndpointState.DRAINING):
             endpoint.state = EndpointState.DRAINING
@@ -144,6 +148,7 @@ class Machine:
             return
         if endpoint.state is not EndpointState.READY:
             endpoint.breaker.succeeded()
+        self._changes += endpoint.key_ids != frozenset(key_ids)
         endpoint.state = EndpointState.READY
         endpoint.limit = max(1, min(connections, self._limits.connections))
         endpoint.key_ids = frozenset(key_ids)
@@ -151,6 +156,7 @@ class Machine:
     def drain(self, endpoint: Endpoint) -> None:
         """An enclave finishes what it has and takes nothing new."""
         if endpoint.state is EndpointState.READY:
+            self._changes += 1
             endpoint.state = EndpointState.DRAINING
 
     def lost(self, endpoint: Endpoint, now: float) -> float:
@@ -159,6 +165,7 @@ class Machine:
         Returns:
             When to try it again.
         """
+        self._changes += 1
         endpoint.state = EndpointState.OUT
         return endpoint.breaker.trip(now)
 
@@ -173,6 +180,7 @@ class Machine:
     def failed(self, connection: Connection, now: float) -> None:
         """A connection could not be opened, or ended while it was idle."""
         if connection.state is ConnectionState.CONNECTING:
+            self._changes += 1
             connection.endpoint.breaker.failed(now)
         if connection.state in (ConnectionState.CONNECTING, ConnectionState.IDLE):
             self._close(connection)
@@ -195,7 +203,11 @@ class Machine:
         connection.requests += 1
         if healthy is not None and connection.endpoint.state is not EndpointState.OUT:
             breaker = connection.endpoint.breaker
-            breaker.succeeded() if healthy else breaker.failed(now)
+            if healthy:
+                breaker.succeeded()
+            else:
+                self._changes += 1
+                breaker.failed(now)
         if connection.state is not ConnectionState.BUSY:
             return
         if reusable and connection.endpoint.state is EndpointState.READY:
@@ -234,6 +246,7 @@ class Machine:
         more requests can be retried than there are connections.
         """
         waiter.avoid.add(avoid)
+        waiter.examined = -1
         waiter.state = WaiterState.QUEUED
         self.queue.appendleft(waiter)
 
@@ -277,8 +290,14 @@ class Machine:
     def _serve(self, now: float, plan: Plan) -> None:
         """Give idle connections to requests in the order of arrival; refuse the hopeless."""
         waiting: deque[Waiter] = deque()
+        any_free = self._any_free(now)
         while self.queue:
             waiter = self.queue.popleft()
+            if not any_free and waiter.examined == self._changes and waiter.expires > now:
+                # The usual case of a long queue: nothing has changed for this one.
+                waiting.append(waiter)
+                continue
+            waiter.examined = self._changes
             if waiter.expires <= now:
                 self._refuse(waiter, PoolRefused(problems.DEADLINE_EXCEEDED), plan)
                 continue
@@ -297,26 +316,28 @@ class Machine:
             self._picks += 1
             connection.endpoint.picked = self._picks
             plan.give.append((waiter, connection))
+            any_free = self._any_free(now)
         self.queue = waiting
 
     def _grow(self, now: float, plan: Plan) -> None:
-        """Open connections for those who still wait, and the few that are kept warm."""
-        connecting = {e: e.count(ConnectionState.CONNECTING) for e in self.endpoints}
-        for waiter in self.queue:
-            open_to = [e for e in self.endpoints if self._takes(e, waiter, now)]
-            # A connection that is on its way already answers for one who waits.
-            coming = next((e for e in open_to if connecting[e] > 0), None)
-            if coming is not None:
-                connecting[coming] -= 1
-                continue
-            room = [e for e in open_to if len(e.connections) < self._capacity(e, now)]
-            if room:
-                self._open(min(room, key=lambda e: (len(e.connections), e.picked)), plan)
+        """Open connections for those who still wait, and the few that are kept warm.
+
+        Each enclave prepares for everybody whom it could serve: with several enclaves that is
+        more connections than requests, but whoever is connected first gets the work.
+        """
         for endpoint in self.endpoints:
-            if endpoint.state is EndpointState.READY:
-                warm = min(self._limits.warm, self._capacity(endpoint, now))
-                while len(endpoint.connections) < warm:
-                    self._open(endpoint, plan)
+            if endpoint.state is not EndpointState.READY:
+                continue
+            capacity = self._capacity(endpoint, now)
+            room = capacity - len(endpoint.connections)
+            if room <= 0:
+                continue
+            coming = endpoint.count(ConnectionState.CONNECTING)
+            could_serve = (w for w in self.queue if self._takes(endpoint, w, now))
+            wanted = sum(1 for _ in islice(could_serve, coming + room)) - coming
+            cold = min(self._limits.warm, capacity) - len(endpoint.connections)
+            for _ in range(min(room, max(wanted, cold))):
+                self._open(endpoint, plan)
 
     def _takes(self, endpoint: Endpoint, waiter: Waiter, now: float) -> bool:
         return (
@@ -337,6 +358,15 @@ class Machine:
 
     def _has_place(self, endpoint: Endpoint, now: float) -> bool:
         return endpoint.outstanding < self._capacity(endpoint, now)
+
+    def _any_free(self, now: float) -> bool:
+        """Whether some request could be given a connection right now."""
+        return any(
+            e.state is EndpointState.READY
+            and self._has_place(e, now)
+            and e.count(ConnectionState.IDLE) > 0
+            for e in self.endpoints
+        )
 
     @staticmethod
     def _idle_connection(free: list[Endpoint]) -> Connection | None:

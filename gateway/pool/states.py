@@ -114,12 +114,15 @@ class Waiter:
         key_id: The OHTTP key that the enclave must hold; None for any enclave.
         avoid: Enclaves that have refused it already, untouched.
         state: See the table.
+        examined: The machine's count of changes when it last looked for enclaves that could
+            serve this request, so that a long queue is not searched for nothing.
     """
 
     expires: float
     key_id: int | None = None
     avoid: set[Endpoint] = field(default_factory=set)
     state: WaiterState = WaiterState.QUEUED
+    examined: int = -1
 
     def __repr__(self) -> str:
         return f"<Waiter {self.state.upper()}>"
