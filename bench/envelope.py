@@ -38,7 +38,7 @@ from devstack.kms.tls import ensure_certificates
 from devstack.nsm import DevNsm, DevRoot
 from enclave_app.credentials import CredentialStore
 from enclave_app.data_keys import CacheLimits
-from enclave_app.kms import KmsClient, KmsSettings
+from enclave_app.kms.client import KmsClient, KmsSettings
 from enclave_app.nsm.client import NsmClient
 from enclave_app.unseal import Unsealer, UnsealSettings
 

@@ -26,7 +26,7 @@ from enclave_app.data_keys import CacheLimits
 from enclave_app.detector.detector import Detector
 from enclave_app.detector.limits import Limits
 from enclave_app.keyring import Keyring
-from enclave_app.kms import KmsClient, KmsSettings
+from enclave_app.kms.client import KmsClient, KmsSettings
 from enclave_app.nsm import check_hardware, open_nsm
 from enclave_app.pipeline import Pipeline
 from enclave_app.sealed import SealedEndpoint

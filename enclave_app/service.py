@@ -23,7 +23,7 @@ from enclave_app.credentials import CredentialsError, CredentialStore
 from enclave_app.detector.detector import Detector
 from enclave_app.detector.errors import ImageRejected, UnknownClass
 from enclave_app.keyring import Keyring
-from enclave_app.kms import KmsRefused, KmsUnavailable
+from enclave_app.kms.errors import KmsRefused, KmsUnavailable
 from enclave_app.nsm import Nsm
 from enclave_app.pipeline import Pipeline, Upload
 from enclave_app.sealed import InnerAnswer, InnerRequest, SealedEndpoint

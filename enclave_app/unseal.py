@@ -29,7 +29,7 @@ from blindgate.envelope.context import contains
 from blindgate.envelope.recognise import EnvelopeKind, recognise
 from blindgate.errors import BlindgateError
 from enclave_app.data_keys import CacheLimits, DataKeyCache
-from enclave_app.kms_errors import KmsRefused
+from enclave_app.kms.errors import KmsRefused
 
 #: The largest envelope; its plaintext is always smaller. The measured body limit is below it.
 MAX_ENVELOPE_BYTES: Final = 256 * 1024 * 1024

@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from enclave_app import cms
+from enclave_app.kms import cms
 from tests.enclave_app import cms_building as build
 
 KEY = rsa.generate_private_key(65537, 2048)

@@ -75,3 +75,11 @@ def test_a_mistake_is_named_and_the_worker_does_not_start(
 def test_a_missing_file_is_said(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"cannot read .*none\.toml"):
         load(tmp_path / "none.toml")
+
+
+def test_an_emulators_clock_is_accepted_only_if_the_measured_file_says_so(tmp_path: Path) -> None:
+    assert load(write(tmp_path, GOOD)).config.nsm.clock_sources == ()
+    emulated = GOOD.replace("[kms]", '[nsm]\nclock_sources = ["tsc"]\n\n[kms]')
+    assert load(write(tmp_path, emulated)).config.nsm.clock_sources == ("tsc",)
+    with pytest.raises(ConfigError, match="clock_sources"):
+        load(write(tmp_path, emulated.replace('"tsc"', '"../tsc"')))

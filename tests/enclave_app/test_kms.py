@@ -23,20 +23,19 @@ from hypothesis import strategies as st
 from blindgate.attestation.user_data import KMS_USER_DATA
 from blindgate.link import UnixAddress
 from blindgate.link.dial import dial, listen
-from enclave_app import kms as kms_module
-from enclave_app import kms_transport
 from enclave_app.credentials import CredentialStore
-from enclave_app.kms import (
+from enclave_app.kms import client as kms_module
+from enclave_app.kms import transport as kms_transport
+from enclave_app.kms.client import KmsClient, KmsSettings
+from enclave_app.kms.errors import (
     KmsAnswerRejected,
-    KmsClient,
     KmsError,
     KmsRefused,
-    KmsSettings,
     KmsUnavailable,
     KmsUntrusted,
 )
-from enclave_app.kms_transport import Reply
-from enclave_app.recipient_keys import RecipientKeys, generate
+from enclave_app.kms.recipient_keys import RecipientKeys, generate
+from enclave_app.kms.transport import Reply
 from tests.enclave_app import cms_building
 from tests.enclave_app.kms_faking import (
     CONTEXT,

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from enclave_app.kms import KmsRefused
+from enclave_app.kms.errors import KmsRefused
 from tests.enclave_app.conftest import Attested, key_policy
 from tests.kms_fixtures import RunningKms
 

@@ -27,7 +27,7 @@ from enclave_app.config import Measured, load
 from enclave_app.credentials import CredentialStore
 from enclave_app.detector.errors import ImageRejected
 from enclave_app.keyring import Keyring
-from enclave_app.kms_errors import KmsRefused, KmsUnavailable, KmsUntrusted
+from enclave_app.kms.errors import KmsRefused, KmsUnavailable, KmsUntrusted
 from enclave_app.pipeline import Upload
 from enclave_app.sealed import SealedEndpoint
 from enclave_app.server import Answer, Request

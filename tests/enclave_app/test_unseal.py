@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import logging
 import os
-import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -24,7 +23,7 @@ from blindgate.envelope import encryption_sdk, sample_file
 from blindgate.envelope.sample_file import SampleFile
 from enclave_app import unseal
 from enclave_app.data_keys import CacheLimits
-from enclave_app.kms import KmsRefused, KmsUnavailable
+from enclave_app.kms.errors import KmsRefused, KmsUnavailable
 from enclave_app.unseal import EnvelopeRejected, Unsealer, UnsealSettings
 from tests.enclave_app.conftest import Attested
 from tests.kms_fixtures import RunningKms
@@ -414,16 +413,6 @@ def test_many_threads_open_at_once() -> None:
         opened = list(pool.map(opener.open, envelopes * 4))
     assert opened == [b"photo %d" % n * 1000 for n in range(8)] * 4
     assert len(kms.asked) == 1
-
-
-def test_300_kilobytes_are_opened_in_milliseconds() -> None:
-    opener = unsealer()
-    times = []
-    for envelope in [MESSAGE, SAMPLE] * 5:
-        start = time.perf_counter()
-        opener.open(envelope)
-        times.append(time.perf_counter() - start)
-    assert sorted(times)[len(times) // 2] < 0.03
 
 
 def test_nothing_is_logged(caplog: pytest.LogCaptureFixture) -> None:

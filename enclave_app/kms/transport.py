@@ -21,7 +21,7 @@ from urllib3 import BaseHTTPResponse, HTTPResponse, HTTPSConnectionPool, Timeout
 from urllib3.connection import HTTPSConnection
 
 from blindgate.link.errors import DialError
-from enclave_app.kms_errors import KmsAnswerRejected, KmsUnavailable, KmsUntrusted
+from enclave_app.kms.errors import KmsAnswerRejected, KmsUnavailable, KmsUntrusted
 
 if TYPE_CHECKING:
     from urllib3._base_connection import BaseHTTPConnection

@@ -26,28 +26,11 @@ from botocore.credentials import Credentials as BotocoreCredentials
 from blindgate.attestation.user_data import KMS_USER_DATA
 from blindgate.link import Address
 from blindgate.link.dial import dial as dial_link
-from enclave_app import cms
 from enclave_app.credentials import Credentials, CredentialStore
-from enclave_app.kms_errors import (
-    KmsAnswerRejected,
-    KmsError,
-    KmsRefused,
-    KmsUnavailable,
-    KmsUntrusted,
-)
-from enclave_app.kms_transport import KmsTransport, Reply, Unreached
-from enclave_app.recipient_keys import RecipientKey, RecipientKeys
-
-__all__ = [
-    "KmsAnswerRejected",
-    "KmsClient",
-    "KmsError",
-    "KmsRefused",
-    "KmsSettings",
-    "KmsUnavailable",
-    "KmsUntrusted",
-    "UnwrappedKey",
-]
+from enclave_app.kms import cms
+from enclave_app.kms.errors import KmsAnswerRejected, KmsRefused, KmsUnavailable
+from enclave_app.kms.recipient_keys import RecipientKey, RecipientKeys
+from enclave_app.kms.transport import KmsTransport, Reply, Unreached
 
 #: The longest CiphertextBlob that KMS takes (API reference of Decrypt).
 MAX_CIPHERTEXT_BLOB: Final = 6144
