@@ -30,6 +30,7 @@ from enclave_app.detector.orientation import (
     UPRIGHT,
     read_orientation,
 )
+from enclave_app.detector.progressive import without_detail
 
 if TYPE_CHECKING:
     from PIL.ImageFile import ImageFile
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
     from enclave_app.detector.header import Header
     from enclave_app.detector.limits import Limits
 
+#: The least part of its size at which a JPEG file can be decoded: one eighth.
+LEAST: Final = 8
 #: Pillow keeps colour pixels in four bytes.
 _BYTES_A_PIXEL: Final = 4
 _WHITE: Final = (255, 255, 255)
@@ -111,10 +114,7 @@ def decoded_bytes(header: Header, wanted: tuple[int, int]) -> int:
         header: From `inspect`.
         wanted: As for `decode`.
     """
-    reduction = 1
-    if header.format == "jpeg":
-        wanted = _as_stored(wanted, read_orientation(header.exif))
-        reduction = _reduction(header, wanted)
+    reduction = _reduction(header, _as_stored(wanted, read_orientation(header.exif)))
     pixels = header.width * header.height // reduction**2
     # as decoded, and once more converted or turned upright
     return header.working_bytes + 2 * pixels * _BYTES_A_PIXEL
@@ -132,9 +132,13 @@ def decode(data: bytes, header: Header, wanted: tuple[int, int]) -> Picture:
     Raises:
         ImageRejected: Whatever is wrong with it.
     """
+    wanted = _as_stored(wanted, read_orientation(header.exif))
+    reduction = _reduction(header, wanted)
     try:
+        if header.progressive and reduction == LEAST:
+            data = without_detail(data)
         with _OPENERS[header.format](io.BytesIO(data)) as file:
-            return _upright(file, header, wanted)
+            return _upright(file, header, wanted, reduction)
     except Exception:  # noqa: BLE001 - damaged files make Pillow raise nearly anything
         raise ImageRejected from None
 
@@ -144,23 +148,22 @@ def _as_stored(size: tuple[int, int], orientation: int) -> tuple[int, int]:
 
 
 def _reduction(header: Header, wanted: tuple[int, int]) -> int:
-    """What `draft` will divide the size by."""
+    """What `draft` will divide the size by; 1 for other formats than JPEG."""
+    if header.format != "jpeg":
+        return 1
     most = min(header.width // max(wanted[0], 1), header.height // max(wanted[1], 1))
-    return next((by for by in (8, 4, 2) if most >= by), 1)
+    return next((by for by in (LEAST, 4, 2) if most >= by), 1)
 
 
-def _upright(file: ImageFile, header: Header, wanted: tuple[int, int]) -> Picture:
+def _upright(file: ImageFile, header: Header, wanted: tuple[int, int], reduction: int) -> Picture:
     if file.size != (header.width, header.height):
         raise ImageRejected
-    orientation, reduction = read_orientation(header.exif), 1
-    if header.format == "jpeg":
-        wanted = _as_stored(wanted, orientation)
-        reduction = _reduction(header, wanted)
-        if reduction > 1:
-            file.draft(file.mode, wanted)
+    if reduction > 1:
+        file.draft(file.mode, wanted)
     file.load()
-    if header.format != "jpeg":
-        orientation = read_orientation(file.info.get("exif", b""))
+    # other formats may have the EXIF block behind the image data
+    exif = header.exif if header.format == "jpeg" else file.info.get("exif", b"")
+    orientation = read_orientation(exif)
     if -(-header.width // reduction) != file.width or -(-header.height // reduction) != file.height:
         raise ImageRejected
     image = _rgb(file)

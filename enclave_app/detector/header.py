@@ -42,6 +42,8 @@ class Header:
     working_bytes: int
     #: The EXIF block of a JPEG file, which stands before the image data.
     exif: bytes = b""
+    #: Of a JPEG file: whether it comes in scans, coarse to fine.
+    progressive: bool = False
 
 
 def read_header(data: bytes) -> Header:
@@ -101,7 +103,7 @@ def _jpeg_frame(data: bytes, at: int, length: int, exif: bytes, *, progressive: 
     widest = max(across for across, _ in factors) * max(down for _, down in factors)
     share = sum(across * down for across, down in factors) / widest
     working = int(width * height * share * 2) if progressive else 0
-    return Header("jpeg", width, height, working, exif)
+    return Header("jpeg", width, height, working, exif, progressive)
 
 
 def _png(data: bytes) -> Header:

@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from enclave_app.detector.decode import decode, inspect
+from enclave_app.detector.errors import ImageRejected
+from enclave_app.detector.limits import Limits
+from enclave_app.detector.progressive import without_detail
+from tests.enclave_app.detector.pictures import encoded, exif
+
+RNG = np.random.default_rng(3)
+NOISE = Image.fromarray(RNG.integers(0, 255, (60, 80, 3), np.uint8))
+
+
+def photo(width: int, height: int, mode: str = "RGB") -> Image.Image:
+    return NOISE.resize((width, height), Image.Resampling.BICUBIC).convert(mode)
+
+
+def at_an_eighth(file: bytes) -> np.typing.NDArray[np.uint8]:
+    """As Pillow alone decodes it."""
+    with Image.open(io.BytesIO(file)) as image:
+        image.draft(image.mode, (image.width // 8, image.height // 8))
+        return np.asarray(image)
+
+
+@pytest.mark.parametrize("subsampling", [0, 1, 2])
+@pytest.mark.parametrize("size", [(800, 640), (801, 643), (17, 9), (3000, 2000)])
+def test_the_picture_is_the_same_to_the_bit(size: tuple[int, int], subsampling: int) -> None:
+    file = encoded(photo(*size), "JPEG", progressive=True, subsampling=subsampling, quality=90)
+    shorter = without_detail(file)
+    assert np.array_equal(at_an_eighth(shorter), at_an_eighth(file))
+    if size[0] > 100:
+        assert len(shorter) < len(file)
+
+
+@pytest.mark.parametrize("mode", ["L", "CMYK"])
+def test_grey_and_cmyk_too(mode: str) -> None:
+    file = encoded(photo(320, 240, mode), "JPEG", progressive=True)
+    assert np.array_equal(at_an_eighth(without_detail(file)), at_an_eighth(file))
+
+
+def test_restart_intervals_too() -> None:
+    file = encoded(photo(640, 480), "JPEG", progressive=True, restart_marker_blocks=7)
+    assert b"\xff\xd1" in file
+    assert np.array_equal(at_an_eighth(without_detail(file)), at_an_eighth(file))
+
+
+def test_the_detector_s_decoding_uses_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    used = []
+
+    def spy(data: bytes) -> bytes:
+        used.append(len(data))
+        return without_detail(data)
+
+    monkeypatch.setattr("enclave_app.detector.decode.without_detail", spy)
+    file = encoded(photo(800, 640), "JPEG", progressive=True, exif=exif(6))
+    header = inspect(file, Limits())
+    assert decode(file, header, (80, 100)).image.size == (80, 100)
+    assert used == [len(file)]
+    decode(file, header, (200, 200))
+    assert len(used) == 1
+
+
+def test_a_truncated_file_is_refused_at_every_length() -> None:
+    file = encoded(photo(400, 320), "JPEG", progressive=True)
+    for length in range(len(file) // 10, len(file), 97):
+        with pytest.raises(ImageRejected):
+            decode(file[:length], inspect(file, Limits()), (20, 20))
+
+
+@given(st.data())
+@settings(max_examples=80, deadline=None)
+def test_a_damaged_file_is_a_picture_or_one_error(data: st.DataObject) -> None:
+    file = bytearray(encoded(photo(160, 120), "JPEG", progressive=True))
+    for _ in range(data.draw(st.integers(1, 5))):
+        file[data.draw(st.integers(0, len(file) - 1))] = data.draw(st.integers(0, 255))
+    try:
+        decode(bytes(file), inspect(bytes(file), Limits(max_pixels=1_000_000)), (10, 10))
+    except ImageRejected:
+        pass
