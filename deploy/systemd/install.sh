@@ -1,0 +1,26 @@
+#!/bin/bash
+# Install an unpacked release on a parent instance; run as root, any number of times.
+#
+#   tar -xzf blindgate-release.tar.gz -C /opt/blindgate/releases/VERSION
+#   /opt/blindgate/releases/VERSION/systemd/install.sh us-east-1
+#
+# Everything comes out of the release: no package index is asked.
+set -euo pipefail
+umask 022
+region=${1:?usage: install.sh REGION}
+release=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+python=${PYTHON:-python3.11}
+
+"$python" -m venv "$release/venv"
+"$release/venv/bin/pip" install --quiet --no-index --find-links "$release/wheels" \
+  --only-binary :all: --require-hashes -r "$release/requirements.txt"
+"$release/venv/bin/pip" install --quiet --no-index --no-deps "$release"/wheels/blindgate-*.whl
+
+install -d -m 0755 /etc/blindgate /etc/blindgate/pcrs /var/lib/blindgate
+sed "s/@REGION@/$region/" "$release/systemd/vsock-proxy.yaml.in" > /etc/blindgate/vsock-proxy.yaml
+printf 'BLINDGATE_REGION=%s\n' "$region" > /etc/blindgate/host.env
+install -m 0644 "$release/systemd/blindgate.sysusers.conf" /usr/lib/sysusers.d/blindgate.conf
+install -m 0644 "$release"/systemd/*.service /etc/systemd/system/
+systemd-sysusers /usr/lib/sysusers.d/blindgate.conf
+ln -sfn "$release" /opt/blindgate/current
+systemctl daemon-reload

@@ -1,0 +1,122 @@
+"""The systemd units: hardened, in the right order, and restarted."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.deploy import terraform as tf
+
+UNITS = tf.ROOT / "deploy" / "systemd"
+NAMES = ("blindgate-vsock-proxy.service", "blindgate-enclave@.service", "blindgate-gateway.service")
+
+#: systemd's own measure of what a service could reach, 0 to 10; "OK" ends at 4.9.
+MOST_EXPOSURE = {
+    "blindgate-vsock-proxy.service": 1.3,
+    "blindgate-enclave@.service": 1.3,
+    "blindgate-gateway.service": 1.3,
+}
+
+
+def settings(name: str) -> dict[str, list[str]]:
+    """Every setting of a unit and its values."""
+    found: dict[str, list[str]] = {}
+    for line in (UNITS / name).read_text().splitlines():
+        if re.match(r"[A-Z]\w+=", line):
+            key, value = line.split("=", 1)
+            found.setdefault(key, []).append(value)
+    return found
+
+
+@pytest.fixture(scope="module")
+def analyze() -> str:
+    found = shutil.which("systemd-analyze")
+    if found is None:
+        pytest.skip("systemd-analyze is not on this machine")
+    return found
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_unit_is_exposed_as_little_as_can_be(analyze: str, name: str) -> None:
+    done = subprocess.run(
+        [analyze, "security", "--offline=true", UNITS / name],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    level = re.search(r"Overall exposure level.*: ([\d.]+)", done.stdout)
+    assert level, done.stdout + done.stderr
+    assert float(level[1]) <= MOST_EXPOSURE[name]
+
+
+def test_systemd_reads_the_units_without_a_remark(analyze: str, tmp_path: Path) -> None:
+    for name in NAMES:
+        text = (UNITS / name).read_text()
+        # The programs are on instances only; `verify` insists that they exist.
+        text = re.sub(r"^ExecStart=\S+", "ExecStart=/bin/true", text, flags=re.MULTILINE)
+        (tmp_path / name).write_text(text)
+    allocator = "[Service]\nType=oneshot\nRemainAfterExit=yes\nExecStart=/bin/true\n"
+    (tmp_path / "nitro-enclaves-allocator.service").write_text(allocator)
+    started = [name.replace("@.", "@blue.") for name in NAMES]
+    (tmp_path / started[1]).symlink_to(tmp_path / NAMES[1])
+    done = subprocess.run(
+        [analyze, "verify", "--man=false", *(str(tmp_path / name) for name in started)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    ours = [line for line in done.stderr.splitlines() if "blindgate" in line]
+    assert (done.returncode, ours) == (0, [])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_service_comes_back_whatever_ended_it(name: str) -> None:
+    assert settings(name)["Restart"] == ["always"]
+
+
+def test_enclaves_start_after_their_memory_and_their_way_to_kms() -> None:
+    enclave = settings("blindgate-enclave@.service")
+    assert enclave["Requires"] == ["nitro-enclaves-allocator.service"]
+    assert {"nitro-enclaves-allocator.service", "blindgate-vsock-proxy.service"} <= set(
+        enclave["After"][0].split()
+    )
+
+
+def test_the_gateway_runs_without_enclaves_and_stops_before_them() -> None:
+    gateway = settings("blindgate-gateway.service")
+    assert "Requires" not in gateway
+    assert "BindsTo" not in gateway
+    # What starts after is stopped before: requests end before their enclave does.
+    assert "blindgate-enclave@blue.service" in gateway["After"][0].split()
+
+
+def test_the_gateway_has_no_way_to_the_enclaves_device() -> None:
+    for name in ("blindgate-gateway.service", "blindgate-vsock-proxy.service"):
+        unit = settings(name)
+        assert unit["PrivateDevices"] == ["yes"]
+        assert unit["DynamicUser"] == ["yes"]
+        assert "SupplementaryGroups" not in unit
+
+
+def test_the_proxy_has_enough_workers_and_one_destination() -> None:
+    (command,) = settings("blindgate-vsock-proxy.service")["ExecStart"]
+    assert " -w 32 " in command
+    allowlist = (UNITS / "vsock-proxy.yaml.in").read_text()
+    addresses = [line for line in allowlist.splitlines() if "address:" in line]
+    assert addresses == ["  - {address: kms.@REGION@.amazonaws.com, port: 443}"]
+
+
+def test_no_unit_and_no_script_starts_an_enclave_in_debug_mode() -> None:
+    for path in [*UNITS.iterdir(), tf.SOURCES / "modules/gateway/user_data.sh.tftpl"]:
+        if path.is_file():
+            assert "--debug-mode" not in path.read_text(), path.name
+
+
+@pytest.mark.parametrize("name", ["install.sh"])
+def test_bash_can_read_the_scripts(name: str) -> None:
+    done = subprocess.run(["bash", "-n", UNITS / name], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
