@@ -1,0 +1,199 @@
+mock_provider "aws" {
+  mock_data "aws_region" {
+    defaults = { name = "us-east-1" }
+  }
+
+  mock_data "aws_partition" {
+    defaults = { partition = "aws" }
+  }
+
+  mock_data "aws_ec2_instance_type" {
+    defaults = {
+      default_vcpus            = 4
+      default_threads_per_core = 2
+      nitro_enclaves_support   = "supported"
+      supported_architectures  = ["x86_64"]
+    }
+  }
+}
+
+variables {
+  vpc_id                     = "vpc-1"
+  public_subnet_ids          = ["subnet-1", "subnet-2"]
+  private_subnet_ids         = ["subnet-3", "subnet-4"]
+  endpoint_security_group_id = "sg-1"
+  s3_prefix_list_id          = "pl-1"
+  certificate_arn            = "arn:aws:acm:us-east-1:111122223333:certificate/1"
+  ami_id                     = "ami-0123456789abcdef0"
+  artifact_bucket            = "artifacts"
+  artifact_bucket_arn        = "arn:aws:s3:::artifacts"
+  log_group                  = "/blindgate/blindgate/gateway"
+  log_group_arn              = "arn:aws:logs:us-east-1:111122223333:log-group:/blindgate/blindgate/gateway"
+  log_bucket                 = "logs"
+  pcr_sets                   = { blue = "{\"PCR0\":\"11\"}" }
+  fleets = {
+    blue = {
+      eif     = { key = "blindgate/1.eif", version_id = "v1", sha256 = "1111111111111111111111111111111111111111111111111111111111111111" }
+      release = { key = "release/1.gz", version_id = "v2", sha256 = "2222222222222222222222222222222222222222222222222222222222222222" }
+    }
+  }
+}
+
+run "instances_hold_enclaves_and_guard_their_credentials" {
+  command = plan
+
+  assert {
+    condition     = aws_launch_template.fleet["blue"].enclave_options[0].enabled
+    error_message = "Enclaves are off."
+  }
+
+  assert {
+    condition     = aws_launch_template.fleet["blue"].metadata_options[0].http_tokens == "required" && aws_launch_template.fleet["blue"].metadata_options[0].http_put_response_hop_limit == 1
+    error_message = "IMDSv2 is not required, or its answers travel."
+  }
+
+  assert {
+    condition     = aws_launch_template.fleet["blue"].key_name == null
+    error_message = "There is a key pair for SSH."
+  }
+
+  assert {
+    condition     = alltrue([for rule in aws_vpc_security_group_ingress_rule.clients : rule.from_port == 443 && rule.to_port == 443])
+    error_message = "Clients may connect to another port than 443."
+  }
+}
+
+run "two_slots_are_two_addresses" {
+  command = plan
+
+  variables {
+    instance_type = "c6i.2xlarge"
+    enclave_slots = 2
+    enclave_cpus  = 2
+  }
+
+  override_data {
+    target = data.aws_ec2_instance_type.this
+    values = {
+      default_vcpus            = 8
+      default_threads_per_core = 2
+      nitro_enclaves_support   = "supported"
+      supported_architectures  = ["x86_64"]
+    }
+  }
+
+  assert {
+    condition     = local.environment.BLINDGATE_ENCLAVES == "vsock://16:5005,vsock://17:5005"
+    error_message = "The gateway does not look at both slots."
+  }
+}
+
+run "no_fleet_before_the_first_image" {
+  command = plan
+
+  variables {
+    fleets   = {}
+    pcr_sets = {}
+  }
+
+  assert {
+    condition     = length(aws_autoscaling_group.fleet) == 0
+    error_message = "Something would run without an image."
+  }
+}
+
+run "an_instance_type_without_enclaves_is_refused" {
+  command = plan
+
+  override_data {
+    target = data.aws_ec2_instance_type.this
+    values = {
+      default_vcpus            = 4
+      default_threads_per_core = 2
+      nitro_enclaves_support   = "unsupported"
+      supported_architectures  = ["x86_64"]
+    }
+  }
+
+  expect_failures = [aws_launch_template.fleet["blue"]]
+}
+
+run "the_parent_keeps_a_core" {
+  command = plan
+
+  variables {
+    enclave_cpus = 4
+  }
+
+  expect_failures = [aws_launch_template.fleet["blue"]]
+}
+
+run "enclaves_get_whole_cores" {
+  command = plan
+
+  variables {
+    enclave_cpus = 1
+  }
+
+  expect_failures = [aws_launch_template.fleet["blue"]]
+}
+
+run "an_unversioned_image_is_refused" {
+  command = plan
+
+  variables {
+    fleets = {
+      blue = {
+        eif     = { key = "a", version_id = "null", sha256 = "1111111111111111111111111111111111111111111111111111111111111111" }
+        release = { key = "b", version_id = "v", sha256 = "2222222222222222222222222222222222222222222222222222222222222222" }
+      }
+    }
+  }
+
+  expect_failures = [var.fleets]
+}
+
+run "a_key_that_would_end_a_shell_word_is_refused" {
+  command = plan
+
+  variables {
+    fleets = {
+      blue = {
+        eif     = { key = "a'; id; '", version_id = "v", sha256 = "1111111111111111111111111111111111111111111111111111111111111111" }
+        release = { key = "b", version_id = "v", sha256 = "2222222222222222222222222222222222222222222222222222222222222222" }
+      }
+    }
+  }
+
+  expect_failures = [var.fleets]
+}
+
+run "a_fleet_without_measurements_is_refused" {
+  command = plan
+
+  variables {
+    pcr_sets = {}
+  }
+
+  expect_failures = [var.pcr_sets]
+}
+
+run "debug_mode_cannot_be_deployed" {
+  command = plan
+
+  variables {
+    settings = { BLINDGATE_ALLOW_DEBUG = "true" }
+  }
+
+  expect_failures = [var.settings]
+}
+
+run "settings_stay_on_their_line" {
+  command = plan
+
+  variables {
+    settings = { BLINDGATE_QUEUE = "1\nENVIRONMENT\nid" }
+  }
+
+  expect_failures = [var.settings]
+}

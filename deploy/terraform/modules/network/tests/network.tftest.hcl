@@ -1,0 +1,90 @@
+mock_provider "aws" {
+  mock_data "aws_region" {
+    defaults = { name = "us-east-1" }
+  }
+
+  mock_data "aws_partition" {
+    defaults = { partition = "aws" }
+  }
+}
+
+variables {
+  availability_zones  = ["us-east-1a", "us-east-1b"]
+  artifact_bucket_arn = "arn:aws:s3:::artifacts"
+}
+
+run "subnets_do_not_overlap_and_give_no_public_addresses" {
+  command = plan
+
+  assert {
+    condition     = length(distinct(concat([for s in aws_subnet.public : s.cidr_block], [for s in aws_subnet.private : s.cidr_block]))) == 4
+    error_message = "Two subnets share a range."
+  }
+
+  assert {
+    condition     = !anytrue(concat([for s in aws_subnet.public : s.map_public_ip_on_launch], [for s in aws_subnet.private : s.map_public_ip_on_launch]))
+    error_message = "A subnet gives out public addresses."
+  }
+}
+
+run "kms_is_reached_inside_the_vpc_under_its_own_name_for_decrypt_only" {
+  command = plan
+
+  assert {
+    condition     = aws_vpc_endpoint.service["kms"].private_dns_enabled
+    error_message = "The enclave's TLS to KMS would leave the VPC."
+  }
+
+  assert {
+    condition     = [for statement in jsondecode(aws_vpc_endpoint_policy.kms.policy).Statement : statement.Action] == ["kms:Decrypt"]
+    error_message = "The endpoint lets more than Decrypt through."
+  }
+}
+
+run "only_two_buckets_can_be_read_and_none_written" {
+  command = plan
+
+  assert {
+    condition = alltrue(flatten([
+      for statement in jsondecode(aws_vpc_endpoint.s3.policy).Statement : [
+        for action in flatten([statement.Action]) : startswith(action, "s3:GetObject")
+      ]
+    ]))
+    error_message = "Instances could write to S3."
+  }
+
+  assert {
+    condition     = [for statement in jsondecode(aws_vpc_endpoint.s3.policy).Statement : statement.Resource] == ["arn:aws:s3:::artifacts/*", "arn:aws:s3:::al2023-repos-us-east-1-de612dc2/*"]
+    error_message = "Instances could read other buckets."
+  }
+}
+
+run "one_zone_is_too_few" {
+  command = plan
+
+  variables {
+    availability_zones = ["us-east-1a"]
+  }
+
+  expect_failures = [var.availability_zones]
+}
+
+run "a_range_that_is_none_is_refused" {
+  command = plan
+
+  variables {
+    cidr = "10.0.0.0"
+  }
+
+  expect_failures = [var.cidr]
+}
+
+run "logs_are_kept_for_a_time_that_exists" {
+  command = plan
+
+  variables {
+    flow_log_days = 100
+  }
+
+  expect_failures = [var.flow_log_days]
+}
