@@ -1,0 +1,1 @@
+"""Debian packages as locked inputs: pinned by SHA-256, fetched from any mirror, opened here."""
