@@ -15,6 +15,7 @@ import typer
 from blindgate.cli.console import fail
 from blindgate.cli.detect import detect
 from blindgate.cli.encrypt import encrypt
+from blindgate.cli.image import image
 from blindgate.cli.policy import policy
 from blindgate.cli.verify import verify
 from blindgate.errors import BlindgateError
@@ -34,6 +35,7 @@ app = typer.Typer(
 )
 app.command("detect")(detect)
 app.command("encrypt")(encrypt)
+app.add_typer(image, name="image")
 app.add_typer(policy, name="policy")
 app.command("verify")(verify)
 

@@ -6,7 +6,7 @@ What goes into the enclave image, and so into PCR0, is exactly this list.
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -52,9 +52,33 @@ def _file(name: str, root: Path) -> Path | None:
     return None
 
 
+def external_imports(modules: Mapping[str, Path]) -> frozenset[str]:
+    """What modules of ours import from outside this project: dotted names, sorted out by nobody.
+
+    Args:
+        modules: Files by dotted name, as `import_closure` gives them.
+    """
+    names = {each for name, path in modules.items() for each in _imports(path, name)}
+    return frozenset(each for each in names if each.split(".", maxsplit=1)[0] not in PACKAGES)
+
+
 def _imports(path: Path, name: str) -> Iterator[str]:
-    package = name if path.name == "__init__.py" else name.rpartition(".")[0]
-    waiting: list[ast.AST] = [ast.parse(path.read_text(), str(path))]
+    return imports_of(path.read_text(), name, is_package=path.name == "__init__.py")
+
+
+def imports_of(source: str, name: str, *, is_package: bool) -> Iterator[str]:
+    """Every dotted name that a module may import; `from a import b` gives `a` and `a.b`.
+
+    Args:
+        source: The module's text.
+        name: Its dotted name, which relative imports start from.
+        is_package: Whether it is the `__init__` of a package.
+
+    Raises:
+        SyntaxError: It is not Python.
+    """
+    package = name if is_package else name.rpartition(".")[0]
+    waiting: list[ast.AST] = [ast.parse(source, name)]
     while waiting:
         node = waiting.pop()
         if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):

@@ -1,0 +1,234 @@
+"""`blindgate image …`: build enclave images, and read any."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from blindgate.cli.console import err, fail, out
+from blindgate.image.build import Built
+from blindgate.image.eif import Image
+
+image = typer.Typer(
+    help="Build enclave images that anybody can build again, and read any.",
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+)
+
+_MIB = 1024 * 1024
+_File = Annotated[Path, typer.Argument(metavar="FILE", help="An enclave image (.eif).")]
+_Mirror = Annotated[
+    str | None,
+    typer.Option(
+        metavar="URL",
+        help="A Debian mirror's `debian` folder.  [default: $BLINDGATE_DEBIAN_MIRROR, then the "
+        "one that apt uses here, then snapshot.debian.org]",
+    ),
+]
+
+
+@image.command()
+def build(
+    config: Annotated[
+        Path, typer.Option(metavar="TOML", help="The measured configuration, enclave.toml.")
+    ],
+    model: Annotated[
+        str, typer.Option(help="A model's name, or a folder with model.toml and model.onnx.")
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="EIF", help="What to write.")],
+    kernel: Annotated[
+        Path | None, typer.Option(help="Another kernel than the locked one, such as AWS's.")
+    ] = None,
+    module: Annotated[
+        list[Path] | None,
+        typer.Option(help="A module for that kernel; repeat in the order of inserting."),
+    ] = None,
+    command_line: Annotated[
+        str | None, typer.Option(help="The kernel's command line, instead of ours.")
+    ] = None,
+    mirror: _Mirror = None,
+) -> None:
+    """Build an enclave image from locked inputs: no Docker, no nitro-cli, no root.
+
+    Prints PCR0, PCR1 and PCR2 as nitro-cli does, and writes them beside the image
+    (`.pcrs.json`) with a list of its ingredients (`.sbom.json`, CycloneDX). The same inputs give
+    the same bytes on every machine.
+
+    Example: `blindgate image build --config enclave.toml --model ssd-mobilenet-v2-coco -o b.eif`
+    """
+    from blindgate.image.build import Recipe
+    from blindgate.image.build import build as build_image
+    from blindgate.image.debian.mirrors import find_mirrors
+    from blindgate.image.kernel import COMMAND_LINE
+
+    if module and kernel is None:
+        fail("--module is for a kernel of your own", "Give --kernel too", code=2)
+    recipe = Recipe(
+        config, _model_folder(model), kernel, tuple(module or ()), command_line or COMMAND_LINE
+    )
+    built = build_image(
+        recipe,
+        mirrors=find_mirrors(mirror),
+        said=lambda step: err.print(f"  {step}", style="dim"),
+    )
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        output.write_bytes(built.eif)
+        built.measurements.write(output.with_suffix(".pcrs.json"))
+        output.with_suffix(".sbom.json").write_text(built.sbom)
+    except OSError as error:
+        fail(f"cannot write {error.filename}: {error.strerror}")
+    _report(built, output)
+    typer.echo(built.measurements.to_json(), nl=False)
+
+
+@image.command()
+def pcrs(file: _File) -> None:
+    """Print the measurements of any enclave image, as nitro-cli prints them.
+
+    Example: `blindgate image pcrs blindgate.eif`
+    """
+    from blindgate.image.pcrs import measure
+
+    typer.echo(measure(_read(file)).to_json(), nl=False)
+
+
+@image.command()
+def inspect(
+    file: _File,
+    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+) -> None:
+    """Show what an enclave image is made of. Its checksum is verified; nothing in it runs.
+
+    Example: `blindgate image inspect blindgate.eif`
+    """
+    from rich.table import Table
+
+    from blindgate.image.kernel import version
+    from blindgate.image.pcrs import measure
+
+    found = _read(file)
+    measurements = measure(found)
+    about = {
+        "architecture": "arm64" if found.arm64 else "x86_64",
+        "kernel": _printable(version(bytes(found.kernel)).encode()),
+        "command_line": _printable(found.command_line),
+        "signed": found.signed,
+        "sections": [
+            {
+                "type": section.kind.name.lower(),
+                "bytes": len(section.data),
+                "measured_in": _measured_in(found, index),
+            }
+            for index, section in enumerate(found.sections)
+        ],
+        **json.loads(measurements.to_json()),
+        "unmeasured_metadata": found.metadata(),
+    }
+    if as_json:
+        typer.echo(json.dumps(about, indent=2))
+        return
+    table = Table("section", "size", "measured in", box=None)
+    for section in about["sections"]:
+        size = (
+            f"{section['bytes'] / _MIB:.1f} MiB"
+            if section["bytes"] >= _MIB
+            else (f"{section['bytes']} B")
+        )
+        table.add_row(section["type"].replace("_", " "), size, ", ".join(section["measured_in"]))
+    out.print(table)
+    out.print(f"\nkernel        {about['kernel']} ({about['architecture']})", markup=False)
+    out.print(f"command line  {about['command_line']}", markup=False)
+    out.print(f"signed        {'yes, see PCR8' if found.signed else 'no'}")
+    for name in ("PCR0", "PCR1", "PCR2"):
+        out.print(f"{name}          {about['Measurements'][name]}")
+    if about["unmeasured_metadata"]:
+        out.print("\nWhat its builder says of it (not measured: anybody can write this):")
+        out.print(json.dumps(about["unmeasured_metadata"], indent=2), markup=False)
+
+
+@image.command("lock")
+def renew_lock(
+    file: Annotated[
+        Path | None,
+        typer.Argument(metavar="FILE", help="The lock.  [default: locks/debian-enclave.toml]"),
+    ] = None,
+    mirror: _Mirror = None,
+    allow_expired: Annotated[
+        bool,
+        typer.Option(
+            help="Take an index whose validity has ended, as frozen mirrors have. Whoever "
+            "controls the mirror can then hide newer versions from you."
+        ),
+    ] = False,
+) -> None:
+    """Renew a lock of Debian packages: the newest versions, their signatures checked by apt.
+
+    Works in a private folder; the machine's own packages stay as they are.
+
+    Example: `blindgate image lock && git diff locks`
+    """
+    from blindgate.image.build import DEBIAN_LOCK
+    from blindgate.image.debian.lock import read, to_text
+    from blindgate.image.debian.mirrors import find_mirrors
+    from blindgate.image.debian.renew import renew
+
+    path = file or DEBIAN_LOCK
+    before = read(path)
+    after = renew(before.asked, find_mirrors(mirror), allow_expired=allow_expired)
+    versions = {each.name: each.version for each in before.packages}
+    changed = [each for each in after.packages if versions.get(each.name) != each.version]
+    for each in changed:
+        err.print(f"  {each.name} {versions.get(each.name, 'new')} -> {each.version}", markup=False)
+    path.write_text(to_text(after))
+    err.print(f"{path}: {len(after.packages)} packages, {len(changed)} of them changed")
+
+
+def _printable(text: bytes) -> str:
+    """An image may come from anybody: what it says must not steer a terminal."""
+    return "".join(each if each.isprintable() else "?" for each in text.decode(errors="replace"))
+
+
+def _measured_in(found: Image, index: int) -> list[str]:
+    from blindgate.image.eif import SectionType
+
+    section = found.sections[index]
+    if section.kind in (SectionType.KERNEL, SectionType.COMMAND_LINE):
+        return ["PCR0", "PCR1"]
+    if section.kind is not SectionType.RAMDISK:
+        return ["PCR8"] if section.kind is SectionType.SIGNATURE else ["nothing"]
+    first = next(each for each in found.sections if each.kind is SectionType.RAMDISK)
+    return ["PCR0", "PCR1" if section is first else "PCR2"]
+
+
+def _read(path: Path) -> Image:
+    from blindgate.image.eif import MAX_BYTES, read
+
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            fail(f"{path} is larger than an enclave image can be")
+        return read(path.read_bytes())
+    except OSError as error:
+        fail(f"cannot read {path}: {error.strerror}", code=2)
+
+
+def _model_folder(model: str) -> Path:
+    from blindgate.image.cache import cache_folder
+
+    if Path(model).is_dir():
+        return Path(model)
+    folder = cache_folder() / "models" / model
+    if "/" in model or not folder.is_dir():
+        fail(f"there is no model {model}", f"Get it with: blindgate models pull {model}", code=2)
+    return folder
+
+
+def _report(built: Built, output: Path) -> None:
+    err.print(f"{output}: {len(built.eif) / _MIB:.0f} MiB")
+    err.print(
+        f"files in memory {built.unpacked / _MIB:.0f} MiB; give the enclave at least "
+        f"{-(-built.boot_memory // _MIB)} MiB, and what the limits of its configuration add"
+    )

@@ -1,0 +1,235 @@
+"""From locked inputs to an enclave image, the same bytes for everybody."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version as version_of
+from pathlib import Path, PurePosixPath
+from typing import Any, Final
+
+from blindgate.image import contents, layers, wheels
+from blindgate.image.closure import ROOT, import_closure
+from blindgate.image.cpio import Entry, file
+from blindgate.image.debian import fetch, lock
+from blindgate.image.debian.lock import Lock
+from blindgate.image.debian.mirrors import Mirrors
+from blindgate.image.eif import Image, Section, SectionType, write
+from blindgate.image.errors import ImageError
+from blindgate.image.kernel import COMMAND_LINE, kernel_of
+from blindgate.image.kernel import version as kernel_version
+from blindgate.image.pcrs import Measurements, measure
+from blindgate.image.sbom import sbom
+from blindgate.image.toolchain import Toolchain, entries_of
+
+DEBIAN_LOCK: Final = ROOT / "locks" / "debian-enclave.toml"
+PYTHON_LOCK: Final = ROOT / "locks" / "enclave.txt"
+_MIB: Final = 1024 * 1024
+#: What the kernel, the interpreter and an idle worker took besides their files, rounded up.
+_RUNNING_BYTES: Final = 256 * _MIB
+_KERNEL: Final = "linux-image"
+_BUSYBOX: Final = "busybox-static"
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """What an image is made from, besides the locks and our code.
+
+    Attributes:
+        config: The measured configuration.
+        model: A folder with model.toml and model.onnx.
+        kernel: Another kernel than the locked one, e.g. AWS's.
+        modules: That kernel's modules, in the order of inserting.
+        command_line: The kernel's.
+    """
+
+    config: Path
+    model: Path
+    kernel: Path | None = None
+    modules: tuple[Path, ...] = ()
+    command_line: str = COMMAND_LINE
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """An image and what there is to say about it.
+
+    Attributes:
+        eif: The file.
+        measurements: PCR0, PCR1 and PCR2.
+        sbom: CycloneDX JSON.
+        unpacked: Bytes of all its files, which stay in memory.
+        boot_memory: Bytes that the enclave needs to start: while a ramdisk is unpacked, it is in
+            memory twice.
+    """
+
+    eif: bytes
+    measurements: Measurements
+    sbom: str
+    unpacked: int
+    boot_memory: int
+
+
+def build(
+    recipe: Recipe,
+    *,
+    mirrors: Mirrors | None = None,
+    cache: Path | None = None,
+    said: Callable[[str], None] = lambda _: None,
+) -> Built:
+    """Build an image.
+
+    Args:
+        recipe: What it is made from.
+        mirrors: Where Debian's packages are fetched from.
+        cache: Default: `cache_folder()`.
+        said: Told of each step.
+
+    Raises:
+        ImageError: An input is missing, damaged, or does not fit the others.
+    """
+    measured = measured_files(recipe)
+    debian = lock.read(DEBIAN_LOCK)
+    said("fetching locked packages")
+    paths = fetch.fetch(debian, mirrors=mirrors, cache=cache, said=said)
+    locked_wheels = wheels.download(_text(PYTHON_LOCK), cache=cache, said=said)
+    toolchain = Toolchain.unpack(paths, cache=cache)
+    packages = entries_of(paths)
+    kernel, modules = _kernel(recipe, packages)
+    said("boot ramdisk")
+    boot = layers.boot(toolchain, _file_of(packages[_BUSYBOX], "usr/bin/busybox"), modules)
+    said("runtime ramdisk")
+    runtime = layers.runtime(toolchain, packages, locked_wheels, cache=cache)
+    said("application ramdisk")
+    with tempfile.TemporaryDirectory(prefix="blindgate-image-") as folder:
+        application = layers.application(toolchain, runtime.tree, measured, Path(folder))
+    ramdisks = [boot, runtime.layer, application]
+    time = _time(debian)
+    image = Image(
+        (
+            Section(SectionType.KERNEL, kernel),
+            Section(SectionType.COMMAND_LINE, recipe.command_line.encode()),
+            *(Section(SectionType.RAMDISK, each.ramdisk) for each in ramdisks),
+            Section(SectionType.METADATA, _metadata(kernel, time)),
+        )
+    )
+    measurements = measure(image)
+    sources = {_BUSYBOX, *runtime.layer.sources}
+    ingredients = sbom(
+        measurements,
+        time=time,
+        version=version_of("blindgate"),
+        packages=[
+            each
+            for each in debian.packages
+            if each.name in sources or (each.name.startswith(_KERNEL) and not recipe.kernel)
+        ],
+        wheels=[each for each in locked_wheels if each.name in sources],
+        files=_own_files(recipe, kernel, measured),
+    )
+    unpacked = sum(each.unpacked for each in ramdisks)
+    compressed = sum(len(each.ramdisk) for each in ramdisks)
+    memory = unpacked + compressed + _RUNNING_BYTES
+    return Built(write(image), measurements, ingredients, unpacked, memory)
+
+
+def measured_files(recipe: Recipe) -> dict[str, Entry]:
+    """The configuration, and beside it what it names, by path in the image.
+
+    Raises:
+        ImageError: It cannot be read, or names a file by a path that is not below its own folder.
+    """
+    text = _text(recipe.config)
+    try:
+        settings = tomllib.loads(text)
+        bundle, folder = str(settings["kms"]["ca_bundle"]), str(settings["model"]["folder"])
+    except (tomllib.TOMLDecodeError, KeyError, TypeError) as error:
+        raise ImageError(
+            f"{recipe.config} does not name kms.ca_bundle and model.folder: {error}"
+        ) from None
+    found = {f"{contents.CONFIG}/enclave.toml": file(text.encode())}
+    found[_inside(bundle)] = file(_bytes(recipe.config.parent / bundle))
+    if not (recipe.model / "model.toml").is_file():
+        raise ImageError(f"{recipe.model} is no model's folder: it has no model.toml")
+    for path in sorted(recipe.model.iterdir()):
+        if path.is_file() and not path.name.startswith("."):
+            found[_inside(f"{folder}/{path.name}")] = file(_bytes(path))
+    return found
+
+
+def _inside(name: str) -> str:
+    path = PurePosixPath(name)
+    if path.is_absolute() or ".." in path.parts:
+        raise ImageError(
+            f"the configuration names {name}; in an image it must be a path below its own folder"
+        )
+    return str(PurePosixPath(contents.CONFIG) / path)
+
+
+def _kernel(
+    recipe: Recipe, packages: Mapping[str, Mapping[str, Entry]]
+) -> tuple[bytes, dict[str, bytes]]:
+    if recipe.kernel:
+        return _bytes(recipe.kernel), {path.name: _bytes(path) for path in recipe.modules}
+    names = [name for name in packages if name.startswith(_KERNEL)]
+    if len(names) != 1:
+        raise ImageError(f"{DEBIAN_LOCK.name} must hold one kernel, and holds {len(names)}")
+    files = packages[names[0]]
+    return kernel_of(files), layers.kernel_modules(files)
+
+
+def _file_of(files: Mapping[str, Entry], path: str) -> Entry:
+    if path not in files:
+        raise ImageError(f"no locked package has {path}")
+    return files[path]
+
+
+def _own_files(recipe: Recipe, kernel: bytes, measured: Mapping[str, Entry]) -> dict[str, bytes]:
+    found = {path: entry.data for path, entry in measured.items()}
+    for entry in layers.ENTRIES:
+        for path in import_closure(entry).values():
+            found[f"{contents.APPLICATION}/{path.relative_to(ROOT)}"] = path.read_bytes()
+    found["init"] = (Path(layers.__file__).parent / "init").read_bytes()
+    if recipe.kernel:
+        found["kernel"] = kernel
+    return found
+
+
+def _metadata(kernel: bytes, time: str) -> bytes:
+    """The section that nitro-cli shows; unmeasured, and without anything that differs."""
+    values: dict[str, Any] = {
+        "ImageName": "blindgate",
+        "ImageVersion": version_of("blindgate"),
+        "BuildMetadata": {
+            "BuildTime": time,
+            "BuildTool": "blindgate",
+            "BuildToolVersion": version_of("blindgate"),
+            "OperatingSystem": "Linux",
+            "KernelVersion": kernel_version(kernel),
+        },
+        "DockerInfo": {},
+        "CustomMetadata": None,
+    }
+    return json.dumps(values).encode()
+
+
+def _time(debian: Lock) -> str:
+    return datetime.strptime(debian.snapshot, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC).isoformat()
+
+
+def _text(path: Path) -> str:
+    try:
+        return _bytes(path).decode()
+    except UnicodeDecodeError:
+        raise ImageError(f"{path} is not text") from None
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ImageError(f"cannot read {path}: {error.strerror}") from None

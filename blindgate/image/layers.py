@@ -1,0 +1,242 @@
+"""The ramdisks of an image, each made from its own inputs.
+
+1. boot: busybox, the kernel's modules, `init`;
+2. runtime: the interpreter, the locked packages, the libraries that they need;
+3. application: our code, the configuration, the CA bundle, the model.
+
+So a change of the configuration makes the small third one anew and leaves the others alone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import lzma
+import tempfile
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Final
+
+from blindgate.image import contents
+from blindgate.image.cache import cache_folder, making, write_file
+from blindgate.image.closure import ROOT, external_imports, import_closure
+from blindgate.image.cpio import FOLDER, Entry, archive, file
+from blindgate.image.errors import ImageError
+from blindgate.image.toolchain import Toolchain
+from blindgate.image.tree import read_tree, write_tree
+from blindgate.image.wheels import Wheel, read_files
+
+_HERE: Final = Path(__file__).resolve().parent
+#: The programs that `init` starts.
+ENTRIES: Final = ("enclave_app.__main__", "blindgate.image.heartbeat")
+#: In the order in which they can be inserted; AWS's kernel has all but the last built in.
+MODULES: Final = (
+    "kernel/drivers/virtio/virtio_mmio.ko.xz",
+    "kernel/net/vmw_vsock/vsock.ko.xz",
+    "kernel/net/vmw_vsock/vmw_vsock_virtio_transport_common.ko.xz",
+    "kernel/net/vmw_vsock/vmw_vsock_virtio_transport.ko.xz",
+    "kernel/drivers/misc/nsm.ko.xz",
+)
+_MOUNT_POINTS: Final = ("dev", "proc", "sys", "tmp")
+#: What decides the bytes of a layer besides its inputs.
+_RECIPES: Final = (
+    "bytecode.py",
+    "contents.py",
+    "cpio.py",
+    "elf.py",
+    "layers.py",
+    "reach.py",
+    "toolchain.py",
+    "tree.py",
+    "wheels.py",
+    "debian/deb.py",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """One ramdisk.
+
+    Attributes:
+        ramdisk: The compressed archive.
+        unpacked: Bytes of its files, which stay in memory as long as the enclave runs.
+        sources: Names of the locked packages whose files it holds.
+    """
+
+    ramdisk: bytes
+    unpacked: int
+    sources: tuple[str, ...] = ()
+
+
+def _layer(toolchain: Toolchain, files: Mapping[str, Entry], sources: Iterable[str] = ()) -> Layer:
+    unpacked = sum(len(entry.data) for entry in files.values())
+    return Layer(toolchain.compress(archive(files)), unpacked, tuple(sorted(sources)))
+
+
+def kernel_modules(files: Mapping[str, Entry]) -> dict[str, bytes]:
+    """The modules of a Debian kernel package that an enclave needs, in order.
+
+    Raises:
+        ImageError: The package has not got one of them.
+    """
+    found = {}
+    for module in MODULES:
+        places = [path for path in files if path.endswith(f"/{module}")]
+        if len(places) != 1:
+            raise ImageError(f"the kernel's package has no {module}")
+        found[Path(module).name.removesuffix(".xz")] = lzma.decompress(files[places[0]].data)
+    return found
+
+
+def boot(toolchain: Toolchain, busybox: Entry, modules: Mapping[str, bytes]) -> Layer:
+    """The first ramdisk.
+
+    Args:
+        toolchain: Compresses.
+        busybox: The static program.
+        modules: The kernel's modules by file name, in the order of inserting.
+    """
+    files: dict[str, Entry] = dict.fromkeys(_MOUNT_POINTS, FOLDER)
+    files["bin/busybox"] = busybox
+    files["init"] = file((_HERE / "init").read_bytes(), executable=True)
+    for number, (name, data) in enumerate(modules.items()):
+        files[f"modules/{number:02}-{name}"] = file(data)
+    return _layer(toolchain, files)
+
+
+@dataclass(frozen=True, slots=True)
+class Runtime:
+    """The second ramdisk, and its files on disk to try things with.
+
+    Attributes:
+        layer: The ramdisk.
+        tree: The folder of its files.
+    """
+
+    layer: Layer
+    tree: Path
+
+
+def runtime(
+    toolchain: Toolchain,
+    packages: Mapping[str, Mapping[str, Entry]],
+    wheels: Iterable[Wheel],
+    *,
+    cache: Path | None = None,
+) -> Runtime:
+    """The second ramdisk: made once for each set of locked inputs, then taken from the cache.
+
+    Args:
+        toolchain: Follows imports, compiles and compresses.
+        packages: The files of Debian packages, by name.
+        wheels: All locked wheels.
+        cache: Default: `cache_folder()`.
+
+    Raises:
+        ImageError: A library is needed that nothing brings.
+    """
+    wheels = list(wheels)
+    imports = sorted(_external_imports())
+    folder = (cache or cache_folder()) / "layers" / _key(toolchain, wheels, imports)
+    if not folder.is_dir():
+        with making(folder) as draft:
+            layer = _make_runtime(toolchain, packages, wheels, imports, draft)
+            write_file(draft / "ramdisk", layer.ramdisk)
+            facts = {**asdict(layer), "ramdisk": hashlib.sha256(layer.ramdisk).hexdigest()}
+            write_file(draft / "facts.json", json.dumps(facts).encode())
+    facts = json.loads((folder / "facts.json").read_text())
+    ramdisk = (folder / "ramdisk").read_bytes()
+    if hashlib.sha256(ramdisk).hexdigest() != facts["ramdisk"]:
+        raise ImageError(f"{folder} in the cache is damaged; remove it and build again")
+    return Runtime(Layer(ramdisk, facts["unpacked"], tuple(facts["sources"])), folder / "tree")
+
+
+def _external_imports() -> set[str]:
+    found = set(contents.IMPORTED_IN_C)
+    for entry in ENTRIES:
+        found |= external_imports(import_closure(entry))
+    return found
+
+
+def _key(toolchain: Toolchain, wheels: Iterable[Wheel], imports: Iterable[str]) -> str:
+    parts = [toolchain.folder.name, *imports]
+    parts += [wheel.sha256 for wheel in wheels]
+    parts += [hashlib.sha256((_HERE / name).read_bytes()).hexdigest() for name in _RECIPES]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
+
+
+def _make_runtime(
+    toolchain: Toolchain,
+    packages: Mapping[str, Mapping[str, Entry]],
+    wheels: list[Wheel],
+    imports: list[str],
+    folder: Path,
+) -> Layer:
+    installed = {wheel.name: read_files(wheel) for wheel in wheels}
+    with tempfile.TemporaryDirectory(prefix="blindgate-site-") as site_folder:
+        reached = _reached(toolchain, installed, imports, Path(site_folder))
+    site = contents.wheel_files({name: installed[name] for name in reached})
+    files = contents.interpreter_files(packages)
+    files |= {f"{contents.SITE}/{path}": entry for path, entry in site.items()}
+    files |= contents.shared_libraries(files, packages)
+    tree = folder / "tree"
+    write_tree(tree, files)
+    for place in (contents.STDLIB, contents.SITE):
+        toolchain.compile(tree / place, f"/{place}")
+    origin = {
+        path: name for name, found in packages.items() for path, entry in found.items() if entry
+    }
+    sources = {origin[path] for path in files if path in origin} | reached
+    return _layer(toolchain, read_tree(tree), sources)
+
+
+def _reached(
+    toolchain: Toolchain,
+    installed: Mapping[str, Mapping[str, Entry]],
+    imports: list[str],
+    folder: Path,
+) -> set[str]:
+    for name, files in installed.items():
+        write_tree(folder / name, {p: e for p, e in files.items() if p.endswith((".py", ".so"))})
+    names = "\n".join(imports).encode()
+    return set(json.loads(toolchain.run("-m", "blindgate.image.reach", str(folder), stdin=names)))
+
+
+def application(
+    toolchain: Toolchain, runtime_tree: Path, measured: Mapping[str, Entry], workshop: Path
+) -> Layer:
+    """The third ramdisk.
+
+    Args:
+        toolchain: Compiles and compresses.
+        runtime_tree: The files of the second ramdisk, to try the worker's imports with.
+        measured: The configuration and what it names, by path in the image.
+        workshop: An empty folder.
+
+    Raises:
+        ToolchainError: The worker cannot be imported, or refuses the configuration.
+    """
+    code = workshop / contents.APPLICATION
+    for entry in ENTRIES:
+        for path in import_closure(entry).values():
+            write_tree(code, {str(path.relative_to(ROOT)): file(path.read_bytes())})
+    write_tree(workshop, measured)
+    toolchain.compile(code, f"/{contents.APPLICATION}")
+    _try(toolchain, runtime_tree, workshop)
+    return _layer(toolchain, read_tree(workshop), ["blindgate"])
+
+
+_TRIAL: Final = (
+    "import sys, pathlib, blindgate.image.heartbeat, enclave_app.__main__\n"
+    "from enclave_app.config import load\n"
+    "try: load(pathlib.Path(sys.argv[1]))\n"
+    "except Exception as error: sys.exit(f'{type(error).__name__}: {error}')\n"
+)
+
+
+def _try(toolchain: Toolchain, runtime_tree: Path, workshop: Path) -> None:
+    """Import the worker from the image's own files, and have it read its configuration."""
+    path = (workshop / contents.APPLICATION, runtime_tree / contents.SITE)
+    config = workshop / contents.CONFIG / "enclave.toml"
+    toolchain.run("-c", _TRIAL, str(config), path=path, root=runtime_tree)
