@@ -96,7 +96,8 @@ class Keeper:
         self._on_status = on_status
         self._stream: Stream | None = None
         self._wake = asyncio.Event()
-        self._looked = asyncio.Event()
+        # Who waits for a probe that has not begun yet.
+        self._lookers: list[asyncio.Future[None]] = []
         self._trouble: str | None = None
         self._task = asyncio.create_task(self._run(), name=f"keeper of {address}")
 
@@ -115,8 +116,10 @@ class Keeper:
 
     async def look(self) -> None:
         """Ask for the status now instead of at the end of the period; wait until it is there."""
+        seen: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._lookers.append(seen)
         self._wake.set()
-        await self._looked.wait()
+        await seen
 
     async def _run(self) -> None:
         try:
@@ -131,7 +134,7 @@ class Keeper:
             self._forget()
 
     def _forget(self) -> None:
-        self._looked.set()
+        self._answer_lookers(len(self._lookers))
         self.status = self.verified = None
         self.keys = b""
         if self._stream is not None:
@@ -149,6 +152,7 @@ class Keeper:
         patience = self._probe.patience
         self.verified = await attest(self._stream, self._verify, patience)
         while True:
+            asked = len(self._lookers)
             answer = await call(self._stream, Operation.STATUS, patience)
             status = Status.from_cbor(answer.body)
             known = self.status.key_ids if self.status else None
@@ -156,15 +160,30 @@ class Keeper:
                 self.keys = bytes((await call(self._stream, Operation.KEYS, patience)).body)
             self.status = status
             self._events.reported(status)
-            if self._on_status is not None:
-                await self._on_status(self.address, status, self._push)
-            self._looked.set()
+            await self._hand_on(status)
+            self._answer_lookers(asked)
             if self._trouble is None:
                 await self._until_next_probe()
             self._wake.clear()
-            self._looked.clear()
             if self._trouble is not None:
                 raise StreamLost(self._trouble)
+
+    async def _hand_on(self, status: Status) -> None:
+        """Tell the hook; that an enclave refuses what it pushes is no reason to leave it."""
+        if self._on_status is None:
+            return
+        try:
+            await self._on_status(self.address, status, self._push)
+        except EnclaveRefused as error:
+            _log.warning(
+                "a push was refused", extra={"enclave": str(self.address), "reason": str(error)}
+            )
+
+    def _answer_lookers(self, count: int) -> None:
+        for looker in self._lookers[:count]:
+            if not looker.done():
+                looker.set_result(None)
+        del self._lookers[:count]
 
     async def _until_next_probe(self) -> None:
         try:

@@ -263,13 +263,14 @@ class Pool:
             raise PoolRefused(problems.ENCLAVE_UNAVAILABLE, retry_after=1) from error
         finally:
             reusable = exchange is not None and exchange.reusable
-            if not reusable:
-                stream.close()
             self._release(connection, reusable=reusable, healthy=healthy)
         return exchange
 
     def _release(self, connection: Connection, *, reusable: bool, healthy: bool | None) -> None:
         self._machine.released(connection, _now(), reusable=reusable, healthy=healthy)
+        if connection.state is ConnectionState.CLOSED and connection.stream is not None:
+            # Not reusable, or its enclave takes nothing new.
+            connection.stream.close()
         self._settle()
         if not any(e.outstanding for e in self._machine.endpoints):
             self._quiet.set()

@@ -1,0 +1,401 @@
+"""The pool in motion, with enclaves in memory."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from blindgate import problems
+from blindgate.link import Operation, Outcome, RequestHeader, UnixAddress
+from gateway.pool import Exchange, Pool, PoolLimits, PoolRefused, Probe, Status, StreamLost
+from gateway.pool.states import EndpointState
+from tests.gateway.pool.mock_backend import MockBackend, MockEnclave, MockStream, answer, verify
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+def address(name: str) -> UnixAddress:
+    return UnixAddress(f"/{name}")
+
+
+async def until(true: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not true():
+            await asyncio.sleep(0.001)
+
+
+@asynccontextmanager
+async def pooling(
+    backend: MockBackend, *, ready: int | None = None, grace: float = 0, **how: Any
+) -> AsyncIterator[Pool]:
+    how.setdefault("probe", Probe(period=0.02, patience=0.5))
+    pool = Pool(backend, verify, random=lambda: 0.0, **how)
+    pool.set_addresses(address(name) for name in backend.enclaves)
+    try:
+        expected = len(backend.enclaves) if ready is None else ready
+        await until(lambda: len(pool.keepers()) == expected)
+        yield pool
+    finally:
+        await pool.stop(grace)
+        assert not [s for e in backend.enclaves.values() for s in e.open_streams], "leaked"
+
+
+def in_(seconds: float) -> float:
+    return asyncio.get_running_loop().time() + seconds
+
+
+async def detect(pool: Pool, seconds: float = 5, **how: Any) -> bytes:
+    done = await pool.request(Operation.DETECT, (b"body",), expires=in_(seconds), **how)
+    return bytes(done.body)
+
+
+async def hang(stream: MockStream, header: RequestHeader, body: bytes) -> Exchange:
+    await asyncio.Event().wait()
+    raise AssertionError
+
+
+async def test_every_connection_attests_before_anything_else() -> None:
+    enclave = MockEnclave()
+    async with pooling(MockBackend(a=enclave)) as pool:
+        assert await detect(pool) == b"answer"
+        assert all(s.operations[0] is Operation.ATTEST for s in enclave.streams)
+    nonces = [params["nonce"] for op, params, _ in enclave.seen if op is Operation.ATTEST]
+    assert len(set(map(str, nonces))) == len(enclave.streams) > 1
+
+
+async def test_an_enclave_with_other_measurements_takes_no_traffic() -> None:
+    good, other = MockEnclave(), MockEnclave(genuine=False)
+    async with pooling(MockBackend(good=good, other=other), ready=1) as pool:
+        await asyncio.gather(*(detect(pool) for _ in range(10)))
+        assert set(other.operations()) == {Operation.ATTEST}
+        other.genuine = True
+        await until(lambda: len(pool.keepers()) == 2)
+
+
+async def test_a_replaced_enclave_is_verified_again_and_refused() -> None:
+    enclave = MockEnclave()
+    async with pooling(MockBackend(a=enclave)) as pool:
+        await detect(pool)
+        before = len(enclave.streams)
+        enclave.genuine = False
+        for stream in enclave.open_streams:
+            stream.end()
+        await until(lambda: len(enclave.streams) > before)
+        with pytest.raises(PoolRefused) as refused:
+            await detect(pool)
+        assert refused.value.problem is problems.ENCLAVE_UNAVAILABLE
+        assert all(s.operations == [Operation.ATTEST] for s in enclave.streams[before:])
+
+
+async def test_an_enclave_comes_back_after_it_died() -> None:
+    enclave = MockEnclave()
+    async with pooling(MockBackend(a=enclave)) as pool:
+        enclave.die()
+        await until(lambda: not pool.is_ready)
+        with pytest.raises(PoolRefused):
+            await detect(pool)
+        enclave.listens = True
+        await until(lambda: pool.is_ready)
+        assert await detect(pool) == b"answer"
+
+
+async def test_a_request_that_was_sent_is_never_sent_twice() -> None:
+    async def die(stream: MockStream, header: RequestHeader, body: bytes) -> Exchange:
+        stream.end()
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    a, b = MockEnclave(script=die), MockEnclave(script=die)
+    async with pooling(MockBackend(a=a, b=b)) as pool:
+        with pytest.raises(PoolRefused) as refused:
+            await detect(pool)
+    assert refused.value.problem is problems.ENCLAVE_UNAVAILABLE
+    assert (a.operations() + b.operations()).count(Operation.DETECT) == 1
+
+
+async def test_a_request_of_which_no_byte_was_sent_goes_to_another_enclave() -> None:
+    async def untouched(stream: MockStream, header: RequestHeader, body: bytes) -> Exchange:
+        raise StreamLost("broken before the first byte", untouched=True)
+
+    a, b = MockEnclave(script=untouched), MockEnclave()
+    async with pooling(MockBackend(a=a, b=b)) as pool:
+        assert [await detect(pool) for _ in range(3)] == [b"answer"] * 3
+    assert Operation.DETECT in a.operations()
+
+
+@pytest.mark.parametrize("outcome", [Outcome.DRAINING, Outcome.OVERLOADED])
+async def test_a_request_that_was_refused_unopened_goes_to_another_enclave(
+    outcome: Outcome,
+) -> None:
+    async def refuse(stream: MockStream, header: RequestHeader, body: bytes) -> Exchange:
+        assert body == b"body"
+        return answer(header, outcome)
+
+    a, b = MockEnclave(script=refuse), MockEnclave()
+    async with pooling(MockBackend(a=a, b=b), probe=Probe(period=60, patience=1)) as pool:
+        assert [await detect(pool) for _ in range(4)] == [b"answer"] * 4
+        if outcome is Outcome.DRAINING:
+            assert a.operations().count(Operation.DETECT) == 1
+            assert pool.machine.endpoints[0].state is EndpointState.DRAINING
+
+
+async def test_when_the_only_enclave_is_overloaded_the_client_is_told() -> None:
+    async def refuse(stream: MockStream, header: RequestHeader, body: bytes) -> Exchange:
+        return answer(header, Outcome.OVERLOADED)
+
+    async with pooling(MockBackend(a=MockEnclave(script=refuse))) as pool:
+        done = await pool.request(Operation.DETECT, (b"x",), expires=in_(5))
+    assert done.outcome is Outcome.OVERLOADED
+
+
+async def test_when_the_only_enclave_drains_the_client_is_told_to_come_back() -> None:
+    async def refuse(stream: MockStream, header: RequestHeader, body: bytes) -> Exchange:
+        return answer(header, Outcome.DRAINING)
+
+    enclave = MockEnclave(script=refuse)
+    async with pooling(MockBackend(a=enclave), probe=Probe(period=60, patience=1)) as pool:
+        with pytest.raises(PoolRefused) as refused:
+            await detect(pool)
+    assert refused.value.problem is problems.ENCLAVE_UNAVAILABLE
+
+
+async def test_a_status_that_says_draining_moves_traffic_away() -> None:
+    a, b = MockEnclave(), MockEnclave()
+    async with pooling(MockBackend(a=a, b=b)) as pool:
+        a.status = {"draining": True}
+        await until(lambda: len(pool.keepers()) == 1)
+        a.seen.clear()
+        await asyncio.gather(*(detect(pool) for _ in range(6)))
+        assert Operation.DETECT not in a.operations()
+        a.status = {}
+        await until(lambda: len(pool.keepers()) == 2)
+
+
+async def test_a_frozen_enclave_is_out_within_a_probe_and_fails_its_requests() -> None:
+    enclave = MockEnclave(script=hang)
+    async with pooling(MockBackend(a=enclave), probe=Probe(0.02, 0.1)) as pool:
+        waiting = asyncio.create_task(detect(pool))
+        await until(lambda: Operation.DETECT in enclave.operations())
+        enclave.status = {"ready": "what?"}
+        with pytest.raises(PoolRefused) as refused:
+            await waiting
+    assert refused.value.problem is problems.ENCLAVE_UNAVAILABLE
+
+
+async def test_a_late_answer_is_504_and_its_connection_is_not_used_again() -> None:
+    enclave = MockEnclave(script=hang)
+    async with pooling(MockBackend(a=enclave)) as pool:
+        with pytest.raises(PoolRefused) as refused:
+            await detect(pool, seconds=0.01)
+        assert refused.value.problem is problems.DEADLINE_EXCEEDED
+        (used,) = [s for s in enclave.streams if Operation.DETECT in s.operations]
+        assert used.closed
+
+
+async def test_a_request_whose_time_ends_in_the_queue_is_504() -> None:
+    enclave = MockEnclave(script=hang)
+    limits = PoolLimits(connections=1, warm=1)
+    async with pooling(MockBackend(a=enclave), limits=limits) as pool:
+        first = asyncio.create_task(detect(pool))
+        await until(lambda: Operation.DETECT in enclave.operations())
+        with pytest.raises(PoolRefused) as refused:
+            await detect(pool, seconds=0.02)
+        assert refused.value.problem is problems.DEADLINE_EXCEEDED
+        assert enclave.operations().count(Operation.DETECT) == 1
+        first.cancel()
+        await asyncio.gather(first, return_exceptions=True)
+
+
+async def test_cancelling_a_request_closes_its_connection() -> None:
+    enclave = MockEnclave(script=hang)
+    async with pooling(MockBackend(a=enclave)) as pool:
+        task = asyncio.create_task(detect(pool))
+        await until(lambda: Operation.DETECT in enclave.operations())
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        (used,) = [s for s in enclave.streams if Operation.DETECT in s.operations]
+        assert used.closed
+        enclave.script = None
+        assert await detect(pool) == b"answer"
+
+
+async def test_cancelling_a_request_in_the_queue_frees_its_place() -> None:
+    enclave = MockEnclave(script=hang)
+    limits = PoolLimits(queue=1, connections=1, warm=1)
+    async with pooling(MockBackend(a=enclave), limits=limits) as pool:
+        first = asyncio.create_task(detect(pool))
+        await until(lambda: Operation.DETECT in enclave.operations())
+        second = asyncio.create_task(detect(pool))
+        await until(lambda: len(pool.machine.queue) == 1)
+        with pytest.raises(PoolRefused) as refused:
+            await detect(pool)
+        assert refused.value.problem is problems.OVERLOADED
+        second.cancel()
+        await asyncio.gather(second, return_exceptions=True)
+        assert not pool.machine.queue
+        first.cancel()
+        await asyncio.gather(first, return_exceptions=True)
+
+
+async def test_cancelling_in_the_turn_in_which_a_place_is_given_loses_no_connection() -> None:
+    release = asyncio.Event()
+
+    async def wait(stream: MockStream, header: RequestHeader, body: bytes) -> Exchange:
+        await release.wait()
+        return answer(header, body=b"answer")
+
+    enclave = MockEnclave(script=wait)
+    limits = PoolLimits(connections=1, warm=1)
+    for turns in range(8):
+        release.clear()
+        async with pooling(MockBackend(a=enclave), limits=limits) as pool:
+            first = asyncio.create_task(detect(pool))
+            await until(lambda pool=pool: pool.machine.endpoints[0].outstanding == 1)  # type: ignore[misc]
+            second = asyncio.create_task(detect(pool))
+            third = asyncio.create_task(detect(pool))
+            await until(lambda pool=pool: len(pool.machine.queue) == 2)  # type: ignore[misc]
+            release.set()
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            second.cancel()
+            assert await first == await third == b"answer"
+            await asyncio.gather(second, return_exceptions=True)
+            assert not pool.machine.endpoints[0].outstanding
+
+
+async def test_thousands_of_requests_that_come_and_go_leave_nothing_behind() -> None:
+    async def flicker(stream: MockStream, header: RequestHeader, body: bytes) -> Exchange:
+        for _ in range(len(stream.operations) % 5):
+            await asyncio.sleep(0)
+        return answer(header, body=b"answer", reusable=len(stream.operations) % 7 != 0)
+
+    a, b = MockEnclave(script=flicker), MockEnclave(script=flicker)
+    limits = PoolLimits(queue=2000, connections=4)
+    async with pooling(MockBackend(a=a, b=b), limits=limits) as pool:
+        tasks = [asyncio.create_task(detect(pool)) for _ in range(1500)]
+        for number, task in enumerate(tasks):
+            if number % 3 == 0:
+                asyncio.get_running_loop().call_later(number / 20000, task.cancel)
+        results = await asyncio.gather(*tasks, return_exceptions=True)
+        assert {b"answer"} == {r for r in results if isinstance(r, bytes)}
+        others = [r for r in results if not isinstance(r, bytes)]
+        assert all(isinstance(r, asyncio.CancelledError) for r in others)
+        assert not pool.machine.queue
+        for endpoint in pool.machine.endpoints:
+            assert endpoint.outstanding == 0
+            assert len(endpoint.connections) <= 4
+
+
+async def test_a_sealed_request_goes_to_the_enclave_that_holds_its_key() -> None:
+    a, b = MockEnclave(key_ids=(1,)), MockEnclave(key_ids=(2,))
+    async with pooling(MockBackend(a=a, b=b)) as pool:
+        for _ in range(3):
+            done = await pool.request(Operation.OHTTP, (b"\x02",), expires=in_(5), key_id=2)
+            assert done.enclave == address("b")
+        with pytest.raises(PoolRefused) as refused:
+            await pool.request(Operation.OHTTP, (b"\x03",), expires=in_(5), key_id=3)
+        assert refused.value.problem is problems.OHTTP_KEY
+
+
+async def test_new_keys_are_known_after_a_look() -> None:
+    enclave = MockEnclave(key_ids=(1,))
+    async with pooling(MockBackend(a=enclave), probe=Probe(60, 1)) as pool:
+        enclave.key_ids = (1, 2)
+        await pool.look(address("a"))
+        (keeper,) = pool.keepers()
+        assert keeper.keys == b"keys\x01\x02"
+        assert await detect(pool, key_id=2) == b"answer"
+
+
+async def test_enclaves_that_are_no_longer_listed_finish_and_leave() -> None:
+    release = asyncio.Event()
+
+    async def wait(stream: MockStream, header: RequestHeader, body: bytes) -> Exchange:
+        await release.wait()
+        return answer(header, body=b"old")
+
+    old, new = MockEnclave(script=wait), MockEnclave()
+    backend = MockBackend(old=old, new=new)
+    pool = Pool(backend, verify, random=lambda: 0.0, probe=Probe(0.02, 0.5))
+    pool.set_addresses([address("old")])
+    await until(lambda: pool.is_ready)
+    running = asyncio.create_task(detect(pool))
+    await until(lambda: Operation.DETECT in old.operations())
+    pool.set_addresses([address("new")])
+    await until(lambda: pool.is_ready)
+    assert await detect(pool) == b"answer"
+    release.set()
+    assert await running == b"old"
+    await until(lambda: len(pool.machine.endpoints) == 1)
+    await pool.stop()
+    assert not old.open_streams
+    assert not new.open_streams
+
+
+async def test_stopping_finishes_what_is_under_way_and_refuses_the_rest() -> None:
+    release = asyncio.Event()
+
+    async def wait(stream: MockStream, header: RequestHeader, body: bytes) -> Exchange:
+        await release.wait()
+        return answer(header, body=b"answer")
+
+    enclave = MockEnclave(script=wait)
+    limits = PoolLimits(connections=1, warm=1)
+    async with pooling(MockBackend(a=enclave), limits=limits) as pool:
+        running = asyncio.create_task(detect(pool))
+        await until(lambda: Operation.DETECT in enclave.operations())
+        queued = asyncio.create_task(detect(pool))
+        await until(lambda: len(pool.machine.queue) == 1)
+        stopping = asyncio.create_task(pool.stop(grace=5))
+        with pytest.raises(PoolRefused):
+            await queued
+        with pytest.raises(PoolRefused):
+            await detect(pool)
+        assert not stopping.done()
+        release.set()
+        assert await running == b"answer"
+        await stopping
+
+
+async def test_statuses_reach_the_hook_with_a_way_to_push() -> None:
+    heard: list[tuple[Any, Status]] = []
+
+    async def hook(enclave: Any, status: Status, push: Any) -> None:
+        heard.append((enclave, status))
+        if status.needs_credentials:
+            enclave_.status = {}
+            await push(b"credentials")
+
+    enclave_ = MockEnclave(status={"needs_credentials": True})
+    async with pooling(MockBackend(a=enclave_), on_status=hook):
+        await until(lambda: len(heard) > 2)
+    assert heard[0][0] == address("a")
+    assert (Operation.CREDENTIALS, {}, b"credentials") in enclave_.seen
+
+
+async def test_a_push_that_is_refused_does_not_put_the_enclave_out() -> None:
+    refused: list[int] = []
+
+    async def hook(enclave: Any, status: Status, push: Any) -> None:
+        refused.append(1)
+        await push(b"wrong")
+
+    async def refuse(stream: MockStream, header: RequestHeader, body: bytes) -> Exchange:
+        outcome = Outcome.INVALID_REQUEST if body == b"wrong" else Outcome.OK
+        return answer(header, outcome)
+
+    enclave = MockEnclave(script=refuse)
+    async with pooling(MockBackend(a=enclave), on_status=hook) as pool:
+        await until(lambda: len(refused) > 2)
+        assert pool.is_ready
+        assert not [s for s in enclave.streams if s.closed], "nothing was given up for it"
