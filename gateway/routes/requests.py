@@ -27,6 +27,7 @@ async def _expires(
     request_timeout: Annotated[
         float | None,
         Header(
+            alias="Request-Timeout",
             gt=0,
             le=MAX_DEADLINE_MS / 1000,
             allow_inf_nan=False,
