@@ -184,6 +184,12 @@ ENCLAVE_UNAVAILABLE = _own(
     "No verified enclave is available",
     "Try again after the time in Retry-After.",
 )
+SIGN_IN_UNAVAILABLE = _own(
+    "sign-in-unavailable",
+    503,
+    "Credentials cannot be checked now",
+    "Try again after the time in Retry-After, or use an API key.",
+)
 KMS_UNAVAILABLE = _own(
     "kms-unavailable",
     503,

@@ -56,7 +56,12 @@ _LINGER: Final = 2.0
 #: What Starlette raises by itself.
 _BY_STATUS = {404: problems.NOT_FOUND, 405: problems.METHOD_NOT_ALLOWED}
 #: Problems that end by themselves and say when to come back.
-_PASSING = {problems.KMS_UNAVAILABLE, problems.OVERLOADED, problems.ENCLAVE_UNAVAILABLE}
+_PASSING = {
+    problems.KMS_UNAVAILABLE,
+    problems.OVERLOADED,
+    problems.ENCLAVE_UNAVAILABLE,
+    problems.SIGN_IN_UNAVAILABLE,
+}
 
 
 def answer(

@@ -1,0 +1,1 @@
+"""Who may call: API keys, OpenID Connect tokens, scopes and rate limits."""

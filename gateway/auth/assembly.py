@@ -1,0 +1,85 @@
+"""Sign-in as the settings want it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import httpx
+
+from gateway.auth.jwks import Jwks
+from gateway.auth.key_file import KeyFile
+from gateway.auth.key_secret import KeySecret, secrets_client
+from gateway.auth.oidc import Oidc
+from gateway.auth.rates import RateLimits
+from gateway.auth.signin import KeySource, SignIn
+
+if TYPE_CHECKING:
+    from gateway.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Auth:
+    """Everything that decides whether a request passes.
+
+    Attributes:
+        sign_in: Who calls.
+        rates: How often each caller may; None without a limit.
+        http: What the provider's keys are fetched with.
+        renewing: Keys that must be looked at again.
+    """
+
+    sign_in: SignIn
+    rates: RateLimits | None
+    http: httpx.AsyncClient
+    renewing: Sequence[KeySecret] = ()
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Keep what must be renewed up to date within this block."""
+        tasks = [asyncio.create_task(keys.run()) for keys in self.renewing]
+        try:
+            yield
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await self.http.aclose()
+
+
+def make_auth(settings: Settings) -> Auth:
+    """Build sign-in.
+
+    Raises:
+        InvalidKeyStore: The keys cannot be read as keys.
+        SecretUnavailable: The secret cannot be read.
+        OSError: The key file cannot be read.
+    """
+    keys: list[KeySource] = []
+    renewing: list[KeySecret] = []
+    if settings.api_keys is not None:
+        keys.append(KeyFile(settings.api_keys))
+    if settings.api_keys_secret:
+        secret = KeySecret(settings.api_keys_secret, secrets_client(), settings.api_keys_period)
+        keys.append(secret)
+        renewing.append(secret)
+    http = make_http()
+    oidc = None
+    if settings.oidc_issuer:
+        oidc = Oidc(
+            Jwks(settings.oidc_issuer, settings.oidc_jwks_uri, http),
+            issuer=settings.oidc_issuer,
+            audience=settings.oidc_audience or "",
+            scope_claim=settings.oidc_scope_claim,
+            leeway=settings.oidc_leeway,
+        )
+    rates = RateLimits(settings.rate_limit) if settings.rate_limit else None
+    return Auth(SignIn(keys, oidc), rates, http, renewing)
+
+
+def make_http() -> httpx.AsyncClient:
+    """What speaks to the identity provider; no redirects, for they could leave TLS."""
+    return httpx.AsyncClient(follow_redirects=False)

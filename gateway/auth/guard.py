@@ -1,0 +1,43 @@
+"""The dependency of every route that is not for everybody."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from fastapi import Request
+
+from gateway.auth.caller import Caller, Scope
+from gateway.auth.signin import forbidden
+
+if TYPE_CHECKING:
+    from gateway.auth.rates import RateLimits
+    from gateway.auth.signin import SignIn
+
+#: The scope of each operation, by its id. One that is not here takes an administrator, so that
+#: a new operation is never open by oversight.
+SCOPES: Final[dict[str, Scope]] = {
+    "detect": Scope.DETECT,
+    "sendSealed": Scope.DETECT,
+    "getOhttpKeys": Scope.ATTEST,
+    "getAttestation": Scope.ATTEST,
+    "listModels": Scope.ATTEST,
+}
+
+
+async def signed_in(request: Request) -> None:
+    """Let the request pass if its caller may make it; leaves the caller in the request's state.
+
+    Raises:
+        Refused: `unauthorized`, `forbidden` or `rate-limited`.
+    """
+    sign_in: SignIn = request.app.state.sign_in
+    rates: RateLimits | None = request.app.state.rates
+    caller: Caller = await sign_in.caller(request)
+    request.state.caller = caller
+    scope = SCOPES.get(request.scope["route"].operation_id, Scope.ADMIN)
+    if scope not in caller.scopes:
+        raise forbidden(request, scope)
+    # Only what burns an enclave's time counts; the rest is cheap and clients retry on it.
+    if rates is not None and scope is Scope.DETECT:
+        standing = await rates.take(caller)
+        request.state.answer_headers = standing.headers()

@@ -1,0 +1,172 @@
+"""The gateway's commands: `blindgate keys …` and `blindgate audit …`."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+from rich.table import Table
+
+from blindgate.cli.console import err, fail, out
+from blindgate.errors import BlindgateError
+from gateway.auth.caller import Scope
+from gateway.auth.key_file import change_keys, read_keys
+from gateway.auth.key_secret import change_secret, read_secret, secrets_client
+from gateway.auth.keys import KeyRecord, KeyStore
+
+keys = typer.Typer(
+    help="Make, list and revoke the API keys of a gateway.",
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+)
+
+_FILE = Annotated[
+    Path | None, typer.Option("--file", envvar="BLINDGATE_API_KEYS", help="The file of the keys.")
+]
+_SECRET = Annotated[
+    str | None,
+    typer.Option(
+        "--secret",
+        envvar="BLINDGATE_API_KEYS_SECRET",
+        help="The secret in AWS Secrets Manager that holds the keys, instead of a file.",
+    ),
+]
+_UNITS: Final = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+
+
+@keys.command("create")
+def create_key(
+    name: Annotated[str, typer.Argument(help="Whose key it is; shows in lists, not in logs.")],
+    scope: Annotated[
+        list[Scope] | None,
+        typer.Option("--scope", help="What it allows; several times.  [default: detect, attest]"),
+    ] = None,
+    expires: Annotated[
+        str, typer.Option("--expires", help="For how long: 90d, 12h, 30m, 8w, or never.")
+    ] = "90d",
+    file: _FILE = None,
+    secret: _SECRET = None,
+) -> None:
+    """Make a key and show it, this once.
+
+    Example: `blindgate keys create mobile-app --scope detect --scope attest --file keys.json`
+    """
+    lifetime = _lifetime(expires)
+    made: list[tuple[KeyRecord, str]] = []
+
+    def add(store: KeyStore) -> KeyStore:
+        scopes = scope or [Scope.DETECT, Scope.ATTEST]
+        store, record, key = store.with_new(name, scopes, now=_now(), lifetime=lifetime)
+        made.append((record, key))
+        return store
+
+    with _telling():
+        _change(file, secret, add)
+    record, key = made[-1]
+    until = f"until {_date(record.expires)}" if record.expires else "until it is revoked"
+    allowed = ", ".join(record.scopes)
+    err.print(f"Key {record.id} of {name} allows {allowed} {until}. It is not shown again:")
+    print(key)
+
+
+@keys.command("list")
+def list_keys(
+    file: _FILE = None,
+    secret: _SECRET = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """List the keys, without what is secret of them.
+
+    Example: `blindgate keys list --file keys.json`
+    """
+    with _telling():
+        store = _read(file, secret)
+    if as_json:
+        records = [each.model_dump(mode="json", exclude={"sha256"}) for each in store.keys]
+        print(json.dumps(records, indent=2))
+        return
+    table = Table("id", "name", "scopes", "created", "state", box=None)
+    now = _now()
+    for each in store.keys:
+        table.add_row(
+            each.id, each.name, " ".join(each.scopes), _date(each.created), _state(each, now)
+        )
+    out.print(table)
+
+
+@keys.command("revoke")
+def revoke_key(
+    key_id: Annotated[str, typer.Argument(help="The key's id, as `blindgate keys list` shows it.")],
+    file: _FILE = None,
+    secret: _SECRET = None,
+) -> None:
+    """Revoke a key: a gateway with a file notices at once, one with a secret within a minute.
+
+    Example: `blindgate keys revoke 0123456789abcdef --file keys.json`
+    """
+    with _telling():
+        _change(file, secret, lambda store: store.without(key_id, _now()))
+    err.print(f"Key {key_id} is revoked.")
+
+
+def _change(file: Path | None, secret: str | None, change: Callable[[KeyStore], KeyStore]) -> None:
+    if secret and not file:
+        change_secret(secrets_client(), secret, change)
+    else:
+        change_keys(_one(file, secret), change)
+
+
+def _read(file: Path | None, secret: str | None) -> KeyStore:
+    if secret and not file:
+        return read_secret(secrets_client(), secret)
+    return read_keys(_one(file, secret))
+
+
+def _one(file: Path | None, secret: str | None) -> Path:
+    if file is None or secret is not None:
+        fail("say where the keys are", "Give --file FILE or --secret NAME, not both", code=2)
+    return file
+
+
+def _lifetime(text: str) -> timedelta | None:
+    if text == "never":
+        return None
+    match = re.fullmatch(r"([1-9][0-9]{0,4})([mhdw])", text)
+    if match is None:
+        fail(f"{text!r} is no length of time", "Write 90d, 12h, 30m, 8w, or never", code=2)
+    return timedelta(**{_UNITS[match[2]]: int(match[1])})
+
+
+def _state(record: KeyRecord, now: datetime) -> str:
+    if record.revoked:
+        return f"revoked {_date(record.revoked)}"
+    if record.expires is None:
+        return "valid"
+    return f"{'valid until' if record.is_valid(now) else 'expired'} {_date(record.expires)}"
+
+
+def _date(when: datetime) -> str:
+    return f"{when.astimezone(UTC):%Y-%m-%d %H:%M}Z"
+
+
+def _now() -> datetime:
+    return datetime.now(UTC).replace(microsecond=0)
+
+
+@contextmanager
+def _telling() -> Iterator[None]:
+    """Failures as one line on standard error."""
+    try:
+        yield
+    except BlindgateError as error:
+        fail(str(error))
+    except ValueError:
+        fail("the name must have 1 to 64 printable characters", code=2)
+    except OSError as error:
+        fail(f"{error.filename}: {error.strerror}")
