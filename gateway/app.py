@@ -8,11 +8,14 @@ from contextlib import asynccontextmanager
 from importlib.metadata import version
 from typing import Any
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from blindgate.link import FrameLimits, parse_address
 from gateway import openapi, problem_answers
+from gateway.auth.assembly import make_auth
+from gateway.auth.cors import allow_origins
+from gateway.auth.guard import signed_in
 from gateway.credentials import CredentialPusher, RoleSource
 from gateway.dataplane import Dataplane
 from gateway.edge import Edge
@@ -43,7 +46,11 @@ def create_app(settings: Settings, *, pool: Pool | None = None) -> FastAPI:
 
     Raises:
         InvalidTrust: The settings name no measurements, or a file is wrong.
+        InvalidKeyStore: The API keys cannot be read as such.
+        SecretUnavailable: The secret with the API keys cannot be read.
+        OSError: A file cannot be read.
     """
+    auth = make_auth(settings)
     credentials = CredentialPusher(RoleSource())
     pool = pool or make_pool(settings, credentials.on_status)
 
@@ -52,7 +59,8 @@ def create_app(settings: Settings, *, pool: Pool | None = None) -> FastAPI:
         pool.set_addresses(parse_address(text) for text in settings.enclaves)
         supplying = asyncio.create_task(credentials.run())
         try:
-            yield
+            async with auth.running():
+                yield
         finally:
             supplying.cancel()
             await pool.stop(settings.drain_seconds)
@@ -72,9 +80,13 @@ def create_app(settings: Settings, *, pool: Pool | None = None) -> FastAPI:
     app.state.dataplane = Dataplane(
         pool, _upload_limits(settings), ByteBudget(settings.byte_budget)
     )
-    for routes in (detections, ohttp, attestation, models, health):
-        app.include_router(routes.router)
+    app.state.sign_in, app.state.rates = auth.sign_in, auth.rates
+    for routes in (detections, ohttp, attestation, models):
+        app.include_router(routes.router, dependencies=[Depends(signed_in)])
+    app.include_router(health.router)
     problem_answers.install(app)
+    if settings.cors_origins:
+        allow_origins(app, settings.cors_origins)
     app.add_middleware(Edge)
     _describe(app)
     return app

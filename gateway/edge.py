@@ -50,6 +50,7 @@ class Edge:
                 message["headers"] = [
                     *message.get("headers", ()),
                     (_REQUEST_ID, request_id.encode()),
+                    *((k.encode(), v.encode()) for k, v in state.get("answer_headers", {}).items()),
                 ]
             await send(message)
 

@@ -6,14 +6,18 @@ Lists are comma separated.
 
 from __future__ import annotations
 
+import ipaddress
 from pathlib import Path
 from typing import Annotated, Any, Final, Self
 
+from limits import parse as parse_rate
 from pydantic import Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from blindgate.link import parse_address
 from blindgate.link.frames import MAX_DEADLINE_MS
+from gateway.auth.cors import is_origin
+from gateway.auth.jwks import is_safe_url
 
 MIB: Final = 1024 * 1024
 
@@ -150,7 +154,45 @@ class Settings(BaseSettings):
         20.0, ge=0, description="Seconds to finish requests on SIGTERM; systemd waits for 90."
     )
 
-    @field_validator("enclaves", "pcrs", mode="before")
+    # Callers
+
+    api_keys: Path | None = Field(
+        None, description="File of API keys, as `blindgate keys` writes it."
+    )
+    api_keys_secret: str | None = Field(
+        None, description="Name or ARN of a secret in AWS Secrets Manager with API keys."
+    )
+    api_keys_period: float = Field(
+        60.0,
+        gt=0,
+        description="Seconds between two readings of the secret: how long a revoked key lives on.",
+    )
+    oidc_issuer: str | None = Field(
+        None, description="Issuer of the OpenID Connect tokens that are taken, as in `iss`."
+    )
+    oidc_audience: str | None = Field(None, description="What `aud` of a token must hold.")
+    oidc_jwks_uri: str | None = Field(
+        None, description="Where the issuer's keys are; found by discovery if left out."
+    )
+    oidc_scope_claim: str = Field(
+        "scope", min_length=1, description="The claim that holds detect, attest or admin."
+    )
+    oidc_leeway: float = Field(
+        30.0, ge=0, le=300, description="Seconds by which the issuer's clock may differ from ours."
+    )
+    allow_anonymous: bool = Field(
+        default=False,
+        description="Listen on other addresses than loopback without API keys and OIDC: for "
+        "gateways that something else guards.",
+    )
+    rate_limit: str = Field(
+        "", description="Detections for each caller, such as 600/minute; empty for no limit."
+    )
+    cors_origins: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="Origins of web pages that may call, such as https://app.example."
+    )
+
+    @field_validator("enclaves", "pcrs", "cors_origins", mode="before")
     @classmethod
     def _read_list(cls, value: Any) -> Any:
         return _split(value)
@@ -162,6 +204,48 @@ class Settings(BaseSettings):
             parse_address(text)
         return value
 
+    @field_validator("cors_origins")
+    @classmethod
+    def _check_origins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for text in value:
+            if not is_origin(text):
+                raise ValueError(f"{text} is not an origin such as https://app.example")
+        return value
+
+    @field_validator("oidc_issuer", "oidc_jwks_uri")
+    @classmethod
+    def _check_url(cls, value: str | None) -> str | None:
+        if value is not None and not is_safe_url(value):
+            raise ValueError("must be an https URL: what comes from there decides who is let in")
+        return value
+
+    @field_validator("rate_limit")
+    @classmethod
+    def _check_rate(cls, value: str) -> str:
+        if value:
+            try:
+                amount = parse_rate(value).amount
+            except ValueError:
+                amount = 0
+            if amount < 1:
+                raise ValueError("must be such as 600/minute or 10/second")
+        return value
+
+    @model_validator(mode="after")
+    def _check_callers(self) -> Self:
+        if self.oidc_issuer and not self.oidc_audience:
+            raise ValueError("oidc_issuer needs oidc_audience: a token for others must not count")
+        if self.oidc_audience and not self.oidc_issuer:
+            raise ValueError("oidc_audience needs oidc_issuer")
+        signs_in = self.api_keys or self.api_keys_secret or self.oidc_issuer
+        if not (signs_in or self.allow_anonymous or _is_loopback(self.host)):
+            raise ValueError(
+                f"{self.host} can be reached from elsewhere and nobody would have to sign in: "
+                "set api_keys, api_keys_secret or oidc_issuer, or allow_anonymous if something "
+                "else guards it"
+            )
+        return self
+
     @model_validator(mode="after")
     def _check(self) -> Self:
         if self.byte_budget < self.max_body:
@@ -171,3 +255,10 @@ class Settings(BaseSettings):
         if self.nitro_cli is not None and self.enclaves:
             raise ValueError("name enclaves, or have nitro_cli find them, not both")
         return self
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
