@@ -132,10 +132,12 @@ class Keyring:
             return self._advance()
 
     def give_way(self, taken: Iterable[int]) -> bool:
-        """Publish anew if a current key id is among `taken`, ids of other workers.
+        """Drop the keys whose ids are among `taken`, ids of other workers; publish others.
 
-        The list comes from the gateway and is not trusted: the worst that it can do is to make
-        keys rotate early, which denies service to those who sealed to them.
+        They are dropped at once, without an overlap: with two holders of one id the gateway
+        cannot tell whom a request is for. The list comes from the gateway and is not trusted:
+        the worst that it can do is to make keys go early, which denies service to those who
+        sealed to them.
 
         Returns:
             Whether a new generation was made.
@@ -143,7 +145,11 @@ class Keyring:
         with self._lock:
             self._advance()
             self._taken = frozenset(key_id for key_id in taken if 0 <= key_id <= 255)
-            if self._taken.isdisjoint(self._generations[0].key_ids):
+            current = self._generations[0]
+            self._generations = [
+                held for held in self._generations if self._taken.isdisjoint(held.key_ids)
+            ]
+            if self._generations and self._generations[0] is current:
                 return False
             self._add(self._clock())
             return True

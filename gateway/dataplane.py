@@ -61,6 +61,7 @@ class Dataplane:
         self._pool = pool
         self._uploads = uploads
         self._budget = budget
+        self._turn = -1
 
     @property
     def pool(self) -> Pool:
@@ -95,15 +96,19 @@ class Dataplane:
             return await self._ask(request, Operation.OHTTP, chunks, expires, key_id=chunks[0][0])
 
     def keys(self) -> bytes:
-        """The `application/ohttp-keys` of one ready enclave.
+        """The `application/ohttp-keys` of one ready enclave, of each in its turn.
+
+        A client stays with the enclave that it has verified, so this is what spreads sealed
+        requests over several.
 
         Raises:
             PoolRefused: There is none.
         """
-        for keeper in self._pool.keepers():
-            if keeper.keys:
-                return keeper.keys
-        raise PoolRefused(problems.ENCLAVE_UNAVAILABLE, retry_after=1)
+        ready = [keeper.keys for keeper in self._pool.keepers() if keeper.keys]
+        if not ready:
+            raise PoolRefused(problems.ENCLAVE_UNAVAILABLE, retry_after=1)
+        self._turn += 1
+        return ready[self._turn % len(ready)]
 
     async def attestation(
         self, request: Request, nonce: bytes, key_id: int | None, expires: float

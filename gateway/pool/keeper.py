@@ -74,6 +74,7 @@ class Keeper:
         probe: How it is watched.
         events: Where to report.
         on_status: Told each status.
+        taken: Gives the key ids of all other enclaves.
     """
 
     def __init__(
@@ -84,6 +85,7 @@ class Keeper:
         probe: Probe,
         events: Events,
         on_status: StatusHook | None,
+        taken: Callable[[], bytes] = bytes,
     ) -> None:
         self.address = address
         self.status: Status | None = None
@@ -94,6 +96,7 @@ class Keeper:
         self._probe = probe
         self._events = events
         self._on_status = on_status
+        self._taken = taken
         self._stream: Stream | None = None
         self._wake = asyncio.Event()
         # Who waits for a probe that has not begun yet.
@@ -157,7 +160,7 @@ class Keeper:
             status = Status.from_cbor(answer.body)
             known = self.status.key_ids if self.status else None
             if status.key_ids != known:
-                self.keys = bytes((await call(self._stream, Operation.KEYS, patience)).body)
+                status = await self._read_keys(self._stream, status)
             self.status = status
             self._events.reported(status)
             await self._hand_on(status)
@@ -167,6 +170,18 @@ class Keeper:
             self._wake.clear()
             if self._trouble is not None:
                 raise StreamLost(self._trouble)
+
+    async def _read_keys(self, stream: Stream, status: Status) -> Status:
+        """Read the keys; an enclave whose key ids another one has is asked to make others."""
+        patience = self._probe.patience
+        taken = self._taken()
+        collide = not set(status.key_ids).isdisjoint(taken)
+        params = {"taken": taken} if collide else {}
+        self.keys = bytes((await call(stream, Operation.KEYS, patience, params=params)).body)
+        if not collide:
+            return status
+        _log.info("key ids collided", extra={"enclave": str(self.address)})
+        return Status.from_cbor((await call(stream, Operation.STATUS, patience)).body)
 
     async def _hand_on(self, status: Status) -> None:
         """Tell the hook; that an enclave refuses what it pushes is no reason to leave it."""

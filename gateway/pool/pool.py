@@ -350,7 +350,13 @@ class Pool:
             self._probe,
             _Reports(self, endpoint),
             self._on_status,
+            partial(self._key_ids_beside, endpoint),
         )
+
+    def _key_ids_beside(self, endpoint: Endpoint) -> bytes:
+        """The key ids of all enclaves but one."""
+        others = (keeper for held, keeper in self._keepers.items() if held is not endpoint)
+        return b"".join(keeper.status.key_ids for keeper in others if keeper.status)
 
     def verifying(self, endpoint: Endpoint) -> None:
         """An enclave's keeper dials it."""

@@ -91,14 +91,26 @@ def test_giving_way_takes_other_key_ids_at_once() -> None:
     taken = set(range(256)) - {3, 4, 5, 6} | set(before.key_ids)
     assert keyring.give_way(taken)
     assert set(keyring.published().key_ids) <= {3, 4, 5, 6}
-    assert keyring.find(before.key_ids[1]) is not None
+    assert not any(keyring.find(key_id) for key_id in before.key_ids)
+
+
+def test_retired_keys_give_way_too() -> None:
+    now = 0.0
+    keyring = Keyring(clock=lambda: now, lifetime=100, overlap=50)
+    retired = keyring.published()
+    now = 110.0
+    current = keyring.published()
+    assert keyring.find(retired.key_ids[0]) is not None
+    assert not keyring.give_way(retired.key_ids[:1])
+    assert keyring.find(retired.key_ids[0]) is None
+    assert keyring.published() is current
 
 
 def test_giving_way_for_ever_takes_no_more_memory() -> None:
     keyring = Keyring()
     for _ in range(10):
         assert keyring.give_way(range(-5, 500))
-    assert len(keyring.key_ids()) == 2 * MAX_GENERATIONS
+    assert len(keyring.key_ids()) <= 2 * MAX_GENERATIONS
 
 
 def test_the_same_random_bytes_make_the_same_keys() -> None:
