@@ -195,7 +195,7 @@ def quantize(
     from models.cache import model_folder
     from models.coco import CocoSet
     from models.progress import bar
-    from models.quantize import install, keep, quantized
+    from models.quantize import MOST_LOST, install, keep, quantized
 
     with bar() as progress:
         folder = fetch.pull(name, progress=progress)
@@ -210,3 +210,5 @@ def quantize(
         f"{len(twin.onnx) / 1e6:.1f} MB, in {target}",
         markup=False,
     )
+    if twin.accuracy.ap < twin.base.ap - MOST_LOST or twin.speedup < 1:
+        err.print(f"That is no good trade: keep {name}.")

@@ -12,7 +12,7 @@ that every machine gets the same bytes.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
 from onnx import (
@@ -28,9 +28,11 @@ from onnx import (
 from models.errors import BuildError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping
 
     from numpy.typing import NDArray
+
+Left = Literal["heads", "depthwise"]
 
 _ACTIVATIONS: Final = frozenset({"Relu", "Clip"})
 #: The first with DequantizeLinear by channel.
@@ -40,9 +42,13 @@ _REACH: Final = 127  # of a signed weight; -128 is left out, so that the scale i
 
 
 class Plan:
-    """Which nodes of a network become integers, and which tensors need a range for it."""
+    """Which nodes of a network become integers, and which tensors need a range for it.
 
-    def __init__(self, model: ModelProto) -> None:
+    What is left as it is, `leave`, can be the convolutions at the network's end (`heads`) and
+    those that see one channel each (`depthwise`): where 8 bits cost accuracy, it is mostly there.
+    """
+
+    def __init__(self, model: ModelProto, leave: Collection[Left] = ()) -> None:
         self.nodes: list[NodeProto] = list(model.graph.node)
         self.constants = {
             tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer
@@ -58,6 +64,13 @@ class Plan:
             for node in self.nodes
             if node.op_type == "Conv" and self._has_fixed_weights(node)
         }
+        if "heads" in leave:
+            for name in self._heads():
+                self.convolutions.pop(name)
+        if "depthwise" in leave:
+            self.convolutions = {
+                name: node for name, node in self.convolutions.items() if not self._is_deep(node)
+            }
         #: Convolutions and additions by the activation that their integers clip already.
         self.clipped = self._clipped()
         self.additions = self._additions()
@@ -79,6 +92,18 @@ class Plan:
     def _has_fixed_weights(self, node: NodeProto) -> bool:
         return all(name in self.constants for name in node.input[1:])
 
+    def _is_deep(self, node: NodeProto) -> bool:
+        weights = self.constants[node.input[1]]
+        return len(weights) > 1 and weights.shape[1] == 1
+
+    def _heads(self) -> set[str]:
+        """Convolutions that lead to no other one."""
+        leads: set[str] = set()
+        for node in reversed(self.nodes):
+            if node.op_type == "Conv" or any(name in leads for name in node.output):
+                leads.update(node.input)
+        return set(self.convolutions) - leads
+
     def _clipped(self) -> dict[str, str]:
         found = {}
         for node in self.nodes:
@@ -99,13 +124,16 @@ class Plan:
         return found
 
 
-def quantize(model: ModelProto, ranges: Mapping[str, tuple[float, float]]) -> bytes:
+def quantize(
+    model: ModelProto, ranges: Mapping[str, tuple[float, float]], leave: Collection[Left] = ()
+) -> bytes:
     """Write a network in 8-bit integers.
 
     Args:
         model: A float network with batch normalisation folded into its convolutions, of opset
             13 or later.
         ranges: Least and greatest value of every tensor in `Plan(model).tensors`.
+        leave: What stays in floats, as for `Plan`.
 
     Returns:
         The serialised network, the same bytes for the same arguments.
@@ -113,7 +141,7 @@ def quantize(model: ModelProto, ranges: Mapping[str, tuple[float, float]]) -> by
     Raises:
         BuildError: A tensor has no range, or nothing in the network can be quantized.
     """
-    plan = Plan(model)
+    plan = Plan(model, leave)
     missing = [name for name in plan.tensors if name not in ranges]
     if missing or not plan.convolutions:
         raise BuildError(f"no value range for {', '.join(missing[:3]) or 'any convolution'}")
@@ -127,7 +155,8 @@ def quantize(model: ModelProto, ranges: Mapping[str, tuple[float, float]]) -> by
     graph = helper.make_graph(
         writer.nodes,
         model.graph.name,
-        list(model.graph.input),
+        # old exporters list the constants among the inputs
+        [source for source in model.graph.input if source.name not in plan.constants],
         list(model.graph.output),
         [*kept, *writer.constants],
     )

@@ -36,6 +36,15 @@ if TYPE_CHECKING:
 
 RANGES_FILE: Final = "ranges.json"
 SUFFIX: Final = "-int8"
+#: What may stay in floats, the fastest first.
+CHOICES: Final[tuple[tuple[qdq.Left, ...], ...]] = (
+    (),
+    ("heads",),
+    ("depthwise",),
+    ("heads", "depthwise"),
+)
+#: Average precision that 8 bits may cost.
+MOST_LOST: Final = 0.005
 _ROUNDS: Final = 25
 
 
@@ -72,11 +81,11 @@ def quantized(
     before = Detector.from_onnx(base, network)
     base_sha256 = hashlib.sha256(network).hexdigest()
     ranges = measure(network, before, base_sha256, pictures, progress)
-    made = from_ranges(network, ranges)
-    after = Detector.from_onnx(ManifestFile(base.manifest, b""), made)
-    speedup = times_as_fast(before, after)
     base_accuracy = evaluate(before.detect, data, progress=progress)
-    accuracy = evaluate(after.detect, data, progress=progress)
+    leave, made, after, accuracy = _most_integer(
+        base.manifest, network, ranges, data, base_accuracy.ap, progress
+    )
+    speedup = times_as_fast(before, after)
     ranges_file = ranges.to_json()
     manifest = base.manifest.model_copy(
         update={
@@ -88,6 +97,7 @@ def quantized(
                 kind="quantize",
                 ranges=RANGES_FILE,
                 ranges_sha256=hashlib.sha256(ranges_file).hexdigest(),
+                leave=leave,
             ),
             "cpu": Cpu(needs=("int8-dot",), otherwise=base.manifest.name),
             "measured": Measured(
@@ -111,9 +121,31 @@ def quantized(
     )
 
 
-def from_ranges(network: bytes, ranges: Ranges) -> bytes:
+def _most_integer(
+    manifest: Manifest,
+    network: bytes,
+    ranges: Ranges,
+    data: CocoSet,
+    base_ap: float,
+    progress: Progress,
+) -> tuple[tuple[qdq.Left, ...], bytes, Detector, Accuracy]:
+    """The first of the choices that costs no more accuracy than is allowed; else the best."""
+    tried = []
+    for done, leave in enumerate(CHOICES):
+        progress("choosing the layers", done, len(CHOICES))
+        made = from_ranges(network, ranges, leave)
+        detector = Detector.from_onnx(ManifestFile(manifest, b""), made)
+        tried.append((leave, made, detector, evaluate(detector.detect, data)))
+        if tried[-1][3].ap >= base_ap - MOST_LOST:
+            break
+    progress("choosing the layers", len(CHOICES), len(CHOICES))
+    within = [one for one in tried if one[3].ap >= base_ap - MOST_LOST]
+    return within[0] if within else max(tried, key=lambda one: one[3].ap)
+
+
+def from_ranges(network: bytes, ranges: Ranges, leave: tuple[qdq.Left, ...] = ()) -> bytes:
     """The 8-bit network from the float one and its ranges: the same bytes on every machine."""
-    return qdq.quantize(qdq.upgraded(onnx.load_from_string(network)), ranges.ranges)
+    return qdq.quantize(qdq.upgraded(onnx.load_from_string(network)), ranges.ranges, leave)
 
 
 def times_as_fast(before: Detector, after: Detector) -> float:

@@ -103,6 +103,8 @@ class QuantizeBuild(_Strict):
     kind: Literal["quantize"]
     ranges: FileName
     ranges_sha256: Sha256
+    #: Layers that stay in floats, because accuracy would suffer.
+    leave: tuple[Literal["heads", "depthwise"], ...] = ()
 
 
 class CopyBuild(_Strict):

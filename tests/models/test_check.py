@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 import pytest
@@ -7,9 +8,12 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from enclave_app.detector import Detector, ModelError
+from enclave_app.detector.manifest import read_manifest
+from models import calibrate
 from models.check import fitted, install
 from models.cli import app
 from models.errors import FetchError
+from models.fetch import pull
 from models.registry import added, find
 from tests.enclave_app.detector.graphs import constant_detr
 
@@ -71,6 +75,39 @@ def test_the_command_draws_what_it_finds(
     with Image.open(drawn) as image:
         assert image.size == (800, 600)
         assert image.getpixel((200, 300)) != (90, 120, 90)
+
+
+def test_a_model_is_measured_and_quantized_by_command(
+    cache: Path, shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(calibrate, "MAX_VIEWS", 2)
+    pull("nanodet-m-416", cache=cache, brought=shared / "data/nanodet_m_416.onnx")
+    full = json.loads((shared / "data/coco-mini/instances.json").read_bytes())
+    full["images"] = full["images"][:2]
+    known = {row["id"] for row in full["images"]}
+    full["annotations"] = [row for row in full["annotations"] if row["image_id"] in known]
+    (tmp_path / "few/images").mkdir(parents=True)
+    (tmp_path / "few/instances.json").write_text(json.dumps(full))
+    for row in full["images"]:
+        photo = shared / "data/coco-mini/images" / row["file_name"]
+        (tmp_path / "few/images" / row["file_name"]).write_bytes(photo.read_bytes())
+    few = str(tmp_path / "few")
+    measured = CliRunner().invoke(app, ["eval", "nanodet-m-416", "--coco", few, "--json"])
+    assert measured.exit_code == 0, measured.output
+    assert json.loads(measured.stdout)["pictures"] == 2
+    arguments = ["quantize", "nanodet-m-416", "--calibrate", few, "--coco", few]
+    kept = tmp_path / "kept"
+    result = CliRunner().invoke(app, [*arguments, "--write", str(kept)])
+    assert result.exit_code == 0, result.output
+    manifest = read_manifest(kept / "model.toml").manifest
+    assert manifest.name == "nanodet-m-416-int8"
+    assert manifest.measured is not None
+    assert manifest.measured.on == "few"
+    assert sorted(path.name for path in kept.iterdir()) == ["NOTICE", "model.toml", "ranges.json"]
+    assert Detector.load(cache / "models/nanodet-m-416-int8").manifest in (
+        manifest,
+        find("nanodet-m-416").manifest,
+    )
 
 
 def test_the_commands_name_and_describe_the_models(cache: Path) -> None:

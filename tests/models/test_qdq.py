@@ -43,6 +43,21 @@ def test_what_is_quantized() -> None:
     assert plan.tensors == ["images", "clipped", "positive", "narrow", "sum", "last"]
 
 
+def test_the_network_s_end_and_its_depthwise_layers_can_be_left() -> None:
+    assert Plan(MODEL, ["heads"]).convolutions.keys() == {"first", "deep", "narrow"}
+    assert Plan(MODEL, ["depthwise"]).convolutions.keys() == {"first", "narrow", "last"}
+    whole, expected = quantize(MODEL, ranges()), run(residual())[0]
+    without = quantize(MODEL, ranges(), ["heads", "depthwise"])
+    assert np.abs(run(without)[0] - expected).mean() < np.abs(run(whole)[0] - expected).mean()
+
+
+def test_constants_among_the_inputs_are_no_inputs() -> None:
+    old = onnx.load_from_string(residual())
+    old.graph.input.append(onnx.helper.make_tensor_value_info("first/w", 1, [8, 3, 3, 3]))
+    made = onnx.load_from_string(quantize(old, ranges()))
+    assert [source.name for source in made.graph.input] == ["images"]
+
+
 def test_the_integer_network_says_nearly_the_same() -> None:
     integer, expected = run(quantize(MODEL, ranges()))[0], run(residual())[0]
     assert np.abs(integer - expected).max() < 0.06
