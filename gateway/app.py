@@ -16,11 +16,15 @@ from gateway import openapi, problem_answers
 from gateway.auth.assembly import make_auth
 from gateway.auth.cors import allow_origins
 from gateway.auth.guard import signed_in
+from gateway.console.assets import read_assets
+from gateway.console.configuration import configuration
 from gateway.credentials import CredentialPusher, RoleSource
 from gateway.dataplane import Dataplane
+from gateway.discovery import follow
 from gateway.edge import Edge
 from gateway.pool import Pool, PoolLimits, Probe, SocketBackend, StatusHook
 from gateway.routes import attestation, detections, health, models, ohttp
+from gateway.routes.console import console_routes
 from gateway.settings import Settings
 from gateway.trust import trust_from, verifier
 from gateway.uploads import ByteBudget, UploadLimits
@@ -57,12 +61,21 @@ def create_app(settings: Settings, *, pool: Pool | None = None) -> FastAPI:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         pool.set_addresses(parse_address(text) for text in settings.enclaves)
-        supplying = asyncio.create_task(credentials.run())
+        tasks = [asyncio.create_task(credentials.run())]
+        if settings.nitro_cli is not None:
+            finding = follow(
+                settings.nitro_cli,
+                settings.nitro_port,
+                settings.discovery_period,
+                pool.set_addresses,
+            )
+            tasks.append(asyncio.create_task(finding))
         try:
             async with auth.running():
                 yield
         finally:
-            supplying.cancel()
+            for task in tasks:
+                task.cancel()
             await pool.stop(settings.drain_seconds)
 
     app = FastAPI(
@@ -84,6 +97,9 @@ def create_app(settings: Settings, *, pool: Pool | None = None) -> FastAPI:
     for routes in (detections, ohttp, attestation, models):
         app.include_router(routes.router, dependencies=[Depends(signed_in)])
     app.include_router(health.router)
+    # A pool that was handed in may come without measurements to pin.
+    told = configuration(trust_from(settings), settings.max_body) if settings.pcrs else None
+    app.include_router(console_routes(read_assets(), told))
     problem_answers.install(app)
     if settings.cors_origins:
         allow_origins(app, settings.cors_origins)

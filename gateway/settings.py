@@ -112,10 +112,11 @@ class Settings(BaseSettings):
         "encryption adds some hundred bytes.",
     )
     byte_budget: int = Field(
-        128 * MIB,
+        96 * MIB,
         ge=1024,
-        description="Bytes of all bodies that are in memory at once. 64 uploads of 2 MB fit; "
-        "beyond it new uploads are refused before they are read.",
+        description="Bytes of all bodies that are in memory at once. 64 uploads of 1.5 MB fit; "
+        "beyond it new uploads are refused before they are read. With the server's own buffers "
+        "the process then holds less than 150 MB more than at rest.",
     )
     upload_timeout: float = Field(
         60.0, gt=0, description="Seconds that one body may take to arrive, whatever its rate."
