@@ -1,0 +1,75 @@
+"""`blindgate dev up --enclave emulated`: the stack with the real enclave image in it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from blindgate.image.build import Recipe, build
+from devstack.places import Places
+from devstack.qemu.emulator import Emulator
+from devstack.qemu.machine import HOST_CID, Machine
+from devstack.stack import Enclave, Options, Stack
+from devstack.supervisor import Program, Supervisor
+
+#: As in production: the worker's port, and vsock-proxy's on the parent.
+WORKER_PORT: Final = 5000
+PROXY_PORT: Final = 8000
+
+
+class EmulatedStack(Stack):
+    """Builds the enclave image, and boots it in place of the worker's process.
+
+    Args:
+        places: Where its files are.
+        options: What may differ.
+        supervisor: Runs the programs.
+        said: Told of each step of the build.
+    """
+
+    def __init__(
+        self,
+        places: Places,
+        options: Options,
+        supervisor: Supervisor,
+        said: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        super().__init__(places, options, supervisor)
+        self._said = said
+        self.machine = Machine(
+            emulator=Emulator.obtain(said=said),
+            image=places.state / "blindgate.eif",
+            folder=places.sockets,
+            files=places.state / "machine",
+            root=places.state,
+        )
+
+    def enclave(self) -> Enclave:
+        """What the configuration says inside the image, and how it is reached from outside."""
+        return Enclave(
+            listen=f"vsock://any:{WORKER_PORT}",
+            address=str(self.machine.address(WORKER_PORT)),
+            nsm="/dev/nsm",
+            # There is no hypervisor's clock without a hypervisor.
+            clock_sources=("tsc",),
+            kms=f"vsock://{HOST_CID}:{PROXY_PORT}",
+            proxy=self.machine.host_port(PROXY_PORT),
+            model="model",
+        )
+
+    def measure(self) -> None:
+        """Build the image; its own measurements are those that the key policy will name."""
+        recipe = Recipe(self._places.config, self._options.model)
+        built = build(recipe, said=self._said)
+        self.machine.image.write_bytes(built.eif)
+        (self._places.state / "blindgate.sbom.json").write_text(built.sbom)
+        built.measurements.write(self._places.pcrs)
+        self.machine.prepare()
+
+    def nsm(self) -> list[Program]:
+        """The security module and the vsock device, which must be there before the machine."""
+        return [self.machine.nsm(), self.machine.vsock()]
+
+    def worker(self) -> Program:
+        """The virtual machine."""
+        return self.machine.enclave(WORKER_PORT)
