@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -28,6 +29,13 @@ _State = Annotated[
 ]
 
 
+class EnclaveKind(StrEnum):
+    """What the worker runs in."""
+
+    PROCESS = "process"
+    EMULATED = "emulated"
+
+
 @app.command()
 def up(
     state: _State = None,
@@ -39,6 +47,12 @@ def up(
     sealed_answers_only: Annotated[
         bool, typer.Option(help="Measure a worker that gives no answer outside OHTTP.")
     ] = False,
+    enclave: Annotated[
+        EnclaveKind,
+        typer.Option(
+            help="Run the worker as a process, or boot the real enclave image on emulated hardware."
+        ),
+    ] = EnclaveKind.PROCESS,
 ) -> None:
     """Run the whole of Blindgate in the foreground until Ctrl-C.
 
@@ -58,6 +72,7 @@ def up(
         answers="sealed" if sealed_answers_only else "open",
         gateway_port=port,
         kms_port=kms_port,
+        enclave=enclave.value,
     )
     asyncio.run(run(places, options))
 

@@ -33,7 +33,7 @@ async def run(places: Places, options: Options) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stopped.set)
     async with Supervisor(err) as supervisor:
-        stack = Stack(places, options, supervisor)
+        stack = _stack(places, options, supervisor)
         try:
             starting = asyncio.create_task(_serve(stack, supervisor))
             waiting = asyncio.create_task(stopped.wait())
@@ -45,6 +45,14 @@ async def run(places: Places, options: Options) -> None:
             err.print("stopping", style="bold")
         finally:
             stack.stopped()
+
+
+def _stack(places: Places, options: Options, supervisor: Supervisor) -> Stack:
+    if options.enclave == "process":
+        return Stack(places, options, supervisor)
+    from devstack.qemu.stack import EmulatedStack
+
+    return EmulatedStack(places, options, supervisor, lambda step: err.print(f"  {step}"))
 
 
 async def _serve(stack: Stack, supervisor: Supervisor) -> None:

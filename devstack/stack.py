@@ -60,6 +60,7 @@ class Options:
         kms_port: The same for the dev KMS.
         sample_files: Whether files of the AWS sample are opened; measured.
         threads: Threads that compute, 0 for one a core; measured.
+        enclave: What the worker runs in: a process here, or the real image on emulated hardware.
     """
 
     model: Path
@@ -68,6 +69,7 @@ class Options:
     kms_port: int = KMS_PORT
     sample_files: bool = True
     threads: int = 0
+    enclave: Literal["process", "emulated"] = "process"
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,8 +113,31 @@ class Running:
         }
 
 
+@dataclass(frozen=True, slots=True)
+class Enclave:
+    """How the worker is reached, and what its measured configuration says of its surroundings.
+
+    Attributes:
+        listen: Where it listens, as it sees it.
+        address: The same as the gateway sees it.
+        nsm: Its security module.
+        clock_sources: Accepted besides the hypervisor's.
+        kms: Its way to KMS, as it sees it.
+        proxy: The Unix socket where that way comes out.
+        model: The detector's folder, as it sees it.
+    """
+
+    listen: str
+    address: str
+    nsm: str
+    clock_sources: tuple[str, ...]
+    kms: str
+    proxy: Path
+    model: str
+
+
 class Stack:
-    """Starts the programs under a supervisor.
+    """Starts the programs under a supervisor; the worker runs as a process.
 
     Args:
         places: Where its files are.
@@ -144,10 +169,11 @@ class Stack:
         await self._supervisor.start(self._kms())
         self._key_arn = await asyncio.to_thread(self._ensure_key)
         said("measuring the worker")
-        self.configure()
+        await asyncio.to_thread(self.configure)
         await asyncio.to_thread(self._put_policy)
         said("dev NSM")
-        await self._supervisor.start(self._nsm())
+        for program in self.nsm():
+            await self._supervisor.start(program)
         said("vsock-proxy")
         await self._supervisor.start(self.proxy())
         said("worker")
@@ -181,11 +207,25 @@ class Stack:
         arguments += ["--region", REGION, "--account", ACCOUNT]
         return _python("kms", "devstack.kms", arguments, _tcp(self._kms_port))
 
-    def _nsm(self) -> Program:
+    def enclave(self) -> Enclave:
+        """Where the worker is."""
+        places = self._places
+        return Enclave(
+            listen=places.socket("worker"),
+            address=places.socket("worker"),
+            nsm=places.socket("nsm"),
+            clock_sources=(),
+            kms=places.socket("proxy"),
+            proxy=places.sockets / "proxy",
+            model=str(self._options.model),
+        )
+
+    def nsm(self) -> list[Program]:
+        """The worker's security module, and what else must be there before the worker."""
         places = self._places
         path = str(places.sockets / "nsm")
         arguments = ["--socket", path, "--root-dir", str(places.state), "--pcrs", str(places.pcrs)]
-        return _python("nsm", "devstack.nsm", arguments, _unix(path))
+        return [_python("nsm", "devstack.nsm", arguments, _unix(path))]
 
     def proxy(self) -> Program:
         """The worker's way out to KMS."""
@@ -193,11 +233,10 @@ class Stack:
         allowlist = places.state / "vsock-proxy.yaml"
         allowlist.write_text(f"allowlist:\n  - {{address: {KMS_HOST}, port: 443}}\n")
         # 32 workers: vsock-proxy's own 4 let further connections wait in silence.
-        arguments = ["-w", "32", "--config", str(allowlist), places.socket("proxy")]
+        path = str(self.enclave().proxy)
+        arguments = ["-w", "32", "--config", str(allowlist), f"unix://{path}"]
         arguments += [KMS_HOST, "443", "--connect-to", f"127.0.0.1:{self._kms_port}"]
-        return _python(
-            "vsock-proxy", "devstack.vsock_proxy", arguments, _unix(str(places.sockets / "proxy"))
-        )
+        return _python("vsock-proxy", "devstack.vsock_proxy", arguments, _unix(path))
 
     def worker(self) -> Program:
         """The enclave's program, as it would start in the enclave."""
@@ -211,7 +250,7 @@ class Stack:
         places = self._places
         environment = {
             "BLINDGATE_PORT": str(self._gateway_port),
-            "BLINDGATE_ENCLAVES": places.socket("worker"),
+            "BLINDGATE_ENCLAVES": self.enclave().address,
             "BLINDGATE_PCRS": str(places.pcrs),
             "BLINDGATE_ROOT": str(places.nsm_root),
             "AWS_CONFIG_FILE": str(places.kms / "aws" / "config"),
@@ -223,28 +262,34 @@ class Stack:
 
     def configure(self) -> None:
         """Write the measured configuration and measure the worker with it."""
-        places, options = self._places, self._options
+        places, options, enclave = self._places, self._options, self.enclave()
+        clocks = ", ".join(f'"{name}"' for name in enclave.clock_sources)
         (places.state / "ca.pem").write_bytes((places.kms / "tls" / "ca.pem").read_bytes())
         context = ", ".join(f'"{name}" = "{value}"' for name, value in DEFAULT_CONTEXT.items())
         places.config.write_text(
             "# Written by `blindgate dev`. Every byte of this file is in PCR0.\n"
-            f'listen = "{places.socket("worker")}"\n'
+            f'listen = "{enclave.listen}"\n'
             f'answers = "{options.answers}"\n\n'
             "[nsm]\n"
-            f'device = "{places.socket("nsm")}"\n\n'
+            f'device = "{enclave.nsm}"\n'
+            f"clock_sources = [{clocks}]\n\n"
             "[kms]\n"
             f'region = "{REGION}"\n'
             f'key_arns = ["{self._key_arn}"]\n'
-            f'address = "{places.socket("proxy")}"\n'
+            f'address = "{enclave.kms}"\n'
             'ca_bundle = "ca.pem"\n'
             f"encryption_context = {{ {context} }}\n"
             f"sample_files = {str(options.sample_files).lower()}\n\n"
             "[model]\n"
-            f'folder = "{options.model}"\n\n'
+            f'folder = "{enclave.model}"\n\n'
             "[limits]\n"
             f"threads = {options.threads}\n"
         )
-        measure(places.config).write(places.pcrs)
+        self.measure()
+
+    def measure(self) -> None:
+        """Write the worker's measurements."""
+        measure(self._places.config).write(self._places.pcrs)
 
     # The key, as an administrator sets it up.
 

@@ -52,12 +52,14 @@ class Program:
         command: Its arguments, the program first.
         environment: What it is given on top of the supervisor's own environment.
         ready: Says whether it does its work yet.
+        start_seconds: How long that may take.
     """
 
     name: str
     command: Sequence[str]
     ready: Check
     environment: Mapping[str, str] = field(default_factory=dict)
+    start_seconds: float = _START_SECONDS
 
 
 class Supervisor:
@@ -98,7 +100,7 @@ class Supervisor:
 
         Raises:
             ProgramDied: It ended first; the message holds its last lines.
-            NotReady: It is still not ready after a minute.
+            NotReady: It is still not ready after its `start_seconds`.
         """
         process = await asyncio.create_subprocess_exec(
             *program.command,
@@ -113,13 +115,13 @@ class Supervisor:
         colour = _COLOURS[len(self._running) % len(_COLOURS)]
         running = _Running(program.name, process, colour, self._console)
         self._running[program.name] = running
-        ends = time.monotonic() + _START_SECONDS
+        ends = time.monotonic() + program.start_seconds
         while not await program.ready():
             if process.returncode is not None:
                 await running.pump
                 raise ProgramDied(running.report())
             if time.monotonic() > ends:
-                raise NotReady(f"{program.name} is not ready after {_START_SECONDS:.0f} s")
+                raise NotReady(f"{program.name} is not ready after {program.start_seconds:.0f} s")
             await asyncio.sleep(0.05)
 
     async def wait_for_death(self) -> None:
