@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import tempfile
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version as version_of
@@ -153,12 +153,34 @@ def measured_files(recipe: Recipe) -> dict[str, Entry]:
         ) from None
     found = {f"{contents.CONFIG}/enclave.toml": file(text.encode())}
     found[_inside(bundle)] = file(_bytes(recipe.config.parent / bundle))
-    if not (recipe.model / "model.toml").is_file():
-        raise ImageError(f"{recipe.model} is no model's folder: it has no model.toml")
-    for path in sorted(recipe.model.iterdir()):
-        if path.is_file() and not path.name.startswith("."):
-            found[_inside(f"{folder}/{path.name}")] = file(_bytes(path))
+    for name, place in _model_folders(recipe.model, folder):
+        for path in sorted(place.iterdir()):
+            if path.is_file() and not path.name.startswith("."):
+                found[_inside(f"{name}/{path.name}")] = file(_bytes(path))
     return found
+
+
+def _model_folders(model: Path, name: str) -> Iterator[tuple[str, Path]]:
+    """The model's folder, and that of the model that serves where the processor lacks something.
+
+    Args:
+        model: The folder.
+        name: What the configuration calls it; the other is beside it, under its own name.
+
+    Raises:
+        ImageError: One has no manifest.
+    """
+    try:
+        manifest = tomllib.loads(_text(model / "model.toml"))
+        other = manifest.get("cpu", {}).get("otherwise")
+    except (tomllib.TOMLDecodeError, AttributeError) as error:
+        raise ImageError(f"{model / 'model.toml'} is no manifest: {error}") from None
+    yield name, model
+    if other is not None:
+        beside = model.resolve().parent / str(other)
+        if not (beside / "model.toml").is_file():
+            raise ImageError(f"{model.name} names {other} for other processors; {beside} is none")
+        yield f"{PurePosixPath(name).parent}/{other}", beside
 
 
 def _inside(name: str) -> str:

@@ -27,14 +27,17 @@ folder = "{folder}"
 """
 
 
-def recipe(folder: Path, bundle: str = "ca.pem", model: str = "model") -> Recipe:
+def recipe(
+    folder: Path, bundle: str = "ca.pem", model: str = "model", manifest: str = ""
+) -> Recipe:
     config = folder / "enclave.toml"
     config.write_text(CONFIG.format(cid=3, bundle=bundle, folder=model))
     (folder / "ca.pem").write_text("CERTIFICATE")
     detector = folder / "detector"
     detector.mkdir(exist_ok=True)
-    for name in ("model.toml", "model.onnx", ".hidden"):
+    for name in ("model.onnx", ".hidden"):
         (detector / name).write_text(name)
+    (detector / "model.toml").write_text(manifest)
     return Recipe(config, detector)
 
 
@@ -43,7 +46,7 @@ def test_what_the_configuration_names_lies_beside_it_in_the_image(tmp_path: Path
     assert {path: entry.data for path, entry in found.items()} == {
         "etc/blindgate/enclave.toml": (tmp_path / "enclave.toml").read_bytes(),
         "etc/blindgate/ca.pem": b"CERTIFICATE",
-        "etc/blindgate/model/model.toml": b"model.toml",
+        "etc/blindgate/model/model.toml": b"",
         "etc/blindgate/model/model.onnx": b"model.onnx",
     }
 
@@ -56,6 +59,17 @@ def test_paths_that_leave_the_configurations_folder_are_refused(
 ) -> None:
     with pytest.raises(ImageError):
         measured_files(recipe(tmp_path, bundle, model))
+
+
+def test_the_model_for_other_processors_comes_along(tmp_path: Path) -> None:
+    made = recipe(tmp_path, manifest='[cpu]\notherwise = "floats"\n')
+    with pytest.raises(ImageError, match="floats"):
+        measured_files(made)
+    (tmp_path / "floats").mkdir()
+    (tmp_path / "floats/model.toml").write_text("name = 'floats'")
+    assert "etc/blindgate/floats/model.toml" in measured_files(made)
+    with pytest.raises(ImageError, match="no manifest"):
+        measured_files(recipe(tmp_path, manifest="cpu = 1"))
 
 
 def test_missing_inputs_are_named(tmp_path: Path) -> None:
