@@ -13,6 +13,8 @@ from fastapi.openapi.utils import get_openapi
 
 from blindgate.link import FrameLimits, parse_address
 from gateway import openapi, problem_answers
+from gateway.audit.log import AuditLog
+from gateway.audit.trail import AuditTrail, Measurements
 from gateway.auth.assembly import make_auth
 from gateway.auth.cors import allow_origins
 from gateway.auth.guard import signed_in
@@ -52,9 +54,11 @@ def create_app(settings: Settings, *, pool: Pool | None = None) -> FastAPI:
         InvalidTrust: The settings name no measurements, or a file is wrong.
         InvalidKeyStore: The API keys cannot be read as such.
         SecretUnavailable: The secret with the API keys cannot be read.
-        OSError: A file cannot be read.
+        AuditUnusable: The audit log cannot be continued.
+        OSError: A file cannot be read or written.
     """
     auth = make_auth(settings)
+    audit = AuditLog(settings.audit_log) if settings.audit_log else None
     credentials = CredentialPusher(RoleSource())
     pool = pool or make_pool(settings, credentials.on_status)
 
@@ -77,6 +81,8 @@ def create_app(settings: Settings, *, pool: Pool | None = None) -> FastAPI:
             for task in tasks:
                 task.cancel()
             await pool.stop(settings.drain_seconds)
+            if audit is not None:
+                audit.close()
 
     app = FastAPI(
         title="Blindgate",
@@ -101,6 +107,8 @@ def create_app(settings: Settings, *, pool: Pool | None = None) -> FastAPI:
     told = configuration(trust_from(settings), settings.max_body) if settings.pcrs else None
     app.include_router(console_routes(read_assets(), told))
     problem_answers.install(app)
+    if audit is not None:
+        app.add_middleware(AuditTrail, log=audit, pcr0_of=Measurements(pool))
     if settings.cors_origins:
         allow_origins(app, settings.cors_origins)
     app.add_middleware(Edge)

@@ -15,6 +15,8 @@ from rich.table import Table
 
 from blindgate.cli.console import err, fail, out
 from blindgate.errors import BlindgateError
+from gateway.audit.chain import MAX_LINE, BrokenChain, Head
+from gateway.audit.chain import verify as follow
 from gateway.auth.caller import Scope
 from gateway.auth.key_file import change_keys, read_keys
 from gateway.auth.key_secret import change_secret, read_secret, secrets_client
@@ -24,6 +26,9 @@ keys = typer.Typer(
     help="Make, list and revoke the API keys of a gateway.",
     no_args_is_help=True,
     rich_markup_mode="markdown",
+)
+audit = typer.Typer(
+    help="Check the audit log of a gateway.", no_args_is_help=True, rich_markup_mode="markdown"
 )
 
 _FILE = Annotated[
@@ -113,6 +118,67 @@ def revoke_key(
     with _telling():
         _change(file, secret, lambda store: store.without(key_id, _now()))
     err.print(f"Key {key_id} is revoked.")
+
+
+@audit.callback()
+def _audit() -> None:
+    """Keeps `verify` a command of its own, so that others can come beside it."""
+
+
+@audit.command("verify")
+def verify_log(
+    files: Annotated[
+        list[Path], typer.Argument(help="The log; several files in the order they were written.")
+    ],
+    head: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--head",
+            metavar="SEQ:HASH",
+            help="A record that was noted elsewhere and must be there: shows a cut-off end.",
+        ),
+    ] = None,
+    after: Annotated[
+        str | None,
+        typer.Option(
+            "--after", metavar="SEQ:HASH", help="The end of the file before the first one."
+        ),
+    ] = None,
+) -> None:
+    """Find any line that was removed, changed, put in or moved; print where the log ends.
+
+    A hash chain cannot show that its last lines were cut off. Note the printed head elsewhere,
+    or take one from the gateway's ordinary logs, and give it as --head.
+
+    Example: `blindgate audit verify /var/log/blindgate/audit.jsonl`
+    """
+    try:
+        noted = [Head.parse(each) for each in head or ()]
+        start = Head.parse(after) if after else None
+    except ValueError as error:
+        fail(str(error), code=2)
+    reading: list[tuple[Path, int]] = []
+    try:
+        end, count = follow(_lines(files, reading), after=start, seen=noted)
+    except BrokenChain as error:
+        file, before = reading[-1]
+        fail(f"{file}: line {error.line - before}: {error.what}")
+    except OSError as error:
+        fail(f"{error.filename}: {error.strerror}")
+    err.print(f"{count} records, unbroken. The log ends at:")
+    print(end)
+
+
+def _lines(files: list[Path], reading: list[tuple[Path, int]]) -> Iterator[bytes]:
+    """The lines of several files; says in `reading` which and how many came before it."""
+    count = 0
+    for path in files:
+        with path.open("rb") as file:
+            reading.append((path, count))
+            # A line without an end is not read into memory as a whole.
+            while line := file.readline(MAX_LINE + 1):
+                count += 1
+                yield line
 
 
 def _change(file: Path | None, secret: str | None, change: Callable[[KeyStore], KeyStore]) -> None:

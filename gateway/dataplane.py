@@ -17,6 +17,7 @@ from blindgate.attestation import UserData, parse
 from blindgate.errors import BlindgateError
 from blindgate.link import Operation, Outcome
 from blindgate.link.frames import Param
+from gateway.audit.trail import Digest
 from gateway.disconnects import unless_gone
 from gateway.pool import Chunks, EnclaveAnswer, Pool, PoolRefused
 from gateway.problem_answers import Refused
@@ -165,17 +166,18 @@ class Dataplane:
         params: dict[str, Param] | None = None,
         key_id: int | None = None,
     ) -> EnclaveAnswer:
-        answer = await unless_gone(
-            request,
-            self._pool.request(
-                operation,
-                body,
-                expires=expires,
-                params=params,
-                key_id=key_id,
-                request_id=bytes.fromhex(request.state.request_id),
-            ),
-        )
+        async with Digest(request.state, body):
+            answer = await unless_gone(
+                request,
+                self._pool.request(
+                    operation,
+                    body,
+                    expires=expires,
+                    params=params,
+                    key_id=key_id,
+                    request_id=bytes.fromhex(request.state.request_id),
+                ),
+            )
         request.state.enclave = str(answer.enclave)
         if answer.outcome is not Outcome.OK:
             raise Refused(problem_of(answer.outcome))

@@ -189,6 +189,11 @@ class Settings(BaseSettings):
     rate_limit: str = Field(
         "", description="Detections for each caller, such as 600/minute; empty for no limit."
     )
+    audit_log: Path | None = Field(
+        None,
+        description="File of the audit log: one chained line for each request. A request whose "
+        "line cannot be written is not answered.",
+    )
     cors_origins: Annotated[tuple[str, ...], NoDecode] = Field(
         (), description="Origins of web pages that may call, such as https://app.example."
     )

@@ -21,6 +21,7 @@ _FIELDS: Final = (
     "ms",
     "reason",
     "pause",
+    "head",
 )
 
 

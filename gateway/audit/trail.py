@@ -1,0 +1,149 @@
+"""Writes the audit record of every request: before its answer leaves, or not at all.
+
+Pure ASGI, inside `gateway.edge.Edge`, which names the request. Never anything about content:
+what is recorded of an envelope is its SHA-256.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from starlette.datastructures import State
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+    from gateway.audit.log import AuditLog
+    from gateway.pool import Pool
+    from gateway.pool.backend import Chunks
+
+#: Health checks come every second or so and say nothing about anybody.
+_UNRECORDED: Final = frozenset({"/livez", "/readyz", "/v2/health/live", "/v2/health/ready"})
+#: Bodies over this are hashed on another thread, while the enclave has them already.
+_LARGE: Final = 64 * 1024
+
+
+class AuditTrail:
+    """See the module.
+
+    Args:
+        app: The application inside.
+        log: Where the records go.
+        pcr0_of: The image's measurement of the enclave at an address, in hex; None if unknown.
+    """
+
+    def __init__(self, app: ASGIApp, log: AuditLog, pcr0_of: Callable[[str], str | None]) -> None:
+        self._app = app
+        self._log = log
+        self._pcr0_of = pcr0_of
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        state = scope["state"]
+        state["audited"] = True
+        recorded = False
+
+        async def send_recorded(message: Message) -> None:
+            nonlocal recorded
+            if message["type"] == "http.response.start" and not recorded:
+                recorded = True
+                self._record(scope, message["status"])
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_recorded)
+        finally:
+            if not recorded:
+                self._record(scope, 0)
+
+    def _record(self, scope: Scope, status: int) -> None:
+        route = getattr(scope.get("route"), "path", None)
+        if route in _UNRECORDED:
+            return
+        state = scope["state"]
+        enclave = state.get("enclave")
+        caller = state.get("caller")
+        self._log.append(
+            {
+                "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
+                "request_id": state["request_id"],
+                # A caller that nobody vouched for is only an address: that is no name.
+                "caller": str(caller) if caller is not None else None,
+                "operation": getattr(scope.get("route"), "operation_id", None),
+                "ciphertexts": state.get("ciphertexts", []),
+                "enclave": enclave,
+                "pcr0": self._pcr0_of(enclave) if enclave is not None else None,
+                "outcome": _outcome(status, state.get("problem")),
+            }
+        )
+
+
+def _outcome(status: int, problem: Any) -> str:
+    if not status:
+        return "not-answered"
+    if isinstance(problem, str):
+        return problem
+    return "ok" if status < 400 else f"status-{status}"
+
+
+class Measurements:
+    """The PCR0 of each enclave by its address, as the pool has verified it.
+
+    What was verified last stays known, for an enclave may die before its answer is recorded.
+
+    Args:
+        pool: The enclaves.
+    """
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+        self._known: dict[str, str] = {}
+
+    def __call__(self, address: str) -> str | None:
+        """The PCR0 in hexadecimal."""
+        for keeper in self._pool.keepers():
+            if keeper.verified is not None:
+                self._known[str(keeper.address)] = keeper.verified.pcr0.hex()
+        return self._known.get(address)
+
+
+class Digest:
+    """The SHA-256 of a ciphertext for the record, computed beside the request's own way.
+
+    Args:
+        state: The request's state; nothing is computed if nothing is recorded.
+        body: The ciphertext in pieces.
+    """
+
+    def __init__(self, state: State, body: Chunks) -> None:
+        self._state = state
+        self._body = body
+        self._work: asyncio.Future[str] | None = None
+
+    async def __aenter__(self) -> None:
+        if getattr(self._state, "audited", False) and self._body:
+            if sum(map(len, self._body)) > _LARGE:
+                self._work = asyncio.ensure_future(asyncio.to_thread(_sha256, self._body))
+            else:
+                self._work = asyncio.get_running_loop().create_future()
+                self._work.set_result(_sha256(self._body))
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._work is not None:
+            # Also where the request failed: a refused envelope was sent all the same.
+            digest = await asyncio.shield(self._work)
+            self._state.ciphertexts = [*getattr(self._state, "ciphertexts", ()), digest]
+
+
+def _sha256(pieces: Iterable[bytes | bytearray | memoryview]) -> str:
+    digest = hashlib.sha256()
+    for piece in pieces:
+        digest.update(piece)
+    return digest.hexdigest()

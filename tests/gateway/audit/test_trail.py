@@ -1,0 +1,134 @@
+"""What is recorded of requests, through a real server."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from blindgate import problems
+from blindgate.link import Operation, Outcome
+from gateway.audit.chain import verify
+from gateway.auth.caller import Scope
+from gateway.auth.key_file import change_keys
+from gateway.auth.keys import KeyStore
+from tests.gateway.conftest import OCTETS, serve_gateway
+from tests.gateway.fake_worker import PCRS, running
+from tests.gateway.test_detections import is_problem
+
+pytestmark = pytest.mark.anyio
+URL = "/v1/detections"
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "audit.jsonl"
+
+
+def records(path: Path) -> list[dict[str, Any]]:
+    lines = path.read_bytes().splitlines(keepends=True)
+    verify(lines)
+    return [json.loads(line) for line in lines]
+
+
+def sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+async def test_a_detection_leaves_one_line(path: Path, worker_path: Path, tmp_path: Path) -> None:
+    store, record, key = KeyStore().with_new("a", [Scope.DETECT], now=datetime.now(UTC))
+    change_keys(tmp_path / "keys", lambda _: store)
+    envelope = b"an envelope" * 30_000
+    async with running(worker_path) as worker, serve_gateway(
+        worker, audit_log=path, api_keys=tmp_path / "keys"
+    ) as served:  # fmt: skip
+        headers = {**OCTETS, "x-api-key": key}
+        answer = await served.http.post(f"{URL}?classes=cat", content=envelope, headers=headers)
+        (line,) = records(path)
+        assert line.pop("time").endswith("+00:00")
+        assert line.pop("hash")
+        assert line == {
+            "seq": 1,
+            "request_id": answer.headers["x-request-id"],
+            "caller": f"api-key:{record.id}",
+            "operation": "detect",
+            "ciphertexts": [sha256(envelope)],
+            "enclave": str(worker.address),
+            "pcr0": PCRS[0].hex(),
+            "outcome": "ok",
+            "prev": "0" * 64,
+        }
+        assert b"cat" not in path.read_bytes()
+        assert key.encode() not in path.read_bytes()
+
+
+async def test_of_a_form_the_file_is_recorded(path: Path, worker_path: Path) -> None:
+    async with running(worker_path) as worker, serve_gateway(worker, audit_log=path) as served:
+        await served.http.post(URL, files={"file": ("secret-name", b"an envelope")})
+    assert records(path)[0]["ciphertexts"] == [sha256(b"an envelope")]
+    assert b"secret-name" not in path.read_bytes()
+
+
+async def test_refusals_are_recorded_by_their_class(path: Path, worker_path: Path) -> None:
+    async def refuse(*_: Any) -> tuple[Outcome, bytes]:
+        return Outcome.ENVELOPE_REJECTED, b""
+
+    async with running(worker_path, answers={Operation.DETECT: refuse}) as worker, serve_gateway(
+        worker, audit_log=path, max_body=1024
+    ) as served:  # fmt: skip
+        await served.http.post(URL, content=b"x", headers=OCTETS)
+        await served.http.post(URL, content=b"x" * 2000, headers=OCTETS)
+        await served.http.post(f"{URL}?min_score=7", content=b"x", headers=OCTETS)
+        await served.http.get("/nowhere")
+        await served.http.get("/v1/models")
+        await served.http.get("/livez")
+    outcomes = [(each["operation"], each["outcome"]) for each in records(path)]
+    assert outcomes == [
+        ("detect", "envelope-rejected"),
+        ("detect", "body-too-large"),
+        ("detect", "invalid-request"),
+        (None, "not-found"),
+        ("listModels", "ok"),
+    ]
+    assert records(path)[0]["ciphertexts"] == [sha256(b"x")]
+    assert records(path)[0]["pcr0"] == PCRS[0].hex()
+    assert records(path)[1]["enclave"] is None
+
+
+async def test_who_does_not_sign_in_is_recorded_too(
+    path: Path, worker_path: Path, tmp_path: Path
+) -> None:
+    change_keys(tmp_path / "keys", lambda store: store)
+    async with running(worker_path) as worker, serve_gateway(
+        worker, audit_log=path, api_keys=tmp_path / "keys"
+    ) as served:  # fmt: skip
+        await served.http.post(URL, content=b"x", headers={**OCTETS, "x-api-key": "bgk_guess"})
+    (line,) = records(path)
+    assert (line["caller"], line["outcome"]) == (None, "unauthorized")
+    assert b"guess" not in path.read_bytes()
+
+
+async def test_no_answer_leaves_without_its_record(
+    path: Path, worker_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    async with running(worker_path) as worker, serve_gateway(worker, audit_log=path) as served:
+        with monkeypatch.context() as full:
+            full.setattr("gateway.audit.log.AuditLog.append", fail)
+            answer = await served.http.post(URL, content=b"x", headers=OCTETS)
+            is_problem(answer, problems.INTERNAL_ERROR)
+            assert "detections" not in answer.text
+        answer = await served.http.post(URL, content=b"x", headers=OCTETS)
+        assert answer.status_code == 200
+
+
+async def test_without_a_log_nothing_is_hashed(worker_path: Path) -> None:
+    async with running(worker_path) as worker, serve_gateway(worker) as served:
+        assert (await served.http.post(URL, content=b"x", headers=OCTETS)).status_code == 200
+        assert served.app.state.settings.audit_log is None
