@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from importlib.metadata import version
 from typing import Any
 
@@ -24,8 +24,9 @@ from gateway.credentials import CredentialPusher, RoleSource
 from gateway.dataplane import Dataplane
 from gateway.discovery import follow
 from gateway.edge import Edge
+from gateway.metrics import Metrics, served
 from gateway.pool import Pool, PoolLimits, Probe, SocketBackend, StatusHook
-from gateway.routes import attestation, detections, health, models, ohttp
+from gateway.routes import attestation, detections, docs, health, models, ohttp
 from gateway.routes.console import console_routes
 from gateway.settings import Settings
 from gateway.trust import trust_from, verifier
@@ -75,7 +76,10 @@ def create_app(settings: Settings, *, pool: Pool | None = None) -> FastAPI:
             )
             tasks.append(asyncio.create_task(finding))
         try:
-            async with auth.running():
+            async with auth.running(), AsyncExitStack() as more:
+                if settings.metrics_port is not None:
+                    scraped = served(metrics, settings.metrics_host, settings.metrics_port)
+                    await more.enter_async_context(scraped)
                 yield
         finally:
             for task in tasks:
@@ -99,10 +103,12 @@ def create_app(settings: Settings, *, pool: Pool | None = None) -> FastAPI:
     app.state.dataplane = Dataplane(
         pool, _upload_limits(settings), ByteBudget(settings.byte_budget)
     )
+    metrics = app.state.metrics = Metrics(app.state.dataplane)
     app.state.sign_in, app.state.rates = auth.sign_in, auth.rates
     for routes in (detections, ohttp, attestation, models):
         app.include_router(routes.router, dependencies=[Depends(signed_in)])
     app.include_router(health.router)
+    app.include_router(docs.router)
     # A pool that was handed in may come without measurements to pin.
     told = configuration(trust_from(settings), settings.max_body) if settings.pcrs else None
     app.include_router(console_routes(read_assets(), told))
@@ -111,7 +117,7 @@ def create_app(settings: Settings, *, pool: Pool | None = None) -> FastAPI:
         app.add_middleware(AuditTrail, log=audit, pcr0_of=Measurements(pool))
     if settings.cors_origins:
         allow_origins(app, settings.cors_origins)
-    app.add_middleware(Edge)
+    app.add_middleware(Edge, metrics=metrics)
     _describe(app)
     return app
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from blindgate import problems
 from blindgate.link.frames import REQUEST_ID_BYTES
+from gateway.metrics import Metrics, Stages
 from gateway.problem_answers import answer
 from gateway.uploads import ClientGone
 
@@ -27,10 +28,12 @@ class Edge:
 
     Args:
         app: The application inside.
+        metrics: Where to count.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
         self._app = app
+        self._metrics = metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request."""
@@ -67,15 +70,20 @@ class Edge:
         finally:
             # The route's template instead of the path, and no query: both are the client's.
             route = scope.get("route")
+            path = getattr(route, "path", "unmatched")
+            problem = "client-gone" if gone else state.get("problem")
+            seconds = time.perf_counter() - started
+            stages = Stages(state.get("upload_seconds"), state.get("enclave_seconds"))
+            self._metrics.answered(path, status, problem, seconds, stages)
             _log.info(
                 "request",
                 extra={
                     "request_id": request_id,
                     "method": scope["method"] if route is not None else "other",
-                    "route": getattr(route, "path", "unmatched"),
+                    "route": path,
                     "status": status,
-                    "problem": "client-gone" if gone else state.get("problem"),
+                    "problem": problem,
                     "enclave": state.get("enclave"),
-                    "ms": round((time.perf_counter() - started) * 1000, 2),
+                    "ms": round(seconds * 1000, 2),
                 },
             )

@@ -53,6 +53,13 @@ class Settings(BaseSettings):
     host: str = Field("127.0.0.1", description="Address to listen at.")
     port: int = Field(8080, ge=0, le=65535, description="Port to listen at; 0 takes a free one.")
     log_level: str = Field("info", pattern="^(debug|info|warning|error)$")
+    metrics_host: str = Field("127.0.0.1", description="Address to serve GET /metrics at.")
+    metrics_port: int | None = Field(
+        None,
+        ge=0,
+        le=65535,
+        description="Port to serve GET /metrics at, apart from the clients'; without it, none is.",
+    )
 
     # Enclaves
 

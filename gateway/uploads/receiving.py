@@ -91,6 +91,7 @@ async def receive_body(
             raise Refused(problems.UPLOAD_TIMEOUT, headers={"connection": "close"}) from None
         if not size:
             raise Refused(problems.EMPTY_BODY)
+        request.state.upload_seconds = asyncio.get_running_loop().time() - started
         yield chunks
     finally:
         chunks.clear()
