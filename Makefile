@@ -30,6 +30,15 @@ picture: demo ## renew the README's picture from the demo's
 test: $(STAMP) ## every test, from units to real processes over real sockets
 	$(BIN)/python -m pytest
 
+bench: $(VENV)/.peers ## measure against a bare loop and other servers; writes docs/performance.md
+	$(BIN)/python -m bench.load $(BENCH)
+
+# The servers that `make bench` compares with, in an environment of their own.
+$(VENV)/.peers: $(STAMP) locks/bench.txt
+	$(PYTHON) -m venv $(VENV)/peers
+	$(VENV)/peers/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r locks/bench.txt
+	@touch $@
+
 lint: $(STAMP) ## ruff, ruff format --check, mypy --strict
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -39,6 +48,7 @@ lock: ## renew locks/ (needs uv)
 	uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-annotate --no-emit-find-links --no-header --extra dev pyproject.toml -o locks/dev.txt
 	uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-annotate --no-emit-find-links --no-header --extra gateway -c locks/dev.txt pyproject.toml -o locks/gateway.txt
 	uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-annotate --no-emit-find-links --no-header --extra enclave -c locks/dev.txt pyproject.toml -o locks/enclave.txt
+	uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-annotate --no-emit-find-links --no-header bench/peers/requirements.in -o locks/bench.txt
 
 clean: ## remove what make built
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache

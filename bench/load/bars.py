@@ -1,0 +1,61 @@
+"""What is asked of Blindgate, and whether the measurement shows it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from bench.load.results import Cell, Results
+from bench.load.suite import Findings
+
+SEALED: Final = "Blindgate, sealed"
+#: Gateway and worker together, in bytes.
+_MEMORY: Final = 350e6
+
+
+def verdicts(findings: Findings) -> list[list[str]]:
+    """One row for each bar that was measured: what, bar, measured, met or missed."""
+    return [
+        [what, f"{'≥' if up else '≤'} {bar:g}", f"{value:.3f}".rstrip("0").rstrip("."), _word(met)]
+        for what, bar, value, up in _bars(findings)
+        for met in [value >= bar if up else value <= bar]
+    ]
+
+
+def _bars(findings: Findings) -> Iterator[tuple[str, float, float, bool]]:
+    results = findings.results
+    for cell in results.cells():
+        figure = results.figure(cell, SEALED)
+        if figure is None:
+            continue
+        at = f"{cell.photo}, {cell.concurrency} concurrent"
+        if cell.concurrency == 1:
+            yield f"sealed p50, of the loop's own; {at}", 1.10, figure.p50_ratio, False
+        else:
+            bar = 0.95 if cell.photo == "300 KB" else 0.92
+            yield f"sealed throughput, of the bare loop; {at}", bar, figure.share, True
+            yield f"sealed CPU per request, of the bare loop; {at}", 1.06, figure.cpu_ratio, False
+        yield from _ahead(results, cell, at)
+    if (overload := findings.overload) is not None:
+        yield "goodput at 256 concurrent, of that at 8", 0.95, overload.goodput, True
+        if overload.refused:
+            yield "refusals, p99 in ms", 25, overload.refusal_p99 * 1000, False
+    if SEALED in findings.memory:
+        whole = findings.memory[SEALED]
+        yield "gateway and worker, MB", _MEMORY / 1e6, whole / 1e6, False
+
+
+def _ahead(results: Results, cell: Cell, at: str) -> Iterator[tuple[str, float, float, bool]]:
+    """Sealed by the best server that is not confidential."""
+    ours = results.figure(cell, SEALED)
+    peers = [
+        figure.share
+        for name in results.targets()
+        if not name.startswith("Blindgate") and (figure := results.figure(cell, name)) is not None
+    ]
+    if ours is not None and peers:
+        yield f"sealed throughput, of the best peer's; {at}", 1.0, ours.share / max(peers), True
+
+
+def _word(met: bool) -> str:
+    return "met" if met else "**missed**"

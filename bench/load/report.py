@@ -1,0 +1,158 @@
+"""`docs/performance.md` and its pictures, from what was measured."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Final
+
+from bench.load.bars import verdicts
+from bench.load.plot import Bars
+from bench.load.results import LIMIT, Figure, Results
+from bench.load.suite import Findings, Plan
+
+_FOLDER: Final = "performance"
+_INTRO: Final = """# Performance
+
+Written by `make bench` (`python -m bench.load`); do not edit. Everything runs on one machine at
+one time: clients, servers and whatever stands in for AWS share its cores. So the figures to look
+at are ratios to the **bare loop**: the same detector, called in a loop on every core, in a
+process that does nothing else. No server can do better than 1.00; what is missing to it is what
+receiving, opening, sealing and answering cost, the load generator's own work included.
+
+Each cell is measured in several rounds, all servers in turn and in a new order within each
+round; ratios are taken within a round, and their median is given. Every answer is compared with
+what the detector says of the photo; a wrong one would count as a failure. Sealed requests are
+sealed before the clock starts, each with a key of its own.
+"""
+_PEERS: Final = """
+The other servers run the same detector (same code, same model, same version of onnxruntime) and
+are **not confidential**: they see the photo. They are set up in `bench/peers/` as their own
+documentation recommends for a CPU model, with one worker or thread a core.
+"""
+
+
+def write_report(findings: Findings, plan: Plan, seconds: float, folder: Path) -> str:
+    """Write the page and the pictures; returns the page."""
+    pictures = folder / _FOLDER
+    pictures.mkdir(parents=True, exist_ok=True)
+    parts = [_INTRO, _machine(findings, plan, seconds)]
+    if rows := verdicts(findings):
+        parts.append("## Bars\n\n" + _table(["what", "bar", "measured", ""], rows))
+    names = _plots(findings.results, pictures)
+    parts.append("## Throughput, latency, CPU\n")
+    parts += [f"![{title}]({_FOLDER}/{name})\n" for title, name in names]
+    for photo in dict.fromkeys(cell.photo for cell in findings.results.cells()):
+        file = findings.photos[photo]
+        size = f"{file.width} x {file.height} pixels, {len(file.data):,} bytes"
+        parts.append(f"### A photo of {photo} ({size})\n")
+        parts.append(_figures(findings.results, photo))
+    if plan.peers:
+        parts.append(_PEERS)
+    parts += [f"- {name} did not start: `{_last(why)}`" for name, why in findings.missing.items()]
+    if findings.fp32.samples:
+        parts.append("\n## The model in full precision\n")
+        parts.append(_figures(findings.fp32, findings.fp32.cells()[0].photo))
+    parts.append("\n## Memory\n\nResident memory after the load, summed over processes.\n")
+    parts.append(_table(["", "MB"], [[n, f"{b / 1e6:.0f}"] for n, b in findings.memory.items()]))
+    if (overload := findings.overload) is not None:
+        parts.append("\n## More clients than places\n")
+        parts.append(
+            _table(
+                ["", ""],
+                [
+                    ["goodput at 256 concurrent, of that at 8", f"{overload.goodput:.3f}"],
+                    ["goodput at 512 concurrent, of that at 8", f"{overload.crowd_goodput:.3f}"],
+                    ["requests refused (503) at 512", str(overload.refused)],
+                    ["refusals, p99", f"{overload.refusal_p99 * 1000:.1f} ms"],
+                    ["anything but right answers and refusals", str(len(overload.failures))],
+                ],
+            )
+        )
+    page = "\n".join(parts) + "\n"
+    (folder / "performance.md").write_text(page)
+    return page
+
+
+def _machine(findings: Findings, plan: Plan, seconds: float) -> str:
+    info = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
+    model = re.search(r"model name\s*: (.*)", info)
+    flags = [flag for flag in ("avx2", "avx512f", "avx512_vnni") if flag in info]
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30
+    loads = ", ".join(f"{load:.1f}" for load in findings.loads)
+    rows = [
+        ["processor", f"{len(os.sched_getaffinity(0))} cores of {model[1] if model else '?'}"],
+        ["instructions", ", ".join(flags)],
+        ["memory", f"{memory:.0f} GiB"],
+        ["system", f"{platform.system()} {platform.release()}, Python {platform.python_version()}"],
+        ["onnxruntime", version("onnxruntime")],
+        ["measured", f"{datetime.now(UTC):%d %B %Y}, {plan.rounds} rounds, {seconds / 60:.0f} min"],
+        ["load average before each round", loads],
+    ]
+    return _table(["", ""], rows)
+
+
+def _figures(results: Results, photo: str) -> str:
+    head = ["", "concurrent", "images/s", "of the bare loop", "p50", "p99", "p50, ratio"]
+    head += ["CPU/request", "CPU, ratio", "wrong"]
+    return _table(head, list(_rows(results, photo)))
+
+
+def _rows(results: Results, photo: str) -> Iterator[list[str]]:
+    for cell in results.cells():
+        if cell.photo != photo:
+            continue
+        for name in [LIMIT, *results.targets()]:
+            if (figure := results.figure(cell, name)) is not None:
+                yield [name, str(cell.concurrency), *_cells(figure)]
+
+
+def _cells(figure: Figure) -> list[str]:
+    least, most = figure.spread
+    return [
+        f"{figure.rate:.1f}",
+        f"**{figure.share:.3f}** ({least:.2f} to {most:.2f})",
+        f"{figure.p50 * 1000:.1f} ms",
+        f"{figure.p99 * 1000:.1f} ms",
+        f"{figure.p50_ratio:.2f}",
+        f"{figure.cpu * 1000:.1f} ms",
+        f"{figure.cpu_ratio:.3f}",
+        str(figure.failures),
+    ]
+
+
+def _plots(results: Results, folder: Path) -> list[tuple[str, str]]:
+    cells, written = results.cells(), []
+    groups = [f"{cell.photo}, {cell.concurrency} at once" for cell in cells]
+    for name, title in (
+        ("throughput", "Throughput, of the bare loop (higher is better)"),
+        ("cpu", "CPU per request, of the bare loop (lower is better)"),
+    ):
+        series = {
+            target: [_value(results.figure(cell, target), name) for cell in cells]
+            for target in results.targets()
+        }
+        (folder / f"{name}.svg").write_text(Bars(title, groups, series).svg())
+        written.append((title, f"{name}.svg"))
+    return written
+
+
+def _value(figure: Figure | None, name: str) -> float | None:
+    if figure is None:
+        return None
+    return figure.share if name == "throughput" else figure.cpu_ratio
+
+
+def _table(head: list[str], rows: list[list[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
+
+
+def _last(text: str) -> str:
+    lines = text.strip().splitlines()
+    return lines[-1] if lines else "no output"
