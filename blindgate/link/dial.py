@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import socket
 import time
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from blindgate.link.addresses import Address, HybridAddress, UnixAddress, VsockAddress
 from blindgate.link.errors import DialError
@@ -65,7 +66,10 @@ async def open_socket(address: Address, timeout: float) -> socket.socket:  # noq
     sock.setblocking(False)
     try:
         async with asyncio.timeout(timeout):
-            await loop.sock_connect(sock, _target(address))
+            if isinstance(address, VsockAddress):
+                await connect_in_loop(sock, _target(address))
+            else:
+                await loop.sock_connect(sock, _target(address))
             if isinstance(address, HybridAddress):
                 await loop.sock_sendall(sock, _greeting(address))
                 answer = b""
@@ -82,6 +86,32 @@ async def open_socket(address: Address, timeout: float) -> socket.socket:  # noq
         sock.close()
         raise
     return sock
+
+
+async def connect_in_loop(sock: socket.socket, target: Any) -> None:
+    """Connect a non-blocking socket of any family that has EINPROGRESS.
+
+    uvloop's `sock_connect` takes every address for a host name that it must resolve, and so
+    fails for AF_VSOCK.
+
+    Raises:
+        OSError: The other side cannot be reached.
+    """
+    try:
+        sock.connect(target)
+    except (BlockingIOError, InterruptedError):
+        pass
+    else:
+        return
+    loop = asyncio.get_running_loop()
+    settled = asyncio.Event()
+    loop.add_writer(sock.fileno(), settled.set)
+    try:
+        await settled.wait()
+    finally:
+        loop.remove_writer(sock.fileno())
+    if error := sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+        raise OSError(error, os.strerror(error))
 
 
 def listen(address: Address, backlog: int = 128) -> socket.socket:
