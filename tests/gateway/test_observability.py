@@ -76,7 +76,7 @@ async def test_a_request_is_one_line_of_json_without_what_the_client_wrote(
         answer = await served.http.post(
             f"{URL}?classes=hush", content=b"envelope-bytes", headers=OCTETS
         )
-        await served.http.request("HUSH", "/hush?hush=hush", headers={"hush": "hush"})
+        await served.http.request("PROPFIND", "/hush?hush=hush", headers={"hush": "hush"})
     records = [r for r in caplog.records if r.name == "gateway.edge"]
     lines = [JsonFormatter().format(record) for record in records]
     first, second = (json.loads(line) for line in lines)
