@@ -37,6 +37,8 @@ def main(arguments: list[str] | None = None) -> None:
         loop="uvloop",
         http="httptools",
         ws="none",
+        # A failure at the start ends the process instead of leaving it without enclaves.
+        lifespan="on",
         log_config=None,
         access_log=False,
         server_header=False,
