@@ -49,6 +49,8 @@ variable "fleets" {
     eif       = object({ key = string, version_id = string, sha256 = string })
     release   = object({ key = string, version_id = string, sha256 = string })
     instances = optional(number, 2)
+    # The set of the fleet's own name if left out.
+    measurements = optional(list(string))
   }))
   default = {}
 }

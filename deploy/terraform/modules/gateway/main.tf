@@ -21,15 +21,24 @@ locals {
   slots = slice(["blue", "green"], 0, var.enclave_slots)
   cids  = { blue = 16, green = 17 }
 
-  environment = merge(
-    {
-      BLINDGATE_HOST     = "0.0.0.0"
-      BLINDGATE_PORT     = "8080"
-      BLINDGATE_ENCLAVES = join(",", [for slot in local.slots : "vsock://${local.cids[slot]}:5005"])
-      BLINDGATE_PCRS     = join(",", [for name in keys(var.pcr_sets) : "/etc/blindgate/pcrs/${name}.json"])
-    },
-    var.settings,
-  )
+  # What each fleet's gateways trust: its own image. So another fleet's image leaves it untouched.
+  trusted = {
+    for name, fleet in var.fleets : name => {
+      for set in coalesce(fleet.measurements, [name]) : set => var.pcr_sets[set]
+    }
+  }
+
+  environment = {
+    for name, sets in local.trusted : name => merge(
+      {
+        BLINDGATE_HOST     = "0.0.0.0"
+        BLINDGATE_PORT     = "8080"
+        BLINDGATE_ENCLAVES = join(",", [for slot in local.slots : "vsock://${local.cids[slot]}:5005"])
+        BLINDGATE_PCRS     = join(",", [for set in keys(sets) : "/etc/blindgate/pcrs/${set}.json"])
+      },
+      var.settings,
+    )
+  }
 
   parent_cpus = data.aws_ec2_instance_type.this.default_threads_per_core
 }
@@ -88,8 +97,8 @@ resource "aws_launch_template" "fleet" {
     release     = each.value.release
     slots       = var.enclave_slots
     cpus        = var.enclave_cpus
-    environment = local.environment
-    pcr_sets    = var.pcr_sets
+    environment = local.environment[each.key]
+    pcr_sets    = local.trusted[each.key]
     log_group   = var.log_group
     fleet       = each.key
   }))

@@ -117,11 +117,13 @@ variable "enclave_slots" {
 }
 
 variable "fleets" {
-  description = "What runs: an auto scaling group for each entry, all behind one load balancer. `deploy/publish.py` prints an entry. Empty until the first image is built; two during a blue/green upgrade."
+  description = "What runs: an auto scaling group for each entry, all behind one load balancer. `deploy/publish.py` prints an entry. Empty until the first image is built; two during a blue/green upgrade: a fleet that is there already is not touched by another."
   type = map(object({
     eif       = object({ key = string, version_id = string, sha256 = string })
     release   = object({ key = string, version_id = string, sha256 = string })
     instances = optional(number, 2)
+    # Names of `pcr_sets` that its gateways send traffic to: the one of the fleet's own name if left out.
+    measurements = optional(list(string))
   }))
   default = {}
 
@@ -152,8 +154,11 @@ variable "pcr_sets" {
   default     = {}
 
   validation {
-    condition     = length(var.fleets) == 0 || length(var.pcr_sets) > 0
-    error_message = "Without measurements the gateways would send nothing to any enclave."
+    condition = alltrue([
+      for name, fleet in var.fleets :
+      length(setsubtract(coalesce(fleet.measurements, [name]), keys(var.pcr_sets))) == 0
+    ])
+    error_message = "Every fleet needs a set of its own name, or `measurements` that name sets: without them its gateways would send nothing to any enclave."
   }
 
   validation {

@@ -83,7 +83,7 @@ run "two_slots_are_two_addresses" {
   }
 
   assert {
-    condition     = local.environment.BLINDGATE_ENCLAVES == "vsock://16:5005,vsock://17:5005"
+    condition     = local.environment["blue"].BLINDGATE_ENCLAVES == "vsock://16:5005,vsock://17:5005"
     error_message = "The gateway does not look at both slots."
   }
 }
@@ -176,6 +176,28 @@ run "a_fleet_without_measurements_is_refused" {
   }
 
   expect_failures = [var.pcr_sets]
+}
+
+run "a_fleet_trusts_its_own_image_only" {
+  command = plan
+
+  variables {
+    pcr_sets = { blue = "{\"PCR0\":\"11\"}", green = "{\"PCR0\":\"22\"}" }
+  }
+
+  assert {
+    condition     = local.environment["blue"].BLINDGATE_PCRS == "/etc/blindgate/pcrs/blue.json"
+    error_message = "A new image would replace instances of the old one."
+  }
+}
+
+run "a_change_of_a_fleet_replaces_its_instances_one_after_the_other" {
+  command = plan
+
+  assert {
+    condition     = aws_autoscaling_group.fleet["blue"].instance_refresh[0].preferences[0].min_healthy_percentage == 100
+    error_message = "An instance would go before its successor answers."
+  }
 }
 
 run "debug_mode_cannot_be_deployed" {

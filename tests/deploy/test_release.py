@@ -1,0 +1,112 @@
+"""A release: the same bytes every time, and it installs and starts without a package index."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from tests.deploy import terraform as tf
+
+PINS = tf.ROOT / "deploy" / "pins.py"
+
+
+#: What a wheel is built from, and what a release holds beside it.
+SOURCES = ("blindgate", "gateway", "enclave_app", "devstack", "models", "bench", "deploy", "locks")
+
+
+@pytest.fixture(scope="module")
+def source(everything: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the source, so that two builds see the same."""
+    if sys.version_info[:2] != (3, 11):
+        pytest.skip("releases are built with Python 3.11, which the instances have")
+    folder = tmp_path_factory.mktemp("source")
+    for name in SOURCES:
+        shutil.copytree(tf.ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("pyproject.toml", "README.md"):
+        shutil.copy(tf.ROOT / name, folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def release(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("release") / "release.tar.gz"
+    make(source, path)
+    return path
+
+
+def make(source: Path, path: Path) -> None:
+    command = [sys.executable, str(source / "deploy" / "release.py"), "-o", str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.timeout(300)
+def test_two_builds_are_the_same_bytes(source: Path, release: Path, tmp_path: Path) -> None:
+    again = tmp_path / "again.tar.gz"
+    make(source, again)
+    assert again.read_bytes() == release.read_bytes()
+
+
+@pytest.mark.timeout(300)
+def test_it_installs_without_an_index_and_starts(release: Path, tmp_path: Path) -> None:
+    """The commands of install.sh that are about Python, with Python 3.11 as on the instances."""
+    python = shutil.which("python3.11")
+    if python is None:
+        pytest.skip("python3.11, which the instances have, is not on this machine")
+    with tarfile.open(release) as archive:
+        archive.extractall(tmp_path, filter="data")
+    script = (tmp_path / "systemd" / "install.sh").read_text()
+    lines = script.split("install -d", 1)[0].replace("${1:?usage: install.sh REGION}", "r")
+    part = tmp_path / "systemd" / "python-part.sh"
+    part.write_text(lines)
+    installed = subprocess.run(
+        ["bash", str(part)],
+        env={"PATH": "/usr/bin:/bin", "PYTHON": python, "PIP_CONFIG_FILE": "/dev/null"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert installed.returncode == 0, installed.stderr
+    for command in (["-m", "gateway", "--help"], ["systemd/enclave_unit.py", "--help"]):
+        done = subprocess.run(
+            [tmp_path / "venv" / "bin" / "python", *command],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+
+
+def test_a_release_holds_nothing_that_opens_images(release: Path) -> None:
+    with tarfile.open(release) as archive:
+        names = archive.getnames()
+    packages = {name.split("/")[1].split("-")[0] for name in names if name.startswith("wheels/")}
+    assert {"blindgate", "fastapi", "uvicorn"} <= packages
+    assert not packages & {"onnxruntime", "pillow", "numpy"}
+    assert {"systemd/install.sh", "systemd/blindgate-gateway.service"} <= set(names)
+
+
+def test_pins_come_with_their_hashes() -> None:
+    lock = str(tf.ROOT / "locks" / "dev.txt")
+    done = subprocess.run(
+        [sys.executable, PINS, lock, "hatchling"], capture_output=True, text=True, check=True
+    )
+    entries = [line for line in done.stdout.splitlines() if "==" in line]
+    assert entries[0].startswith("hatchling==")
+    assert len(entries) == 5
+    assert done.stdout.count("--hash=sha256:") >= 5
+
+
+def test_a_pin_that_is_not_there_is_an_error() -> None:
+    lock = str(tf.ROOT / "locks" / "dev.txt")
+    done = subprocess.run(
+        [sys.executable, PINS, lock, "no-such-package"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert "no-such-package" in done.stderr
