@@ -67,10 +67,10 @@ class Pipeline:
             # An image outside OHTTP has been seen by the parent already; taking it would teach
             # clients to send more.
             raise EnvelopeRejected
-        needed = self._detector.decoded_bytes(image, options)
-        with self._images.hold(needed, upload.deadline):
+        picture = self._detector.inspect(image, options)
+        with self._images.hold(picture.decoded_bytes, upload.deadline):
             return self._compute.run(
-                lambda: self._detector.detect(image, options, upload.deadline.check),
+                lambda: self._detector.detect(picture, options, upload.deadline.check),
                 upload.deadline,
                 upload.wanted,
             )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -12,6 +13,7 @@ from enclave_app.detector.cpu import cpu_features
 from enclave_app.detector.decode import decode, decoded_bytes, inspect
 from enclave_app.detector.errors import ModelError, UnknownClass
 from enclave_app.detector.families import FAMILIES
+from enclave_app.detector.header import Header
 from enclave_app.detector.limits import Limits
 from enclave_app.detector.manifest import MANIFEST_FILE, ONNX_FILE, read_manifest
 from enclave_app.detector.nms import suppress
@@ -28,7 +30,6 @@ if TYPE_CHECKING:
 
     from enclave_app.detector.decode import Box as Region
     from enclave_app.detector.decode import Picture
-    from enclave_app.detector.header import Header
     from enclave_app.detector.manifest import Manifest, ManifestFile
 
 _DEFAULTS: Final = DetectOptions()
@@ -38,6 +39,26 @@ _BOX_DIGITS, _SCORE_DIGITS = 4, 6
 
 def _go_on() -> None:
     """Let a detection run to its end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Inspected:
+    """A picture whose header says that it may be accepted.
+
+    Attributes:
+        data: The file.
+        header: Its header.
+        wanted: The size that suffices.
+        decoded_bytes: About how much memory it will take.
+    """
+
+    data: bytes = field(repr=False)
+    header: Header
+    wanted: tuple[int, int]
+    decoded_bytes: int
+
+
+Image = bytes | memoryview | Inspected
 
 
 class Detector:
@@ -94,24 +115,29 @@ class Detector:
         detector.look(np.full(shape, 127, np.uint8))
         return detector
 
-    def decoded_bytes(self, image: bytes | memoryview, options: DetectOptions = _DEFAULTS) -> int:
-        """About how much memory a picture will take, from its header, without decoding it.
+    def inspect(self, image: bytes | memoryview, options: DetectOptions = _DEFAULTS) -> Inspected:
+        """Read a picture's header, without decoding anything.
 
         Raises:
             ImageRejected: The header alone says that it will not be accepted.
         """
-        header = inspect(bytes(image), self.limits)
-        return decoded_bytes(header, self._wanted(header, options))
+        data = bytes(image)
+        header = inspect(data, self.limits)
+        wanted = self._wanted(header, options)
+        return Inspected(data, header, wanted, decoded_bytes(header, wanted))
 
-    def decode(self, image: bytes | memoryview, options: DetectOptions = _DEFAULTS) -> Picture:
+    def decode(self, image: Image, options: DetectOptions = _DEFAULTS) -> Picture:
         """Decode a picture as large as the model needs it.
+
+        Args:
+            image: The file, or what `inspect` made of it with the same options.
+            options: What the client asked.
 
         Raises:
             ImageRejected: It is no picture that we accept.
         """
-        data = bytes(image)
-        header = inspect(data, self.limits)
-        return decode(data, header, self._wanted(header, options))
+        seen = image if isinstance(image, Inspected) else self.inspect(image, options)
+        return decode(seen.data, seen.header, seen.wanted)
 
     def infer(
         self,
@@ -143,7 +169,7 @@ class Detector:
 
     def detect(
         self,
-        image: bytes | memoryview,
+        image: Image,
         options: DetectOptions = _DEFAULTS,
         checkpoint: Callable[[], None] = _go_on,
     ) -> Detections:

@@ -9,6 +9,8 @@ import pytest
 
 from blindgate.detections import DetectOptions
 from enclave_app.compute import Compute, Deadline, DeadlineExceeded, MemoryBudget, Overloaded
+from enclave_app.detector.detector import Inspected
+from enclave_app.detector.header import Header
 from enclave_app.pipeline import Pipeline, Upload
 from enclave_app.unseal import EnvelopeRejected
 
@@ -30,12 +32,13 @@ class FakeDetector:
     def __init__(self) -> None:
         self.seen: list[bytes] = []
 
-    def decoded_bytes(self, image: bytes, options: DetectOptions) -> int:
-        return self.needs
+    def inspect(self, image: bytes, options: DetectOptions) -> Inspected:
+        header = Header("jpeg", 1, 1, 0)
+        return Inspected(bytes(image), header, (1, 1), self.needs)
 
-    def detect(self, image: bytes, options: DetectOptions, checkpoint: Any) -> str:
+    def detect(self, image: Inspected, options: DetectOptions, checkpoint: Any) -> str:
         checkpoint()
-        self.seen.append(bytes(image))
+        self.seen.append(image.data)
         return "found"
 
 

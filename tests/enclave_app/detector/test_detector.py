@@ -151,7 +151,7 @@ def test_the_steps_give_what_the_whole_gives(int8_detector: Detector, air_show: 
     options = DetectOptions(tiles=2)
     picture = int8_detector.decode(air_show, options)
     assert int8_detector.infer(picture, options) == int8_detector.detect(air_show, options)
-    assert int8_detector.decoded_bytes(air_show, options) > picture.image.width * (
+    assert int8_detector.inspect(air_show, options).decoded_bytes > picture.image.width * (
         picture.image.height * 4
     )
 
