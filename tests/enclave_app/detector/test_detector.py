@@ -181,7 +181,7 @@ def test_what_is_no_picture_is_refused(detector: Detector, data: bytes) -> None:
 def test_limits_are_the_caller_s() -> None:
     read = ManifestFile(manifest("detr"), b"")
     small = Detector.from_onnx(read, constant_detr(LOGITS, BOXES), limits=Limits(max_pixels=100))
-    for step in (small.detect, small.decode, small.decoded_bytes):
+    for step in (small.detect, small.decode, small.inspect):
         with pytest.raises(ImageRejected):
             step(PHOTO)
 
