@@ -1,0 +1,23 @@
+"""The Open Inference Protocol, version 2, as far as one detector needs it (docs/api.md).
+
+Gateway and worker share it: what the gateway answers outside, the worker answers inside a
+sealed request. No sockets, no HTTP framework and no numpy here.
+"""
+
+from blindgate.oip.answer import InferAnswer, encode_answer
+from blindgate.oip.errors import OipError
+from blindgate.oip.metadata import model_metadata, server_metadata
+from blindgate.oip.paths import Target, parse_path
+from blindgate.oip.request import InferRequest, parse_request
+
+__all__ = [
+    "InferAnswer",
+    "InferRequest",
+    "OipError",
+    "Target",
+    "encode_answer",
+    "model_metadata",
+    "parse_path",
+    "parse_request",
+    "server_metadata",
+]
