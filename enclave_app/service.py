@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from blindgate import problems
 from blindgate.attestation.user_data import UserData
-from blindgate.detections import Detections, DetectOptions, describe_faults
+from blindgate.detections import Detections, DetectOptions, ModelRef, describe_faults
 from blindgate.link import Operation, Outcome
 from blindgate.sealing.errors import OpenRejected, UnknownKey
 from enclave_app import limits
@@ -22,6 +22,7 @@ from enclave_app.config import Measured
 from enclave_app.credentials import CredentialsError, CredentialStore
 from enclave_app.detector.detector import Detector
 from enclave_app.detector.errors import ImageRejected, UnknownClass
+from enclave_app.inference import answer_inference, is_inference
 from enclave_app.keyring import Keyring
 from enclave_app.kms.errors import KmsRefused, KmsUnavailable
 from enclave_app.nsm import Nsm
@@ -127,6 +128,8 @@ class Service:
 
     def _answer_sealed(self, inner: InnerRequest, outer: Request) -> InnerAnswer:
         """The same resources as outside, by the same paths; only the client reads the answer."""
+        if is_inference(inner.path):
+            return self._infer(inner, outer)
         allowed = {"/v1/detections": "POST", "/v1/models": "GET"}.get(inner.path)
         if allowed is None:
             return InnerAnswer.of_problem(problems.NOT_FOUND)
@@ -147,6 +150,23 @@ class Service:
             return InnerAnswer.of_problem(problems.BY_SLUG[_class_of(error).value])
         spent = (time.perf_counter() - started) * 1000
         return InnerAnswer(200, found.to_json(options.format), timings=(("detect", spent),))
+
+    def _infer(self, inner: InnerRequest, outer: Request) -> InnerAnswer:
+        """The Open Inference Protocol; images of one call are looked at one after the other."""
+        manifest = self._detector.manifest
+
+        def detect(
+            content: bytes | bytearray | memoryview, options: DetectOptions
+        ) -> Detections | problems.Problem:
+            try:
+                upload = Upload(content, True, outer.deadline, outer.wanted)
+                return self._pipeline.detect(upload, options)
+            except _EXPECTED as error:
+                return problems.BY_SLUG[_class_of(error).value]
+
+        return answer_inference(
+            inner, ModelRef(name=manifest.name, version=manifest.version), detect
+        )
 
     def _attest(self, request: Request) -> Answer:
         nonce = request.header.params.get("nonce")

@@ -12,7 +12,7 @@ from fastapi import Depends, FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from blindgate.link import FrameLimits, parse_address
-from gateway import openapi, problem_answers
+from gateway import openapi, openapi_oip, problem_answers
 from gateway.audit.log import AuditLog
 from gateway.audit.trail import AuditTrail, Measurements
 from gateway.auth.assembly import make_auth
@@ -26,7 +26,7 @@ from gateway.discovery import follow
 from gateway.edge import Edge
 from gateway.metrics import Metrics, served
 from gateway.pool import Pool, PoolLimits, Probe, SocketBackend, StatusHook
-from gateway.routes import attestation, detections, docs, health, models, ohttp
+from gateway.routes import attestation, detections, docs, health, models, ohttp, oip
 from gateway.routes.console import console_routes
 from gateway.settings import Settings
 from gateway.trust import trust_from, verifier
@@ -105,9 +105,10 @@ def create_app(settings: Settings, *, pool: Pool | None = None) -> FastAPI:
     )
     metrics = app.state.metrics = Metrics(app.state.dataplane)
     app.state.sign_in, app.state.rates = auth.sign_in, auth.rates
-    for routes in (detections, ohttp, attestation, models):
+    for routes in (detections, ohttp, attestation, models, oip):
         app.include_router(routes.router, dependencies=[Depends(signed_in)])
     app.include_router(health.router)
+    app.include_router(oip.health)
     app.include_router(docs.router)
     # A pool that was handed in may come without measurements to pin.
     told = configuration(trust_from(settings), settings.max_body) if settings.pcrs else None
@@ -151,7 +152,8 @@ def _describe(app: FastAPI) -> None:
                     summary=app.summary,
                     description=app.description,
                     routes=app.routes,
-                )
+                ),
+                openapi_oip.SCHEMAS,
             )
         return app.openapi_schema
 

@@ -9,14 +9,21 @@ from __future__ import annotations
 import asyncio
 import base64
 import hashlib
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from pydantic import ValidationError
+
 from blindgate import problems
 from blindgate.attestation import UserData, parse
+from blindgate.detections import Detections
 from blindgate.errors import BlindgateError
 from blindgate.link import Operation, Outcome
 from blindgate.link.frames import Param
+from blindgate.oip import InferAnswer, OipError, encode_answer, parse_request
+from blindgate.oip.request import HEADER_LENGTH
+from blindgate.oip.tensors import Result, shared_problem
 from gateway.audit.trail import Digest
 from gateway.disconnects import unless_gone
 from gateway.pool import Chunks, EnclaveAnswer, Pool, PoolRefused
@@ -27,9 +34,11 @@ from gateway.uploads.multipart import boundary_of, only_file
 if TYPE_CHECKING:
     from starlette.requests import Request
 
-    from blindgate.detections import DetectOptions
+    from blindgate.detections import DetectOptions, ModelRef
     from gateway.pool.status import ModelStatus
 
+#: Counts so many further detections for whoever asks.
+Charge = Callable[[int], Awaitable[None]]
 #: An attestation takes milliseconds; keys may rotate between it and the reading of the keys.
 _ATTESTATION_TRIES = 2
 
@@ -95,6 +104,55 @@ class Dataplane:
         """Have the encapsulated request in a body answered by an enclave that has its key."""
         async with receive_body(request, self._uploads, self._budget) as chunks:
             return await self._ask(request, Operation.OHTTP, chunks, expires, key_id=chunks[0][0])
+
+    async def infer(
+        self, request: Request, model: ModelRef, expires: float, charge: Charge
+    ) -> InferAnswer:
+        """Have every envelope of an inference request looked at, each by itself.
+
+        Args:
+            request: Whose body to take.
+            model: What must look at them.
+            expires: Until when, on the event loop's clock.
+            charge: Told how many envelopes there are beyond the first.
+
+        Raises:
+            Refused: The request is not one, or all envelopes met the same problem.
+        """
+        header_length = request.headers.get(HEADER_LENGTH)
+        async with receive_body(request, self._uploads, self._budget) as chunks:
+            try:
+                asked = parse_request(b"".join(chunks), header_length)
+            except OipError as error:
+                faults = [{"in": "body", **fault} for fault in error.faults]
+                raise Refused(problems.INVALID_REQUEST, errors=faults) from None
+            chunks.clear()
+            await charge(len(asked.images) - 1)
+            params: dict[str, Param] = asked.options.model_dump(mode="json", exclude_none=True)
+            looks = (self._look(request, each, model, expires, params) for each in asked.images)
+            results = await asyncio.gather(*looks)
+        if (shared := shared_problem(results)) is not None:
+            raise Refused(shared)
+        return encode_answer(asked, results, model)
+
+    async def _look(
+        self,
+        request: Request,
+        envelope: bytes | memoryview,
+        model: ModelRef,
+        expires: float,
+        params: dict[str, Param],
+    ) -> Result:
+        """What was found in one envelope of several, or its own problem."""
+        try:
+            answer = await self._ask(request, Operation.DETECT, (envelope,), expires, params)
+            found = Detections.model_validate_json(bytes(answer.body))
+        except (Refused, PoolRefused) as refused:
+            return refused.problem
+        except ValidationError:
+            return problems.INTERNAL_ERROR
+        # During a roll-out two models run, and any of their enclaves may have been free.
+        return found if found.model == model else problems.ENCLAVE_UNAVAILABLE
 
     def keys(self) -> bytes:
         """The `application/ohttp-keys` of one ready enclave, of each in its turn.

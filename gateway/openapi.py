@@ -6,7 +6,7 @@ that it can answer with.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Final, Self
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -103,7 +103,7 @@ class Readiness(BaseModel):
     ]
 
 
-def _problem_answers(kinds: Sequence[Problem]) -> dict[int | str, dict[str, Any]]:
+def problem_answers(kinds: Sequence[Problem]) -> dict[int | str, dict[str, Any]]:
     """The answers of some problems, those with one status code together."""
     by_status: dict[int | str, list[Problem]] = {}
     for problem in sorted(kinds, key=lambda p: (p.status, p.type)):
@@ -114,7 +114,7 @@ def _problem_answers(kinds: Sequence[Problem]) -> dict[int | str, dict[str, Any]
             "content": {
                 problems.MEDIA_TYPE: {
                     "schema": {"$ref": "#/components/schemas/Problem"},
-                    "examples": {p.slug: {"summary": p.title, "value": _example(p)} for p in group},
+                    "examples": {p.slug: {"summary": p.title, "value": example(p)} for p in group},
                 }
             },
         }
@@ -122,7 +122,8 @@ def _problem_answers(kinds: Sequence[Problem]) -> dict[int | str, dict[str, Any]
     }
 
 
-def _example(problem: Problem) -> dict[str, Any]:
+def example(problem: Problem) -> dict[str, Any]:
+    """A problem as it may come."""
     members: dict[str, Any] = {"request_id": "5f6b8a0c1d2e3f405162738495a6b7c8"}
     if problem is problems.INVALID_REQUEST:
         message = "Input should be less than or equal to 1"
@@ -132,11 +133,12 @@ def _example(problem: Problem) -> dict[str, Any]:
     return problem.body(**members)
 
 
-def _binary(description: str) -> dict[str, Any]:
+def binary(description: str) -> dict[str, Any]:
+    """A body of bytes."""
     return {"schema": {"type": "string", "format": "binary", "description": description}}
 
 
-def _operation(
+def operation(
     operation_id: str,
     summary: str,
     kinds: Sequence[Problem] = (),
@@ -146,7 +148,7 @@ def _operation(
     also: dict[int | str, dict[str, Any]] | None = None,
 ) -> dict[str, Any]:
     """The keyword arguments of a FastAPI route."""
-    responses = _problem_answers([*kinds, problems.INTERNAL_ERROR]) | (also or {})
+    responses = problem_answers([*kinds, problems.INTERNAL_ERROR]) | (also or {})
     if ok is not None:
         responses[200] = ok
     return {
@@ -224,13 +226,13 @@ _SAMPLE_SCHEMA: Final[dict[str, Any]] = {
         }
     },
 }
-_UNAVAILABLE: Final = (
+UNAVAILABLE: Final = (
     problems.ENCLAVE_UNAVAILABLE,
     problems.OVERLOADED,
     problems.DEADLINE_EXCEEDED,
     problems.NOT_ACCEPTABLE,
 )
-_UPLOAD: Final = (
+UPLOAD: Final = (
     problems.EMPTY_BODY,
     problems.UNSUPPORTED_MEDIA_TYPE,
     problems.BODY_TOO_LARGE,
@@ -238,12 +240,12 @@ _UPLOAD: Final = (
     problems.INVALID_REQUEST,
 )
 
-DETECT: Final = _operation(
+DETECT: Final = operation(
     "detect",
     "Find the objects in an encrypted image",
     (
-        *_UPLOAD,
-        *_UNAVAILABLE,
+        *UPLOAD,
+        *UNAVAILABLE,
         problems.UPLOAD_INCOMPLETE,
         problems.ENVELOPE_REJECTED,
         problems.IMAGE_REJECTED,
@@ -270,67 +272,67 @@ DETECT: Final = _operation(
         "requestBody": {
             "required": True,
             "content": {
-                OCTETS: _binary(_ENVELOPE),
+                OCTETS: binary(_ENVELOPE),
                 FORM: {
                     "schema": {
                         "type": "object",
                         "title": "EnvelopeForm",
                         "required": ["file"],
-                        "properties": {"file": _binary(_ENVELOPE)["schema"]},
+                        "properties": {"file": binary(_ENVELOPE)["schema"]},
                     }
                 },
             },
         },
     },
 )
-OHTTP_KEYS_OPERATION: Final = _operation(
+OHTTP_KEYS_OPERATION: Final = operation(
     "getOhttpKeys",
     "Fetch the keys to seal requests to",
     (problems.ENCLAVE_UNAVAILABLE, problems.NOT_ACCEPTABLE),
     ok={
         "description": "The key configurations of one enclave (RFC 9458 §3).",
-        "content": {OHTTP_KEYS: _binary("Key configurations, the preferred first.")},
+        "content": {OHTTP_KEYS: binary("Key configurations, the preferred first.")},
     },
 )
-OHTTP_OPERATION: Final = _operation(
+OHTTP_OPERATION: Final = operation(
     "sendSealed",
     "Send a request that only the enclave can read",
-    (*_UPLOAD, *_UNAVAILABLE, problems.OHTTP_KEY, problems.OHTTP_REJECTED),
+    (*UPLOAD, *UNAVAILABLE, problems.OHTTP_KEY, problems.OHTTP_REJECTED),
     ok={
         "description": "The encapsulated answer (RFC 9458 §4.4).",
-        "content": {OHTTP_ANSWER: _binary("Only the sender can open it.")},
+        "content": {OHTTP_ANSWER: binary("Only the sender can open it.")},
     },
     extra={
         "requestBody": {
             "required": True,
-            "content": {OHTTP_REQUEST: _binary("An encapsulated request (RFC 9458 §4.3).")},
+            "content": {OHTTP_REQUEST: binary("An encapsulated request (RFC 9458 §4.3).")},
         }
     },
 )
-ATTESTATION: Final = _operation(
+ATTESTATION: Final = operation(
     "getAttestation",
     "Have an enclave prove what it runs",
-    (*_UNAVAILABLE, problems.INVALID_REQUEST, problems.OHTTP_KEY),
+    (*UNAVAILABLE, problems.INVALID_REQUEST, problems.OHTTP_KEY),
     ok={
         "description": "A fresh attestation document, with the keys beside it in JSON.",
         "content": {
-            "application/cose": _binary("A COSE_Sign1 document, signed by the Nitro system."),
+            "application/cose": binary("A COSE_Sign1 document, signed by the Nitro system."),
             "application/json": {"schema": {"$ref": "#/components/schemas/Evidence"}},
         },
     },
 )
-MODELS: Final = _operation(
+MODELS: Final = operation(
     "listModels",
     "List the detectors that run",
     (problems.NOT_ACCEPTABLE,),
     ok={"description": "The detectors and their classes.", "model": Models},
 )
-LIVE: Final = _operation(
+LIVE: Final = operation(
     "isLive",
     "Say that this process answers",
     ok={"description": "It does.", "model": Liveness},
 )
-READY: Final = _operation(
+READY: Final = operation(
     "isReady",
     "Say whether a verified enclave takes requests",
     ok={"description": "One does.", "model": Readiness},
@@ -341,14 +343,23 @@ READY: Final = _operation(
 SCHEMAS: Final = (Detections, Evidence, ProblemDocument)
 
 
-def complete(document: dict[str, Any]) -> dict[str, Any]:
-    """Add the schemas that FastAPI cannot see, and drop its own idea of a validation error."""
+def complete(document: dict[str, Any], more: Mapping[str, type[BaseModel]]) -> dict[str, Any]:
+    """Add the schemas that FastAPI cannot see, and drop its own idea of a validation error.
+
+    Args:
+        document: What FastAPI has written.
+        more: Further schemas by their names.
+    """
     schemas: dict[str, Any] = document.setdefault("components", {}).setdefault("schemas", {})
     for model in (*SCHEMAS, DetectOptions):
         schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
         schemas.update(schema.pop("$defs", {}))
         if model is not DetectOptions:
             schemas[schema["title"]] = schema
+    for name, schema_model in more.items():
+        schema = schema_model.model_json_schema(ref_template="#/components/schemas/{model}")
+        schemas.update(schema.pop("$defs", {}))
+        schemas[name] = {**schema, "title": name}
     for name in ("HTTPValidationError", "ValidationError"):
         schemas.pop(name, None)
     document["components"]["schemas"] = dict(sorted(schemas.items()))

@@ -158,7 +158,14 @@ async def _pool_refused(request: Request, error: Exception) -> Response:
 
 async def _invalid(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)  # noqa: S101 - as registered in install()
-    errors = [
+    return answer(
+        request.state.request_id, problems.INVALID_REQUEST, errors=validation_faults(error)
+    )
+
+
+def validation_faults(error: RequestValidationError) -> list[dict[str, str]]:
+    """The `errors` member for parameters that FastAPI found wrong."""
+    return [
         {
             "in": str(found["loc"][0]),
             "parameter": ".".join(map(str, found["loc"][1:])),
@@ -167,7 +174,6 @@ async def _invalid(request: Request, error: Exception) -> Response:
         }
         for found in error.errors()
     ]
-    return answer(request.state.request_id, problems.INVALID_REQUEST, errors=errors)
 
 
 async def _http_exception(request: Request, error: Exception) -> Response:

@@ -21,6 +21,13 @@ SCOPES: Final[dict[str, Scope]] = {
     "getOhttpKeys": Scope.ATTEST,
     "getAttestation": Scope.ATTEST,
     "listModels": Scope.ATTEST,
+    "infer": Scope.DETECT,
+    "inferVersion": Scope.DETECT,
+    "getServerMetadata": Scope.ATTEST,
+    "getModelMetadata": Scope.ATTEST,
+    "getModelVersionMetadata": Scope.ATTEST,
+    "isModelReady": Scope.ATTEST,
+    "isModelVersionReady": Scope.ATTEST,
 }
 
 
@@ -40,4 +47,16 @@ async def signed_in(request: Request) -> None:
     # Only what burns an enclave's time counts; the rest is cheap and clients retry on it.
     if rates is not None and scope is Scope.DETECT:
         standing = await rates.take(caller)
+        request.state.answer_headers = standing.headers()
+
+
+async def charge(request: Request, count: int) -> None:
+    """Count `count` further detections for the caller of a request that does several at once.
+
+    Raises:
+        Refused: `rate-limited`.
+    """
+    rates: RateLimits | None = request.app.state.rates
+    if rates is not None and count > 0:
+        standing = await rates.take(request.state.caller, count)
         request.state.answer_headers = standing.headers()

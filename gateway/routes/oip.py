@@ -1,0 +1,165 @@
+"""`/v2/…`: the Open Inference Protocol, for clients such as `tritonclient`.
+
+Only the protocol's frame is read here; the envelopes in it go to the enclave as they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from functools import partial
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Path, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from fastapi.routing import APIRoute
+
+from blindgate import problems
+from blindgate.detections import ModelRef
+from blindgate.oip import model_metadata, server_metadata
+from gateway import openapi_oip as described
+from gateway.auth.guard import charge
+from gateway.media_types import JSON, OCTETS, best_of, content_type
+from gateway.pool import PoolRefused
+from gateway.problem_answers import Refused, validation_faults
+from gateway.routes.requests import Expires, Plane
+
+
+class _OipRoute(APIRoute):
+    """Problems here have an `error` member too: what the protocol's clients look for."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """The handler, with its refusals dressed for both."""
+        handle = super().get_route_handler()
+
+        async def handler(request: Request) -> Response:
+            try:
+                return await handle(request)
+            except Refused as refused:
+                refused.members["error"] = refused.detail or refused.problem.title
+                raise
+            except PoolRefused as refused:
+                retry = {"retry-after": str(refused.retry_after)} if refused.retry_after else None
+                title = refused.problem.title
+                raise Refused(refused.problem, headers=retry, error=title) from None
+            except RequestValidationError as error:
+                title = problems.INVALID_REQUEST.title
+                faults = validation_faults(error)
+                raise Refused(problems.INVALID_REQUEST, errors=faults, error=title) from None
+
+        return handler
+
+
+router = APIRouter(prefix="/v2", tags=["Open Inference Protocol"], route_class=_OipRoute)
+health = APIRouter(prefix="/v2/health", tags=["Open Inference Protocol"], route_class=_OipRoute)
+
+Name = Annotated[
+    str,
+    Path(
+        min_length=1,
+        max_length=128,
+        description="The model's name.",
+        examples=["ssd-mobilenet-v2-coco-int8"],
+    ),
+]
+Version = Annotated[
+    str, Path(min_length=1, max_length=64, description="Its version.", examples=["1.0.0"])
+]
+
+
+@health.get("/live", **described.SERVER_LIVE)
+async def is_server_live() -> dict[str, bool]:
+    """Say that this process answers."""
+    return {"live": True}
+
+
+@health.get("/ready", **described.SERVER_READY)
+async def is_server_ready(plane: Plane) -> JSONResponse:
+    """Say whether a verified enclave takes requests; 503 if not."""
+    ready = bool(plane.readiness()["ready"])
+    return JSONResponse({"ready": ready}, status_code=200 if ready else 503)
+
+
+@router.get("", **described.SERVER)
+async def get_server_metadata(request: Request) -> dict[str, Any]:
+    """Say what this server is and which extensions of the protocol it speaks."""
+    best_of(request, [JSON])
+    return server_metadata()
+
+
+@router.get("/models/{model_name}", **described.MODEL)
+async def get_model_metadata(request: Request, plane: Plane, model_name: Name) -> dict[str, Any]:
+    """Describe a detector's tensors."""
+    best_of(request, [JSON])
+    return model_metadata(model_name, [each.version for each in _running(plane, model_name)])
+
+
+@router.get("/models/{model_name}/versions/{model_version}", **described.MODEL_VERSION)
+async def get_model_version_metadata(
+    request: Request, plane: Plane, model_name: Name, model_version: Version
+) -> dict[str, Any]:
+    """Describe the tensors of one version of a detector."""
+    best_of(request, [JSON])
+    return model_metadata(model_name, [_running(plane, model_name, model_version)[0].version])
+
+
+@router.get("/models/{model_name}/ready", **described.MODEL_READY)
+async def is_model_ready(plane: Plane, model_name: Name) -> dict[str, Any]:
+    """Say that a detector runs in a verified enclave; 404 if not."""
+    return {"name": _running(plane, model_name)[0].name, "ready": True}
+
+
+@router.get("/models/{model_name}/versions/{model_version}/ready", **described.MODEL_VERSION_READY)
+async def is_model_version_ready(
+    plane: Plane, model_name: Name, model_version: Version
+) -> dict[str, Any]:
+    """Say that a version of a detector runs in a verified enclave; 404 if not."""
+    return {"name": _running(plane, model_name, model_version)[0].name, "ready": True}
+
+
+@router.post("/models/{model_name}/infer", **described.INFER)
+async def infer(request: Request, plane: Plane, expires: Expires, model_name: Name) -> Response:
+    """Find the objects in one or several encrypted images.
+
+    Each element of the input is one envelope. An envelope that cannot be opened leaves the
+    others alone: `errors` names its problem. If all meet the same, the call fails with it.
+    """
+    return await _infer(request, plane, expires, _running(plane, model_name)[0])
+
+
+@router.post("/models/{model_name}/versions/{model_version}/infer", **described.INFER_VERSION)
+async def infer_version(
+    request: Request, plane: Plane, expires: Expires, model_name: Name, model_version: Version
+) -> Response:
+    """Find the objects in encrypted images with one version of a detector."""
+    return await _infer(request, plane, expires, _running(plane, model_name, model_version)[0])
+
+
+async def _infer(request: Request, plane: Plane, expires: float, model: ModelRef) -> Response:
+    best_of(request, [JSON, OCTETS])
+    # Clients of the protocol leave the type out where tensors follow the JSON part.
+    if "content-type" in request.headers:
+        content_type(request, [JSON, OCTETS])
+    if request.headers.get("content-encoding", "identity") != "identity":
+        # Ciphertext does not compress; RFC 9110 §15.5.16 names what would be taken.
+        headers = {"accept-encoding": "identity"}
+        raise Refused(problems.UNSUPPORTED_MEDIA_TYPE, headers=headers, rest_unread=True)
+    answer = await plane.infer(request, model, expires, partial(charge, request))
+    headers = {**answer.headers, "cache-control": "no-store"}
+    return Response(answer.body, media_type=answer.content_type, headers=headers)
+
+
+def _running(plane: Plane, name: str, version: str | None = None) -> list[ModelRef]:
+    """The versions of a model that run in verified enclaves.
+
+    Raises:
+        Refused: None does.
+    """
+    found = [
+        ModelRef(name=each.name, version=each.version)
+        for each in plane.models()
+        if each.name == name and version in (None, each.version)
+    ]
+    if not found:
+        raise Refused(problems.NOT_FOUND, "No verified enclave runs this model.", rest_unread=True)
+    return found
