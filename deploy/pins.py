@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 
 #: What building this project's wheel needs.
-HATCHLING = ("hatchling", "packaging", "pathspec", "pluggy", "trove-classifiers")
+HATCHLING = ("hatchling", "packaging", "pathspec", "pluggy", "tomlkit", "trove-classifiers")
 
 
 def entries(lock: str, names: tuple[str, ...]) -> str:

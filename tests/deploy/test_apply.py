@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from gateway.settings import Settings
 from tests.deploy import terraform as tf
 from tests.deploy.moto_server import ACCOUNT, REGION, Aws, serving
 
@@ -245,8 +246,9 @@ class TestTheFirstFleet:
             assert file["version_id"] in text
             assert file["sha256"] in text
         assert "BLINDGATE_ENCLAVES=vsock://16:5005" in text
-        for word in ("password", "secret", "aws_access_key", "private key"):
-            assert word not in text.lower().replace("no secrets", "")
+        assert f"BLINDGATE_API_KEYS_SECRET={blue.output('api_keys_secret')}" in text
+        for word in ("password", "secret_access", "aws_access_key", "private key", "begin "):
+            assert word not in text.lower()
 
     def test_user_data_is_a_script_that_bash_can_read(
         self, blue: Deployment, tmp_path: Path
@@ -257,6 +259,30 @@ class TestTheFirstFleet:
         assert script.stat().st_size < 16 * 1024
         done = subprocess.run(["bash", "-n", script], capture_output=True, text=True, check=False)
         assert (done.returncode, done.stderr) == (0, "")
+
+    def test_the_gateway_takes_the_settings_that_it_is_given(
+        self, blue: Deployment, tmp_path: Path
+    ) -> None:
+        text = base64.b64decode(self.launch_template(blue)["UserData"]).decode()
+        block = text.split("<<'ENVIRONMENT'\n")[1].split("\nENVIRONMENT")[0]
+        given = dict(line.split("=", 1) for line in block.splitlines())
+        names = {name.removeprefix("BLINDGATE_").lower() for name in given if name[:4] != "AWS_"}
+        assert names <= set(Settings.model_fields)
+        values = {name: value for name, value in given.items() if name[:4] != "AWS_"}
+        with pytest.MonkeyPatch.context() as patch:
+            for name, value in values.items():
+                patch.setenv(name, value)
+            settings = Settings()
+        assert settings.enclaves == ("vsock://16:5005",)
+        assert settings.pcrs == (Path("/etc/blindgate/pcrs/blue.json"),)
+        assert not settings.allow_debug
+
+    def test_api_keys_are_in_a_secret_whose_value_terraform_never_sees(
+        self, blue: Deployment
+    ) -> None:
+        secrets = blue.aws.client("secretsmanager")
+        found = secrets.describe_secret(SecretId=blue.output("api_keys_secret"))
+        assert not found.get("VersionIdsToStages")
 
     def test_tls_ends_at_the_load_balancer_with_a_modern_policy(self, blue: Deployment) -> None:
         elb = blue.aws.client("elbv2")

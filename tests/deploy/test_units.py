@@ -80,10 +80,18 @@ def test_a_service_comes_back_whatever_ended_it(name: str) -> None:
 
 def test_enclaves_start_after_their_memory_and_their_way_to_kms() -> None:
     enclave = settings("blindgate-enclave@.service")
-    assert enclave["Requires"] == ["nitro-enclaves-allocator.service"]
     assert {"nitro-enclaves-allocator.service", "blindgate-vsock-proxy.service"} <= set(
         enclave["After"][0].split()
     )
+
+
+def test_starting_a_second_enclave_does_not_run_the_allocator_again() -> None:
+    """It fails while an enclave runs, and what it is required by with it."""
+    enclave = settings("blindgate-enclave@.service")
+    pulled_in = [
+        each for name in ("Requires", "Wants", "BindsTo") for each in enclave.get(name, [])
+    ]
+    assert "allocator" not in " ".join(pulled_in)
 
 
 def test_the_gateway_runs_without_enclaves_and_stops_before_them() -> None:

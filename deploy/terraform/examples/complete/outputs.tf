@@ -42,3 +42,8 @@ output "alarms" {
   description = "Names of all alarms."
   value       = module.observability.alarms
 }
+
+output "api_keys_secret" {
+  description = "Secret that holds digests of API keys: `blindgate keys create --secret`."
+  value       = module.gateway.api_keys_secret_arn
+}

@@ -39,6 +39,12 @@ resource "aws_iam_role_policy" "instance" {
         Resource = "${var.artifact_bucket_arn}/*"
       },
       {
+        Sid      = "ReadApiKeys"
+        Effect   = "Allow"
+        Action   = "secretsmanager:GetSecretValue"
+        Resource = aws_secretsmanager_secret.api_keys.arn
+      },
+      {
         Sid      = "WriteLogs"
         Effect   = "Allow"
         Action   = ["logs:CreateLogStream", "logs:DescribeLogStreams", "logs:PutLogEvents"]
@@ -46,4 +52,15 @@ resource "aws_iam_role_policy" "instance" {
       },
     ]
   })
+}
+
+# Who may call: digests of API keys, as `blindgate keys` writes them. Terraform makes the secret and
+# never its value, so no state file holds it.
+resource "aws_secretsmanager_secret" "api_keys" {
+  #checkov:skip=CKV_AWS_149:Encrypted with the account's own key for secrets. A customer key would oblige the instances' role to hold kms:Decrypt; and the value is digests, not keys.
+  #checkov:skip=CKV2_AWS_57:Each API key has its own end (blindgate keys create --expires); rotating all of them at once would lock callers out.
+  name_prefix             = "${var.name}-api-keys-"
+  description             = "API keys of Blindgate's callers, as digests"
+  recovery_window_in_days = var.deletion_protection ? 30 : 0
+  tags                    = var.tags
 }

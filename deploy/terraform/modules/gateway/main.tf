@@ -31,10 +31,13 @@ locals {
   environment = {
     for name, sets in local.trusted : name => merge(
       {
-        BLINDGATE_HOST     = "0.0.0.0"
-        BLINDGATE_PORT     = "8080"
-        BLINDGATE_ENCLAVES = join(",", [for slot in local.slots : "vsock://${local.cids[slot]}:5005"])
-        BLINDGATE_PCRS     = join(",", [for set in keys(sets) : "/etc/blindgate/pcrs/${set}.json"])
+        AWS_DEFAULT_REGION        = local.region
+        BLINDGATE_HOST            = "0.0.0.0"
+        BLINDGATE_PORT            = "8080"
+        BLINDGATE_ENCLAVES        = join(",", [for slot in local.slots : "vsock://${local.cids[slot]}:5005"])
+        BLINDGATE_PCRS            = join(",", [for set in keys(sets) : "/etc/blindgate/pcrs/${set}.json"])
+        BLINDGATE_API_KEYS_SECRET = aws_secretsmanager_secret.api_keys.arn
+        BLINDGATE_AUDIT_LOG       = "/var/lib/blindgate-gateway/audit.log"
       },
       var.settings,
     )

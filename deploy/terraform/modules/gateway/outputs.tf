@@ -37,3 +37,8 @@ output "instance_security_group_id" {
   description = "Security group of the instances."
   value       = aws_security_group.instance.id
 }
+
+output "api_keys_secret_arn" {
+  description = "Secret that holds digests of API keys: `blindgate keys create --secret`."
+  value       = aws_secretsmanager_secret.api_keys.arn
+}

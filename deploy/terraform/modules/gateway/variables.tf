@@ -176,9 +176,9 @@ variable "settings" {
     condition = alltrue([
       for name, value in var.settings :
       can(regex("^BLINDGATE_[A-Z_]+$", name)) && can(regex("^[A-Za-z0-9 ,.:/_-]*$", value)) &&
-      !contains(["BLINDGATE_ALLOW_DEBUG", "BLINDGATE_ROOT"], name)
+      !contains(["BLINDGATE_ALLOW_DEBUG", "BLINDGATE_ALLOW_ANONYMOUS", "BLINDGATE_ROOT"], name)
     ])
-    error_message = "Settings begin with BLINDGATE_ and have plain values; BLINDGATE_ALLOW_DEBUG and BLINDGATE_ROOT are for development."
+    error_message = "Settings begin with BLINDGATE_ and have plain values; BLINDGATE_ALLOW_DEBUG, BLINDGATE_ALLOW_ANONYMOUS and BLINDGATE_ROOT are for development."
   }
 }
 
@@ -208,7 +208,7 @@ variable "log_bucket" {
 }
 
 variable "deletion_protection" {
-  description = "Refuse to delete the load balancer."
+  description = "Refuse to delete the load balancer, and keep a deleted secret for 30 days."
   type        = bool
   default     = true
 }

@@ -10,8 +10,8 @@ locals {
   region = data.aws_region.current.name
   zones  = { for index, zone in var.availability_zones : zone => index }
 
-  # What an instance needs of AWS: KMS for the enclave, Systems Manager for people, Logs.
-  services = toset(["kms", "ssm", "ssmmessages", "ec2messages", "logs"])
+  # What an instance needs of AWS: KMS for the enclave, API keys, Logs, Systems Manager for people.
+  services = toset(["kms", "secretsmanager", "logs", "ssm", "ssmmessages", "ec2messages"])
 }
 
 resource "aws_vpc" "this" {

@@ -210,6 +210,16 @@ run "debug_mode_cannot_be_deployed" {
   expect_failures = [var.settings]
 }
 
+run "nobody_calls_without_a_key" {
+  command = plan
+
+  variables {
+    settings = { BLINDGATE_ALLOW_ANONYMOUS = "true" }
+  }
+
+  expect_failures = [var.settings]
+}
+
 run "settings_stay_on_their_line" {
   command = plan
 
