@@ -80,7 +80,7 @@ lint: $(STAMP) ## ruff, ruff format --check, mypy --strict
 
 lock: ## renew locks/ (needs uv)
 	uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-annotate --no-emit-find-links --no-header --extra dev pyproject.toml -o locks/dev.txt
-	uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-annotate --no-emit-find-links --no-header --extra gateway -c locks/dev.txt pyproject.toml -o locks/gateway.txt
+	uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-annotate --no-emit-find-links --no-header --extra gateway --extra tracing --extra redis -c locks/dev.txt pyproject.toml -o locks/gateway.txt
 	uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-annotate --no-emit-find-links --no-header --extra enclave -c locks/dev.txt pyproject.toml -o locks/enclave.txt
 	uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-annotate --no-emit-find-links --no-header bench/peers/requirements.in -o locks/bench.txt
 	uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-annotate --no-emit-find-links --no-header locks/deploy.in -o locks/deploy.txt
