@@ -57,7 +57,7 @@ export function originView(told: Configuration): Node[] {
             "only as trustworthy as that gateway: an operator could serve a page that lies. For a check " +
             "that does not depend on the operator, have somebody you trust build it as one file with ",
           command,
-          " and open that, or use ",
+          " and keep it elsewhere, or use ",
           h("code", {}, "blindgate detect"),
           ".",
         ),
