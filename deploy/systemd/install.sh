@@ -16,11 +16,11 @@ python=${PYTHON:-python3.11}
   --only-binary :all: --require-hashes -r "$release/requirements.txt"
 "$release/venv/bin/pip" install --quiet --no-index --no-deps "$release"/wheels/blindgate-*.whl
 
-install -d -m 0755 /etc/blindgate /etc/blindgate/pcrs /var/lib/blindgate
+install -d -m 0755 /etc/blindgate /etc/blindgate/pcrs /var/lib/blindgate /etc/sysusers.d
 sed "s/@REGION@/$region/" "$release/systemd/vsock-proxy.yaml.in" > /etc/blindgate/vsock-proxy.yaml
 printf 'BLINDGATE_REGION=%s\n' "$region" > /etc/blindgate/host.env
-install -m 0644 "$release/systemd/blindgate.sysusers.conf" /usr/lib/sysusers.d/blindgate.conf
+install -m 0644 "$release/systemd/blindgate.sysusers.conf" /etc/sysusers.d/blindgate.conf
 install -m 0644 "$release"/systemd/*.service /etc/systemd/system/
-systemd-sysusers /usr/lib/sysusers.d/blindgate.conf
+systemd-sysusers /etc/sysusers.d/blindgate.conf
 ln -sfn "$release" /opt/blindgate/current
 systemctl daemon-reload

@@ -1,0 +1,240 @@
+"""The script that an instance starts with, run from its first line to its last.
+
+In a mount namespace of its own, whose /etc, /opt, /var/lib and /var/log are empty, with stand-ins
+for what needs AWS or a machine: dnf, aws, modprobe, systemctl. Everything else is the real thing,
+install.sh and allocator.py of the release among it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.deploy import terraform as tf
+
+TEMPLATE = tf.SOURCES / "modules" / "gateway" / "user_data.sh.tftpl"
+PCRS = json.dumps({f"PCR{index}": "a" * 96 for index in range(3)})
+
+#: What packages bring that the script relies on; the other stand-ins only write down their calls.
+STANDINS = {
+    "dnf": "mkdir -p /etc/systemd/system /etc/logrotate.d /etc/nitro_enclaves "
+    "/opt/aws/amazon-cloudwatch-agent/bin /opt/aws/amazon-cloudwatch-agent/etc\n"
+    'cp "$STANDINS/modprobe" /opt/aws/amazon-cloudwatch-agent/bin/amazon-cloudwatch-agent-ctl',
+    "aws": 'test "$1 $2" = "s3api get-object"; shift 2\n'
+    'while [ $# -gt 1 ]; do case "$1" in --*) printf -v "${1//-/_}" %s "$2"; shift 2;; esac; done\n'
+    'cp "$BUCKETS/$__bucket/$__key@$__version_id" "$1"; echo "{}"',
+    "modprobe": "",
+    "systemctl": "",
+    "systemd-sysusers": 'test -s "$1"',
+}
+
+ISOLATED = """
+set -e
+for folder in /etc /opt /var/lib /var/log; do mount -t tmpfs none "$folder"; done
+status=0
+bash "$1" || status=$?
+for folder in etc opt var/lib var/log; do
+  mkdir -p "$2/$folder" && cp -a "/$folder/." "$2/$folder/"
+done
+exit $status
+"""
+
+
+@dataclass(frozen=True)
+class Instance:
+    """What is left after the script.
+
+    Attributes:
+        root: A copy of the instance's /etc, /opt, /var/lib and /var/log.
+        calls: Every call of a stand-in.
+        code: The script's exit code.
+        errors: What it wrote to standard error.
+    """
+
+    root: Path
+    calls: list[str]
+    code: int
+    errors: str
+
+    def read(self, path: str) -> str:
+        return (self.root / path).read_text()
+
+
+class Host:
+    """A bucket, stand-ins, and a way to run a script among them."""
+
+    def __init__(self, folder: Path, program: str) -> None:
+        self.folder = folder
+        self.program = program
+        self.bucket = folder / "buckets" / "artifacts"
+        eif = folder / "blue.eif"
+        with eif.open("wb") as file:
+            file.truncate(100 * 1024 * 1024)
+        self.eif = self.store(eif, "blindgate/1.eif", "v1")
+        self.release = self.store(self.make_release(), "release/1.gz", "v2")
+
+    def store(self, path: Path, key: str, version: str) -> dict[str, str]:
+        place = self.bucket / f"{key}@{version}"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, place)
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        return {"key": key, "version_id": version, "sha256": digest}
+
+    def make_release(self, *, quick: bool = False) -> Path:
+        """The real systemd folder, no dependencies, and an empty package in place of ours.
+
+        Args:
+            quick: An install.sh that does nothing, for what is not about it.
+        """
+        wheel = self.folder / "blindgate-0-py3-none-any.whl"
+        with zipfile.ZipFile(wheel, "w") as archive:
+            about = "blindgate-0.dist-info"
+            archive.writestr(
+                f"{about}/METADATA", "Metadata-Version: 2.1\nName: blindgate\nVersion: 0\n"
+            )
+            archive.writestr(
+                f"{about}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+            )
+            archive.writestr(f"{about}/RECORD", "")
+        (self.folder / "requirements.txt").write_text("")
+        path = self.folder / "release.tar.gz"
+        with tarfile.open(path, "w:gz") as archive_file:
+            archive_file.add(wheel, f"wheels/{wheel.name}")
+            archive_file.add(self.folder / "requirements.txt", "requirements.txt")
+            for source in (tf.ROOT / "deploy" / "systemd").iterdir():
+                if source.is_file() and not (quick and source.name == "install.sh"):
+                    archive_file.add(source, f"systemd/{source.name}")
+            if quick:
+                nothing = Path(shutil.which("true") or "/bin/true")
+                archive_file.add(nothing.resolve(), "systemd/install.sh")
+        return path
+
+    def render(self, **changed: Any) -> Path:
+        """The script as Terraform writes it."""
+        values = {
+            "region": "eu-central-1",
+            "bucket": "artifacts",
+            "eif": self.eif,
+            "release": self.release,
+            "slots": 1,
+            "cpus": 2,
+            "environment": {"BLINDGATE_PORT": "8080", "BLINDGATE_ENCLAVES": "vsock://16:5005"},
+            "pcr_sets": {"blue": PCRS},
+            "log_group": "/blindgate/blindgate/gateway",
+            "fleet": "blue",
+        } | changed
+        module = self.folder / "render"
+        module.mkdir()
+        (module / "main.tf").write_text(
+            'variable "path" {}\nvariable "json" {}\n'
+            'output "text" { value = templatefile(var.path, jsondecode(var.json)) }\n'
+        )
+        told = {"path": str(TEMPLATE), "json": json.dumps(values)}
+        (module / "terraform.tfvars.json").write_text(json.dumps(told))
+        terraform = tf.Terraform(self.program, module)
+        terraform.init()
+        terraform("apply", "-auto-approve", "-input=false", "-no-color")
+        script = self.folder / "user-data.sh"
+        script.write_text(terraform("output", "-raw", "text"))
+        return script
+
+    def run(self, script: Path) -> Instance:
+        standins, calls, left = self.folder / "bin", self.folder / "calls", self.folder / "left"
+        standins.mkdir()
+        calls.touch()
+        for name, body in STANDINS.items():
+            write = f'echo "${{0##*/}} $*" >> "{calls}"\n'
+            (standins / name).write_text(f"#!/bin/bash\nset -e\n{write}{body}\n")
+        (standins / "python3.11").write_text(f'#!/bin/bash\nexec "{sys.executable}" "$@"\n')
+        for path in standins.iterdir():
+            path.chmod(0o755)
+        done = subprocess.run(
+            ["unshare", "--map-root-user", "--mount", "bash", "-c", ISOLATED, "-", script, left],
+            env={
+                "PATH": f"{standins}:{os.environ['PATH']}",
+                "STANDINS": str(standins),
+                "BUCKETS": str(self.folder / "buckets"),
+                "PIP_CONFIG_FILE": "/dev/null",
+            },
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        return Instance(left, calls.read_text().splitlines(), done.returncode, done.stderr)
+
+
+@pytest.fixture
+def host(tmp_path: Path, program: str) -> Host:
+    if (
+        shutil.which("unshare") is None
+        or subprocess.run(
+            ["unshare", "--map-root-user", "--mount", "mount", "-t", "tmpfs", "none", "/opt"],
+            capture_output=True,
+            check=False,
+        ).returncode
+    ):
+        pytest.skip("this machine lets nobody make a mount namespace")
+    return Host(tmp_path, program)
+
+
+def test_it_runs_to_its_end_and_starts_the_three_services(host: Host) -> None:
+    instance = host.run(host.render())
+    assert (instance.code, instance.errors) == (0, "")
+    assert instance.calls[0] == (
+        "dnf install -y -q aws-nitro-enclaves-cli python3.11 amazon-cloudwatch-agent logrotate"
+    )
+    assert instance.calls[-1] == (
+        "systemctl enable --now blindgate-vsock-proxy.service blindgate-enclave@blue.service "
+        "blindgate-gateway.service"
+    )
+    allocator = instance.calls.index("systemctl restart nitro-enclaves-allocator.service")
+    assert instance.calls.index("modprobe nitro_enclaves") < allocator < len(instance.calls) - 1
+
+    assert instance.read("etc/blindgate/gateway.env").splitlines() == [
+        "BLINDGATE_ENCLAVES=vsock://16:5005",
+        "BLINDGATE_PORT=8080",
+    ]
+    assert json.loads(instance.read("etc/blindgate/pcrs/blue.json")) == json.loads(PCRS)
+    assert instance.read("etc/blindgate/host.env") == "BLINDGATE_REGION=eu-central-1\n"
+    assert "address: kms.eu-central-1.amazonaws.com" in instance.read(
+        "etc/blindgate/vsock-proxy.yaml"
+    )
+    assert "memory_mib: 1216\n" in instance.read("etc/nitro_enclaves/allocator.yaml")
+    assert "BLINDGATE_MEMORY=1216\n" in instance.read("etc/blindgate/enclave-blue.env")
+    units = {path.name for path in (instance.root / "etc/systemd/system").glob("*.service")}
+    assert units == {path.name for path in (tf.ROOT / "deploy/systemd").glob("*.service")}
+    current = (instance.root / "opt/blindgate/current").readlink()
+    assert current.parent == Path("/opt/blindgate/releases")
+    agent = json.loads(instance.read("opt/aws/amazon-cloudwatch-agent/etc/blindgate.json"))
+    streams = agent["logs"]["logs_collected"]["files"]["collect_list"]
+    assert {each["log_group_name"] for each in streams} == {"/blindgate/blindgate/gateway"}
+
+
+@pytest.mark.parametrize("which", ["eif", "release"])
+def test_a_changed_file_is_not_used(host: Host, which: str) -> None:
+    host.release = host.store(host.make_release(quick=True), "release/1.gz", "v2")
+    wrong = {**getattr(host, which), "sha256": "0" * 64}
+    instance = host.run(host.render(**{which: wrong}))
+    assert instance.code != 0
+    assert "computed checksum did NOT match" in instance.errors
+    assert not [call for call in instance.calls if "enable --now" in call]
+    assert not list(instance.root.glob("var/lib/blindgate/blue.eif"))
+
+
+def test_two_slots_reserve_twice_the_memory(host: Host) -> None:
+    host.release = host.store(host.make_release(quick=True), "release/1.gz", "v2")
+    instance = host.run(host.render(slots=2))
+    assert instance.code == 0
+    assert "memory_mib: 2432\n" in instance.read("etc/nitro_enclaves/allocator.yaml")
+    assert (instance.root / "etc/blindgate/enclave-green.env").is_file()
