@@ -22,6 +22,7 @@ from blindgate.link.addresses import HybridAddress
 from blindgate.link.dial import open_socket
 from blindgate.link.errors import DialError
 from devstack.qemu.emulator import Emulator
+from devstack.qemu.tsc import tsc_khz
 from devstack.supervisor import Program
 
 #: vhost-device-vsock answers for the host under this CID; on Nitro hardware the parent is CID 3.
@@ -116,6 +117,9 @@ class Machine:
     def _arguments(self) -> list[str]:
         memory = f"{self.memory_mib}M"
         line = (self.files / "command-line").read_text()
+        # Not measured, as what the Nitro hypervisor adds of its devices is not either.
+        if khz := tsc_khz():
+            line += f" tsc_early_khz={khz}"
         return [
             *self.emulator.firmware(),
             *("-M", "microvm,acpi=on,memory-backend=m0", "-accel", "tcg", "-cpu", "max"),

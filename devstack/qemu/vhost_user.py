@@ -13,7 +13,7 @@ import select
 import socket
 import struct
 from collections.abc import Callable
-from enum import IntEnum
+from enum import Enum, IntEnum
 from typing import Final, Self
 
 from devstack.qemu.virtqueue import GuestError, GuestMemory, Region, Virtqueue
@@ -53,6 +53,26 @@ class _Request(IntEnum):
     SET_VRING_ENABLE = 18
 
 
+class _Ring(Enum):
+    """Whether the queue is worked on.
+
+    Linux's NSM driver asks for its first random bytes while QEMU is still starting the queue.
+    What QEMU passes as the interrupt until then leads nowhere, and an interrupt that the driver
+    misses costs it two minutes; so nothing is answered before QEMU names the interrupt again,
+    which it does once the queue is enabled (`vub_start` in QEMU's `vhost-user-base.c`).
+
+    | state     | leaves it by                                        | to        |
+    |-----------|-----------------------------------------------------|-----------|
+    | STOPPED   | SET_VRING_ENABLE 1                                  | ENABLED   |
+    | ENABLED   | SET_VRING_CALL                                      | LISTENING |
+    | LISTENING | SET_VRING_ENABLE 0, GET_VRING_BASE                  | STOPPED   |
+    """
+
+    STOPPED = "stopped"
+    ENABLED = "enabled"
+    LISTENING = "listening"
+
+
 #: Called when the driver has put something into the queue; whether it is to be told of answers.
 OnKick = Callable[[Virtqueue], bool]
 
@@ -75,6 +95,7 @@ class Backend:
         self._addresses: tuple[int, ...] = ()
         self._queue: Virtqueue | None = None
         self._kick = self._call = -1
+        self._state = _Ring.STOPPED
 
     def __enter__(self) -> Self:
         return self
@@ -93,16 +114,20 @@ class Backend:
             GuestError: It breaks the protocol, or the driver the rules of virtio.
         """
         while True:
-            waiting = [self._connection] + ([self._kick] if self._kick >= 0 else [])
+            listening = self._state is _Ring.LISTENING and self._kick >= 0
+            waiting: list[socket.socket | int] = [self._connection]
+            if listening:
+                waiting.append(self._kick)
             ready, _, _ = select.select(waiting, [], [])
             if self._kick in ready:
-                self._kicked()
+                with contextlib.suppress(BlockingIOError):
+                    os.read(self._kick, 8)
+                self._work()
             if self._connection in ready and not self._message():
                 return
 
-    def _kicked(self) -> None:
-        with contextlib.suppress(BlockingIOError):
-            os.read(self._kick, 8)
+    def _work(self) -> None:
+        """Look into the queue, and tell the driver if there are answers in it now."""
         if self._queue is None and self._addresses:
             _, _, descriptors, used, available, _ = self._addresses
             self._queue = Virtqueue(
@@ -163,6 +188,12 @@ class Backend:
                 self._kick = _taken(self._kick, payload, fds)
             case _Request.SET_VRING_CALL:
                 self._call = _taken(self._call, payload, fds)
+                if self._state is _Ring.ENABLED:
+                    self._state = _Ring.LISTENING
+                    self._work()
+            case _Request.SET_VRING_ENABLE:
+                (_, enabled) = _STATE.unpack(payload)
+                self._state = _Ring.ENABLED if enabled else _Ring.STOPPED
             case _:
                 # Ownership, negotiated features, errors, enabling: nothing follows from them here.
                 pass
@@ -195,6 +226,7 @@ class Backend:
         if self._queue is not None:
             self._begin = self._queue.next_available
         self._queue = None
+        self._state = _Ring.STOPPED
         if self._kick >= 0:
             os.close(self._kick)
             self._kick = -1
