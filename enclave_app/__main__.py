@@ -27,6 +27,7 @@ from enclave_app.detector.detector import Detector
 from enclave_app.detector.limits import Limits
 from enclave_app.keyring import Keyring
 from enclave_app.kms.client import KmsClient, KmsSettings
+from enclave_app.kms.turns import KmsTurns
 from enclave_app.nsm import check_hardware, open_nsm
 from enclave_app.pipeline import Pipeline
 from enclave_app.sealed import SealedEndpoint
@@ -65,7 +66,7 @@ def _run(path: Path) -> None:
     keyring = Keyring()
     with contextlib.closing(KmsClient(_kms_settings(config), nsm, credentials)) as kms:
         pipeline = Pipeline(
-            Unsealer(_unseal_settings(config), kms),
+            Unsealer(_unseal_settings(config), KmsTurns(kms)),
             detector,
             compute,
             MemoryBudget(config.limits.image_memory_bytes),

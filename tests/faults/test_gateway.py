@@ -1,0 +1,199 @@
+"""The gateway is told to end under load; clients are slow, or come and go by the thousand."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import selectors
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from blindgate.detections import Detections
+from blindgate.link import DialError, UnixAddress
+from blindgate.link.dial import dial
+from tests.faults.rig import Rig
+from tests.faults.traffic import OK, Told, opened, sealed, told, traffic, until
+
+pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("well")]
+
+Figure = Callable[[str], None]
+CYCLES = 10_000
+
+
+def test_gateway_told_to_end_under_load_finishes_what_it_has(
+    rig: Rig, photos: list[bytes], expected: list[Detections], figure: Figure
+) -> None:
+    content = rig.envelope(photos[0])
+    with rig.further_gateway([rig.places.socket("worker")]) as gateway:
+        seen: list[Told] = []
+        started = threading.Semaphore(0)
+        ask = opened(gateway.url, lambda: content, expected[0], 10)
+
+        def one() -> None:
+            started.release()
+            seen.append(told(ask))
+
+        assert told(ask).outcome == OK
+        threads = [threading.Thread(target=one) for _ in range(16)]
+        for thread in threads:
+            thread.start()
+        for _ in threads:
+            started.acquire()
+        time.sleep(0.1)
+        told_to_end = time.monotonic()
+        rig.kill(gateway.name, signal.SIGTERM)
+        ended = time.monotonic() - told_to_end
+        for thread in threads:
+            thread.join(20)
+        late = told(ask)
+    outcomes = sorted({one.outcome for one in seen})
+    finished = sum(one.outcome == OK for one in seen)
+    # A connection that was not accepted yet is refused, as by a gateway that is gone.
+    assert set(outcomes) <= {OK, "enclave-unavailable", "ConnectError", "ReadError"}
+    assert finished >= 8
+    assert all(one.right for one in seen)
+    assert ended < 12
+    assert late.outcome == "ConnectError"
+    figure(f"{finished} of {len(seen)} answered, the rest {outcomes}; ended after {ended:.2f} s")
+
+
+def test_uploads_that_trickle_are_ended_and_hold_nobody_up(
+    rig: Rig, photos: list[bytes], expected: list[Detections], figure: Figure
+) -> None:
+    head = (
+        b"POST /v1/detections HTTP/1.1\r\nhost: x\r\ncontent-type: application/octet-stream\r\n"
+        b"content-length: 100000\r\n\r\n"
+    )
+    port = _port(rig)
+    socks = [socket.create_connection(("127.0.0.1", port), 5) for _ in range(100)]
+    with contextlib.ExitStack() as closing:
+        for sock in socks:
+            closing.enter_context(sock)
+            sock.sendall(head + b"\x02")
+        ended: dict[int, float] = {}
+        began = time.monotonic()
+        client = closing.enter_context(rig.client())
+        with traffic([sealed(client, photos[1], expected[1])] * 2) as seen:
+            while len(ended) < len(socks) and time.monotonic() - began < 10:
+                time.sleep(0.2)
+                for at, sock in enumerate(socks):
+                    if at not in ended and not _trickles(sock):
+                        ended[at] = time.monotonic() - began
+        answers = [sock.recv(4096)[:12] for sock in socks]
+    assert len(ended) == len(socks)
+    assert set(answers) <= {b"HTTP/1.1 408"}
+    assert set(seen.outcomes()) == {OK}
+    figure(
+        f"100 uploads of 5 bytes a second ended after {max(ended.values()):.1f} s with 408; "
+        f"meanwhile {seen.outcomes()[OK]} answers, slowest {seen.slowest():.2f} s"
+    )
+
+
+def test_clients_that_do_not_read_hold_nobody_up(
+    rig: Rig, photos: list[bytes], expected: list[Detections], figure: Figure
+) -> None:
+    # Answers that nobody takes: pipelined until the gateway has to stop writing them.
+    request = b"GET /openapi.json HTTP/1.1\r\nhost: x\r\n\r\n" * 50
+    port = _port(rig)
+    with contextlib.ExitStack() as closing:
+        for _ in range(20):
+            sock = closing.enter_context(socket.socket())
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            sock.connect(("127.0.0.1", port))
+            sock.sendall(request)
+        client = closing.enter_context(rig.client())
+        before = _resident(rig.pid("gateway"))
+        with traffic([sealed(client, photos[1], expected[1])] * 2) as seen:
+            until(lambda: len(seen.all) >= 30, 20, "answers for those who read")
+        grown = _resident(rig.pid("gateway")) - before
+    assert set(seen.outcomes()) == {OK}
+    assert grown < 50_000_000
+    figure(
+        f"20 clients with 50 answers each untaken; {len(seen.all)} others answered, slowest "
+        f"{seen.slowest():.2f} s, gateway grew by {grown / 1e6:.0f} MB"
+    )
+
+
+@pytest.mark.timeout(60)
+def test_ten_thousand_connections_to_the_gateway_leave_nothing(rig: Rig, figure: Figure) -> None:
+    port = _port(rig)
+
+    def cycle() -> None:
+        with socket.create_connection(("127.0.0.1", port), 5) as sock:
+            # Reset at once, without the minute in which the kernel keeps the port.
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+
+    with _leaving_nothing(rig.pid("gateway")) as report:
+        began = time.monotonic()
+        for _ in range(CYCLES):
+            cycle()
+        spent = time.monotonic() - began
+    figure(f"{CYCLES} connections in {spent:.1f} s; {report()}")
+
+
+@pytest.mark.timeout(60)
+def test_ten_thousand_connections_to_the_worker_leave_nothing(rig: Rig, figure: Figure) -> None:
+    address = UnixAddress(str(rig.places.sockets / "worker"))
+    with _leaving_nothing(rig.pid("worker")) as report:
+        began = time.monotonic()
+        for _ in range(CYCLES):
+            _dial(address).close()
+        spent = time.monotonic() - began
+    figure(f"{CYCLES} connections in {spent:.1f} s; {report()}")
+
+
+@contextmanager
+def _leaving_nothing(pid: int) -> Iterator[Callable[[], str]]:
+    """See that a process has as many files and threads, and about the memory, as before."""
+    folder = Path(f"/proc/{pid}")
+
+    def counted() -> tuple[int, int]:
+        return len(list((folder / "fd").iterdir())), len(list((folder / "task").iterdir()))
+
+    before, memory = counted(), _resident(pid)
+    grown = 0
+
+    def report() -> str:
+        return f"files and threads {before} as before, memory grew by {grown / 1e6:.1f} MB"
+
+    yield report
+    # The gateway opens and closes a connection to the worker at times: a few more are no leak.
+    until(lambda: all(n <= b + 8 for n, b in zip(counted(), before, strict=True)), 10, "cleaned up")
+    grown = _resident(pid) - memory
+    assert grown < 20_000_000
+
+
+def _dial(address: UnixAddress) -> socket.socket:
+    while True:
+        # A Unix socket whose backlog is full says so at once instead of letting one wait.
+        with contextlib.suppress(DialError):
+            return dial(address, 5)
+
+
+def _trickles(sock: socket.socket) -> bool:
+    """Send one byte more; False if the gateway has answered or closed."""
+    with selectors.DefaultSelector() as arrived:
+        arrived.register(sock, selectors.EVENT_READ)
+        if arrived.select(0):
+            return False
+    try:
+        sock.send(b"\0")
+    except OSError:
+        return False
+    return True
+
+
+def _port(rig: Rig) -> int:
+    return int(rig.running.gateway.rpartition(":")[2])
+
+
+def _resident(pid: int) -> int:
+    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")
