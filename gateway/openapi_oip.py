@@ -10,7 +10,7 @@ from blindgate import problems
 from blindgate.oip import model_metadata, server_metadata
 from blindgate.oip.request import HEADER_LENGTH, InferRequestBody
 from gateway.media_types import JSON, OCTETS
-from gateway.openapi import UNAVAILABLE, UPLOAD, binary, operation
+from gateway.openapi import UNAVAILABLE, UPLOAD, binary, headers, operation
 
 
 class ServerLive(BaseModel):
@@ -192,7 +192,7 @@ SERVER_READY: Final = operation(
     "isServerReady",
     "Say whether an enclave takes requests, in the protocol's way",
     ok=_ok("One does.", ServerReady, {"ready": True}),
-    also={503: {**_ok("None does.", ServerReady, {"ready": False})}},
+    also={503: {**_ok("None does.", ServerReady, {"ready": False}), "headers": headers()}},
 )
 SERVER: Final = operation(
     "getServerMetadata",

@@ -75,7 +75,9 @@ def test_bodies_are_described_as_bytes(api: dict[str, Any]) -> None:
     detect = api["paths"]["/v1/detections"]["post"]["requestBody"]
     assert detect["required"]
     assert detect["content"]["application/octet-stream"]["schema"]["format"] == "binary"
-    form = detect["content"]["multipart/form-data"]["schema"]
+    form = api["components"]["schemas"]["EnvelopeForm"]
+    named = detect["content"]["multipart/form-data"]["schema"]
+    assert named == {"$ref": "#/components/schemas/EnvelopeForm"}
     assert form["properties"]["file"]["format"] == "binary"
     sealed = api["paths"]["/.well-known/ohttp-gateway"]["post"]["requestBody"]
     assert sealed["content"]["message/ohttp-req"]["schema"]["format"] == "binary"

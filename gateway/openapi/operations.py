@@ -1,0 +1,178 @@
+"""The operations of this service's own API."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from blindgate import problems
+from blindgate.detections import DetectOptions
+from gateway.media_types import FORM, OCTETS, OHTTP_ANSWER, OHTTP_KEYS, OHTTP_REQUEST
+from gateway.openapi.answers import binary, headers, json_ok, operation
+from gateway.openapi.schemas import Liveness, Models, Readiness
+
+
+def _query_parameters() -> list[dict[str, Any]]:
+    """`DetectOptions` as parameters: they are read as a whole, which FastAPI cannot see."""
+    schema = DetectOptions.model_json_schema(ref_template="#/components/schemas/{model}")
+    parameters = []
+    for name, field in schema["properties"].items():
+        options = [option for option in field.get("anyOf", [field]) if option != {"type": "null"}]
+        shape = {k: v for k, v in options[0].items() if k not in ("description", "title")}
+        if "default" in field and field["default"] is not None:
+            shape["default"] = field["default"]
+        parameters.append(
+            {
+                "name": name,
+                "in": "query",
+                "required": False,
+                "description": field["description"],
+                "schema": shape,
+                **({"style": "form", "explode": False} if shape.get("type") == "array" else {}),
+            }
+        )
+    return parameters
+
+
+_ENVELOPE: Final = "One envelope: the bytes of an encrypted image."
+_DETECTIONS_EXAMPLE: Final[dict[str, Any]] = {
+    "model": {"name": "ssd-mobilenet-v2-coco", "version": "1.0.0"},
+    "image": {"width": 3994, "height": 3235},
+    "detections": [
+        {
+            "label": "airplane",
+            "class_id": 5,
+            "score": 0.93,
+            "box": {"x_min": 1610.5, "y_min": 402.0, "x_max": 2209.25, "y_max": 731.5},
+        }
+    ],
+}
+_MODELS_EXAMPLE: Final[dict[str, Any]] = {
+    "models": [
+        {
+            "name": "ssd-mobilenet-v2-coco-int8",
+            "version": "1.0.0",
+            "labels": ["person", "airplane"],
+        }
+    ]
+}
+_SAMPLE_EXAMPLE: Final[dict[str, Any]] = {
+    "objects_detected": [
+        {"name": "airplane", "score": 93, "detection_box": [0.124, 0.403, 0.226, 0.553]}
+    ]
+}
+UNAVAILABLE: Final = (
+    problems.ENCLAVE_UNAVAILABLE,
+    problems.OVERLOADED,
+    problems.DEADLINE_EXCEEDED,
+    problems.NOT_ACCEPTABLE,
+)
+UPLOAD: Final = (
+    problems.EMPTY_BODY,
+    problems.UNSUPPORTED_MEDIA_TYPE,
+    problems.BODY_TOO_LARGE,
+    problems.UPLOAD_TIMEOUT,
+    problems.INVALID_REQUEST,
+)
+
+DETECT: Final = operation(
+    "detect",
+    "Find the objects in an encrypted image",
+    (
+        *UPLOAD,
+        *UNAVAILABLE,
+        problems.UPLOAD_INCOMPLETE,
+        problems.ENVELOPE_REJECTED,
+        problems.IMAGE_REJECTED,
+        problems.KMS_REFUSED,
+        problems.KMS_UNAVAILABLE,
+        problems.SEALED_ANSWERS_ONLY,
+    ),
+    ok={
+        "description": "What was found, best first.",
+        "content": {
+            "application/json": {
+                "schema": {
+                    "anyOf": [
+                        {"$ref": "#/components/schemas/Detections"},
+                        {"$ref": "#/components/schemas/SampleDetections"},
+                    ],
+                },
+                "examples": {
+                    "json": {"summary": "format=json", "value": _DETECTIONS_EXAMPLE},
+                    "sample": {"summary": "format=sample", "value": _SAMPLE_EXAMPLE},
+                },
+            }
+        },
+    },
+    extra={
+        "parameters": _query_parameters(),
+        "requestBody": {
+            "required": True,
+            "content": {
+                OCTETS: binary(_ENVELOPE),
+                FORM: {"schema": {"$ref": "#/components/schemas/EnvelopeForm"}},
+            },
+        },
+    },
+)
+OHTTP_KEYS_OPERATION: Final = operation(
+    "getOhttpKeys",
+    "Fetch the keys to seal requests to",
+    (problems.ENCLAVE_UNAVAILABLE, problems.NOT_ACCEPTABLE),
+    ok={
+        "description": "The key configurations of one enclave (RFC 9458 §3).",
+        "content": {OHTTP_KEYS: binary("Key configurations, the preferred first.")},
+    },
+)
+OHTTP_OPERATION: Final = operation(
+    "sendSealed",
+    "Send a request that only the enclave can read",
+    (*UPLOAD, *UNAVAILABLE, problems.OHTTP_KEY, problems.OHTTP_REJECTED),
+    ok={
+        "description": "The encapsulated answer (RFC 9458 §4.4).",
+        "content": {OHTTP_ANSWER: binary("Only the sender can open it.")},
+    },
+    extra={
+        "requestBody": {
+            "required": True,
+            "content": {OHTTP_REQUEST: binary("An encapsulated request (RFC 9458 §4.3).")},
+        }
+    },
+)
+ATTESTATION: Final = operation(
+    "getAttestation",
+    "Have an enclave prove what it runs",
+    (*UNAVAILABLE, problems.INVALID_REQUEST, problems.OHTTP_KEY),
+    ok={
+        "description": "A fresh attestation document, with the keys beside it in JSON.",
+        "content": {
+            "application/cose": binary("A COSE_Sign1 document, signed by the Nitro system."),
+            "application/json": {
+                "schema": {"$ref": "#/components/schemas/Evidence"},
+                "example": {"document": "hEShATgioFkRBqlpbW9kdWxlX2lk", "keys": "ACkBABDL1Xk="},
+            },
+        },
+    },
+)
+MODELS: Final = operation(
+    "listModels",
+    "List the detectors that run",
+    (problems.NOT_ACCEPTABLE,),
+    ok=json_ok("The detectors and their classes.", Models, _MODELS_EXAMPLE),
+)
+LIVE: Final = operation(
+    "isLive",
+    "Say that this process answers",
+    ok=json_ok("It does.", Liveness, {"live": True}),
+)
+READY: Final = operation(
+    "isReady",
+    "Say whether a verified enclave takes requests",
+    ok=json_ok("One does.", Readiness, {"ready": True, "enclaves": {"ready": 2}}),
+    also={
+        503: {
+            **json_ok("None does.", Readiness, {"ready": False, "enclaves": {"verifying": 2}}),
+            "headers": headers(),
+        }
+    },
+)
