@@ -6,6 +6,7 @@ import json
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Final
 
 import cbor2
@@ -24,6 +25,7 @@ from enclave_app.detector.detector import Detector
 from enclave_app.detector.errors import ImageRejected, UnknownClass
 from enclave_app.inference import answer_inference, is_inference
 from enclave_app.keyring import Keyring
+from enclave_app.kms import trail
 from enclave_app.kms.errors import KmsRefused, KmsUnavailable
 from enclave_app.nsm import Nsm
 from enclave_app.pipeline import Pipeline, Upload
@@ -108,10 +110,14 @@ class Service:
                 return Answer(Outcome.DRAINING)
             if not self._compute.has_room:
                 return Answer(Outcome.OVERLOADED)
-        try:
-            return self._operations[operation](request)
-        except _EXPECTED as error:
-            return Answer(_class_of(error))
+        with trail.followed() as kms_calls:
+            try:
+                answer = self._operations[operation](request)
+            except _EXPECTED as error:
+                answer = Answer(_class_of(error))
+        if kms_calls:
+            answer = replace(answer, params={**(answer.params or {}), "kms": kms_calls})
+        return answer
 
     def _detect(self, request: Request) -> Answer:
         if self._measured.config.answers != "open":

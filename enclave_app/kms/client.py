@@ -27,7 +27,7 @@ from blindgate.attestation.user_data import KMS_USER_DATA
 from blindgate.link import Address
 from blindgate.link.dial import dial as dial_link
 from enclave_app.credentials import Credentials, CredentialStore
-from enclave_app.kms import cms
+from enclave_app.kms import cms, trail
 from enclave_app.kms.errors import KmsAnswerRejected, KmsRefused, KmsUnavailable
 from enclave_app.kms.recipient_keys import RecipientKey, RecipientKeys
 from enclave_app.kms.transport import KmsTransport, Reply, Unreached
@@ -208,6 +208,7 @@ class KmsClient:
                 pass
             else:
                 request_id = reply.request_id
+                trail.note(request_id)
                 if reply.status == 200:
                     return UnwrappedKey(_data_key(reply, key, key_arn), request_id)
                 kind = _error_type(reply.body)

@@ -25,6 +25,7 @@ from blindgate.link import UnixAddress
 from blindgate.link.dial import dial, listen
 from enclave_app.credentials import CredentialStore
 from enclave_app.kms import client as kms_module
+from enclave_app.kms import trail
 from enclave_app.kms import transport as kms_transport
 from enclave_app.kms.client import KmsClient, KmsSettings
 from enclave_app.kms.errors import (
@@ -122,7 +123,9 @@ def client(server: FakeKms, make: Callable[..., KmsClient]) -> KmsClient:
 
 
 def test_an_attested_decrypt_gives_the_data_key(client: KmsClient, server: FakeKms) -> None:
-    released = client.unwrap(BLOB, CONTEXT, KEY_ARN)
+    with trail.followed() as calls:
+        released = client.unwrap(BLOB, CONTEXT, KEY_ARN)
+    assert calls == [REQUEST_ID]
     assert (released.plaintext, released.request_id) == (DATA_KEY, REQUEST_ID)
     assert DATA_KEY.hex() not in repr(released)
     assert repr(DATA_KEY) not in repr(released)

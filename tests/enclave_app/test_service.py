@@ -27,6 +27,7 @@ from enclave_app.config import Measured, load
 from enclave_app.credentials import CredentialStore
 from enclave_app.detector.errors import ImageRejected
 from enclave_app.keyring import Keyring
+from enclave_app.kms import trail
 from enclave_app.kms.errors import KmsRefused, KmsUnavailable, KmsUntrusted
 from enclave_app.pipeline import Upload
 from enclave_app.sealed import SealedEndpoint
@@ -164,6 +165,24 @@ def test_detections_are_answered_as_json(worker: Worker) -> None:
     ((upload, options),) = worker.pipeline.asked
     assert (bytes(upload.data), upload.sealed) == (b"envelope", False)
     assert options == DetectOptions(min_score=0.5, classes=("cup",))
+
+
+@pytest.mark.parametrize("failure", [None, KmsRefused("id-2")])
+def test_the_answer_names_the_kms_calls_that_were_made_for_it(
+    worker: Worker, failure: Exception | None
+) -> None:
+    detect = worker.pipeline.detect
+
+    def calling(upload: Upload, options: DetectOptions) -> Detections:
+        trail.note("id-1")
+        trail.note("id-2")
+        return detect(upload, options)
+
+    worker.pipeline.fails = failure
+    worker.pipeline.detect = calling  # type: ignore[method-assign]
+    assert worker.ask(Operation.DETECT, b"envelope").params == {"kms": ["id-1", "id-2"]}
+    worker.pipeline.detect = detect  # type: ignore[method-assign]
+    assert not worker.ask(Operation.DETECT, b"envelope").params
 
 
 def test_the_samples_shape_is_answered_on_request(worker: Worker) -> None:
