@@ -29,6 +29,7 @@ from gateway.pool import Pool, PoolLimits, Probe, SocketBackend, StatusHook
 from gateway.routes import attestation, detections, docs, health, models, ohttp, oip
 from gateway.routes.console import console_routes
 from gateway.settings import Settings
+from gateway.tracing import Tracing, tracing_from_environment
 from gateway.trust import trust_from, verifier
 from gateway.uploads import ByteBudget, UploadLimits
 
@@ -41,12 +42,15 @@ and are opened inside an attested AWS Nitro Enclave only.
 """
 
 
-def create_app(settings: Settings, *, pool: Pool | None = None) -> FastAPI:
+def create_app(
+    settings: Settings, *, pool: Pool | None = None, tracing: Tracing | None = None
+) -> FastAPI:
     """Build the gateway.
 
     Args:
         settings: What it is told.
         pool: The enclaves; made from the settings if left out.
+        tracing: What makes spans; made from `OTEL_…` variables if left out.
 
     Returns:
         An ASGI application whose lifespan starts and stops the pool.
@@ -56,10 +60,12 @@ def create_app(settings: Settings, *, pool: Pool | None = None) -> FastAPI:
         InvalidKeyStore: The API keys cannot be read as such.
         SecretUnavailable: The secret with the API keys cannot be read.
         AuditUnusable: The audit log cannot be continued.
+        TracingUnavailable: Traces are asked for and cannot be made.
         OSError: A file cannot be read or written.
     """
     auth = make_auth(settings)
     audit = AuditLog(settings.audit_log) if settings.audit_log else None
+    tracing = tracing or tracing_from_environment()
     credentials = CredentialPusher(RoleSource())
     pool = pool or make_pool(settings, credentials.on_status)
 
@@ -87,6 +93,8 @@ def create_app(settings: Settings, *, pool: Pool | None = None) -> FastAPI:
             await pool.stop(settings.drain_seconds)
             if audit is not None:
                 audit.close()
+            if tracing is not None:
+                await asyncio.to_thread(tracing.close)
 
     app = FastAPI(
         title="Blindgate",
@@ -94,6 +102,8 @@ def create_app(settings: Settings, *, pool: Pool | None = None) -> FastAPI:
         summary="Object detection on images that its operator cannot see",
         description=_DESCRIPTION.strip(),
         lifespan=lifespan,
+        # FastAPI would write paths, queries and the texts of exceptions into spans and logs.
+        telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
         docs_url=None,
         redoc_url=None,
         # A slash too many is a mistake to report, not to redirect: the body would go twice.
@@ -118,7 +128,7 @@ def create_app(settings: Settings, *, pool: Pool | None = None) -> FastAPI:
         app.add_middleware(AuditTrail, log=audit, pcr0_of=Measurements(pool))
     if settings.cors_origins:
         allow_origins(app, settings.cors_origins)
-    app.add_middleware(Edge, metrics=metrics)
+    app.add_middleware(Edge, metrics=metrics, tracing=tracing)
     _describe(app)
     return app
 

@@ -234,6 +234,7 @@ class Dataplane:
                     params=params,
                     key_id=key_id,
                     request_id=bytes.fromhex(request.state.request_id),
+                    timeline=request.state.timeline,
                 ),
             )
         request.state.enclave = str(answer.enclave)

@@ -23,7 +23,6 @@ async def unless_gone(request: Request, work: Coroutine[None, None, T]) -> T:
     Raises:
         ClientGone: The client closed its connection first.
     """
-    started = asyncio.get_running_loop().time()
     task = asyncio.create_task(work)
     watcher = asyncio.create_task(_gone(request.receive))
     watcher.add_done_callback(lambda _: task.cancel())
@@ -34,7 +33,6 @@ async def unless_gone(request: Request, work: Coroutine[None, None, T]) -> T:
             raise ClientGone("the client closed the connection") from None
         raise
     finally:
-        request.state.enclave_seconds = asyncio.get_running_loop().time() - started
         watcher.cancel()
 
 

@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Final
 
 from blindgate import problems
 from blindgate.link.frames import REQUEST_ID_BYTES
-from gateway.metrics import Metrics, Stages
+from gateway.metrics import Metrics
 from gateway.problem_answers import answer
+from gateway.timeline import Timeline
+from gateway.tracing import Tracing
 from gateway.uploads import ClientGone
 
 if TYPE_CHECKING:
@@ -21,6 +23,9 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 _REQUEST_ID: Final = b"x-request-id"
+_PARENT: Final = b"traceparent"
+#: The route of a request whose path has none.
+_UNMATCHED: Final = "unmatched"
 
 
 class Edge:
@@ -29,19 +34,21 @@ class Edge:
     Args:
         app: The application inside.
         metrics: Where to count.
+        tracing: What makes spans; None without.
     """
 
-    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+    def __init__(self, app: ASGIApp, metrics: Metrics, tracing: Tracing | None = None) -> None:
         self._app = app
         self._metrics = metrics
+        self._tracing = tracing
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        started = time.perf_counter()
         state = scope.setdefault("state", {})
+        timeline = state["timeline"] = Timeline()
         # Always our own: one that a client chose could collide, or forge lines in a log.
         request_id = state["request_id"] = secrets.token_hex(REQUEST_ID_BYTES)
         status = 0
@@ -70,20 +77,37 @@ class Edge:
         finally:
             # The route's template instead of the path, and no query: both are the client's.
             route = scope.get("route")
-            path = getattr(route, "path", "unmatched")
+            path = getattr(route, "path", None)
             problem = "client-gone" if gone else state.get("problem")
-            seconds = time.perf_counter() - started
-            stages = Stages(state.get("upload_seconds"), state.get("enclave_seconds"))
-            self._metrics.answered(path, status, problem, seconds, stages)
+            ended = time.perf_counter()
+            seconds = ended - timeline.started
+            self._metrics.answered(path or _UNMATCHED, status, problem, seconds, timeline)
+            if self._tracing is not None:
+                self._tracing.record(
+                    timeline,
+                    ended,
+                    method=scope["method"],
+                    route=path,
+                    status=status,
+                    problem=problem,
+                    request_id=request_id,
+                    parent=_parent(scope),
+                )
             _log.info(
                 "request",
                 extra={
                     "request_id": request_id,
                     "method": scope["method"] if route is not None else "other",
-                    "route": path,
+                    "route": path or _UNMATCHED,
                     "status": status,
                     "problem": problem,
                     "enclave": state.get("enclave"),
                     "ms": round(seconds * 1000, 2),
                 },
             )
+
+
+def _parent(scope: Scope) -> str | None:
+    """The `traceparent` header, unless there are several (W3C Trace Context §3.2.2)."""
+    found = [value for name, value in scope["headers"] if name == _PARENT]
+    return found[0].decode("latin-1") if len(found) == 1 else None

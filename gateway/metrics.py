@@ -6,21 +6,18 @@ Names and labels are fixed; no label takes a value that a client chooses.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
-from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.gc_collector import GCCollector
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
-from prometheus_client.registry import Collector
 
-from gateway.pool.breaker import BreakerState
-from gateway.pool.states import ConnectionState, EndpointState
+from gateway.pool_gauges import PoolGauges
+from gateway.timeline import Stage, Timeline
 
 if TYPE_CHECKING:
     from gateway.dataplane import Dataplane
@@ -30,19 +27,8 @@ _SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 
 #: A scrape that does not send its request within this time is gone.
 _PATIENCE: Final = 5.0
 _MAX_REQUEST: Final = 8 * 1024
-
-
-@dataclass(slots=True)
-class Stages:
-    """Seconds that the stages of one request took; None for those that it did not reach.
-
-    Attributes:
-        upload: Receiving the body.
-        enclave: From the whole body to the enclave's answer.
-    """
-
-    upload: float | None = None
-    enclave: float | None = None
+#: The outcome where no answer came: a broken link, a late or a departed client.
+_LOST: Final = "lost"
 
 
 class Metrics:
@@ -67,20 +53,20 @@ class Metrics:
             buckets=_SECONDS,
             registry=self.registry,
         )
-        self._upload_seconds = Histogram(
-            "blindgate_upload_seconds",
-            "Receiving a body from a client.",
+        self._stages = Histogram(
+            "blindgate_stage_seconds",
+            "A stage of a request: receiving its body, waiting for an enclave, being answered.",
+            ("route", "stage"),
             buckets=_SECONDS,
             registry=self.registry,
         )
-        self._enclave_seconds = Histogram(
-            "blindgate_enclave_seconds",
-            "From a whole body to the enclave's answer, the wait in the queue included.",
-            ("route",),
-            buckets=_SECONDS,
+        self._answers = Counter(
+            "blindgate_enclave_answers",
+            "What enclaves answered by operation and outcome; lost where no answer came.",
+            ("operation", "outcome"),
             registry=self.registry,
         )
-        self.registry.register(_PoolCollector(plane))
+        self.registry.register(PoolGauges(plane))
         ProcessCollector(registry=self.registry)
         PlatformCollector(registry=self.registry)
         GCCollector(registry=self.registry)
@@ -91,7 +77,7 @@ class Metrics:
         status: int,
         problem: str | None,
         seconds: float,
-        stages: Stages,
+        timeline: Timeline,
     ) -> None:
         """A request is over.
 
@@ -100,57 +86,14 @@ class Metrics:
             status: The answer's; 0 if its client went away before.
             problem: The slug of the problem that it was answered with.
             seconds: From its headers to the end of the answer.
-            stages: The parts of it that were seen.
+            timeline: Its stages.
         """
         self._requests.labels(route, str(status), problem or "").inc()
         self._seconds.labels(route).observe(seconds)
-        if stages.upload is not None:
-            self._upload_seconds.observe(stages.upload)
-        if stages.enclave is not None:
-            self._enclave_seconds.labels(route).observe(stages.enclave)
-
-
-class _PoolCollector(Collector):
-    """Looks at the pool when somebody asks, instead of counting along."""
-
-    def __init__(self, plane: Dataplane) -> None:
-        self._plane = plane
-
-    def collect(self) -> Iterator[Metric]:
-        endpoints = self._plane.pool.machine.endpoints
-        now = asyncio.get_running_loop().time()
-        enclaves = GaugeMetricFamily("blindgate_enclaves", "Enclaves by state.", labels=["state"])
-        for state in EndpointState:
-            enclaves.add_metric([state.value], sum(e.state is state for e in endpoints))
-        yield enclaves
-        connections = GaugeMetricFamily(
-            "blindgate_connections", "Connections to enclaves by state.", labels=["state"]
-        )
-        for kind in ConnectionState:
-            if kind is not ConnectionState.CLOSED:
-                connections.add_metric([kind.value], sum(e.count(kind) for e in endpoints))
-        yield connections
-        breakers = GaugeMetricFamily(
-            "blindgate_breakers", "Enclaves by the state of their breaker.", labels=["state"]
-        )
-        for mode in BreakerState:
-            count = sum(e.breaker.state(now) is mode for e in endpoints)
-            breakers.add_metric([mode.value], count)
-        yield breakers
-        yield GaugeMetricFamily(
-            "blindgate_queue",
-            "Requests that wait for an enclave.",
-            value=len(self._plane.pool.machine.queue),
-        )
-        yield GaugeMetricFamily(
-            "blindgate_body_bytes",
-            "Bytes of bodies that are in memory, or have their place in it.",
-            value=self._plane.held_bytes,
-        )
-
-    def describe(self) -> list[Metric]:
-        """Nothing: registering must not look at a pool that has no event loop yet."""
-        return []
+        for passage in timeline.passages:
+            self._stages.labels(route, passage.stage.value).observe(passage.seconds)
+            if passage.stage is Stage.EXCHANGE:
+                self._answers.labels(passage.operation, passage.outcome or _LOST).inc()
 
 
 @asynccontextmanager

@@ -109,7 +109,7 @@ class Machine:
     """
 
     def __init__(self, limits: PoolLimits, random: Callable[[], float]) -> None:
-        self._limits = limits
+        self.limits = limits
         self._random = random
         self._picks = 0
         # Counts changes after which a waiting request may have no enclave any more.
@@ -150,7 +150,7 @@ class Machine:
             endpoint.breaker.succeeded()
         self._changes += endpoint.key_ids != frozenset(key_ids)
         endpoint.state = EndpointState.READY
-        endpoint.limit = max(1, min(connections, self._limits.connections))
+        endpoint.limit = max(1, min(connections, self.limits.connections))
         endpoint.key_ids = frozenset(key_ids)
 
     def drain(self, endpoint: Endpoint) -> None:
@@ -233,7 +233,7 @@ class Machine:
             for e in self.endpoints
             if e.state is EndpointState.READY
         )
-        if len(self.queue) >= self._limits.queue + places:
+        if len(self.queue) >= self.limits.queue + places:
             waiter.state = WaiterState.DONE
             raise PoolRefused(problems.OVERLOADED, retry_after=1)
         waiter.state = WaiterState.QUEUED
@@ -269,7 +269,7 @@ class Machine:
     def _retire(self, now: float, plan: Plan) -> None:
         """Close what may not, or need not, stay open."""
         for endpoint in list(self.endpoints):
-            spare = endpoint.count(ConnectionState.IDLE) - self._limits.warm
+            spare = endpoint.count(ConnectionState.IDLE) - self.limits.warm
             for connection in list(endpoint.connections):
                 idle = connection.state is ConnectionState.IDLE
                 if endpoint.state is EndpointState.OUT or (
@@ -278,7 +278,7 @@ class Machine:
                 ):
                     unwanted = True
                 else:
-                    old = idle and now - connection.idle_since >= self._limits.idle_seconds
+                    old = idle and now - connection.idle_since >= self.limits.idle_seconds
                     unwanted = old and spare > 0
                     spare -= unwanted
                 if unwanted:
@@ -335,7 +335,7 @@ class Machine:
             coming = endpoint.count(ConnectionState.CONNECTING)
             could_serve = (w for w in self.queue if self._takes(endpoint, w, now))
             wanted = sum(1 for _ in islice(could_serve, coming + room)) - coming
-            cold = min(self._limits.warm, capacity) - len(endpoint.connections)
+            cold = min(self.limits.warm, capacity) - len(endpoint.connections)
             for _ in range(min(room, max(wanted, cold))):
                 self._open(endpoint, plan)
 

@@ -24,6 +24,7 @@ from gateway.pool.keeper import Keeper, Probe, StatusHook
 from gateway.pool.machine import Machine, Plan, PoolLimits
 from gateway.pool.states import Connection, ConnectionState, Endpoint, EndpointState, Waiter
 from gateway.pool.verification import Verify, attest
+from gateway.timeline import Stage, Timeline
 
 if TYPE_CHECKING:
     from blindgate.link import Address
@@ -159,6 +160,7 @@ class Pool:
         params: Params | None = None,
         key_id: int | None = None,
         request_id: bytes | None = None,
+        timeline: Timeline | None = None,
     ) -> EnclaveAnswer:
         """Have an enclave do something.
 
@@ -172,6 +174,7 @@ class Pool:
             params: The operation's parameters.
             key_id: The OHTTP key that the enclave must hold.
             request_id: 16 bytes; random if left out.
+            timeline: Where to note how long it took.
 
         Returns:
             The answer, whatever its outcome; never `draining`.
@@ -182,10 +185,12 @@ class Pool:
         if self._stopping:
             raise PoolRefused(problems.ENCLAVE_UNAVAILABLE, retry_after=1)
         request_id = request_id or secrets.token_bytes(REQUEST_ID_BYTES)
+        timeline = timeline or Timeline()
         waiter = Waiter(expires, key_id)
         self._machine.submit(waiter, _now())
         while True:
-            connection = await self._place(waiter)
+            with timeline.stage(Stage.QUEUE):
+                connection = await self._place(waiter)
             endpoint = connection.endpoint
             header = RequestHeader(
                 operation,
@@ -194,7 +199,11 @@ class Pool:
                 sum(map(len, body)),
                 params or {},
             )
-            exchange = await self._exchange(connection, header, body, expires)
+            with timeline.stage(Stage.EXCHANGE) as passage:
+                passage.operation, passage.enclave = operation.value, str(endpoint.address)
+                exchange = await self._exchange(connection, header, body, expires)
+                if exchange is not None:
+                    passage.outcome = exchange.header.outcome.value
             if exchange is not None:
                 outcome = exchange.header.outcome
                 if outcome is Outcome.DRAINING:

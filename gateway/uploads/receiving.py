@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from blindgate import problems
 from blindgate.errors import BlindgateError
 from gateway.problem_answers import Refused
+from gateway.timeline import Stage, Timeline
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -72,26 +73,28 @@ async def receive_body(
     if not budget.take(held):
         raise _no_memory()
     chunks: list[bytes] = []
+    timeline: Timeline = request.state.timeline
     size = 0
     try:
         started = asyncio.get_running_loop().time()
         try:
-            async with asyncio.timeout_at(started + limits.allowance(0)) as patience:
-                async for chunk in _chunks(request.receive):
-                    size += len(chunk)
-                    if size > limits.max_body:
-                        raise _too_large(limits)
-                    if size > held:
-                        if not budget.take(size - held):
-                            raise _no_memory()
-                        held = size
-                    chunks.append(chunk)
-                    patience.reschedule(started + limits.allowance(size))
+            ends = started + limits.allowance(0)
+            with timeline.stage(Stage.UPLOAD):
+                async with asyncio.timeout_at(ends) as patience:
+                    async for chunk in _chunks(request.receive):
+                        size += len(chunk)
+                        if size > limits.max_body:
+                            raise _too_large(limits)
+                        if size > held:
+                            if not budget.take(size - held):
+                                raise _no_memory()
+                            held = size
+                        chunks.append(chunk)
+                        patience.reschedule(started + limits.allowance(size))
         except TimeoutError:
             raise Refused(problems.UPLOAD_TIMEOUT, headers={"connection": "close"}) from None
         if not size:
             raise Refused(problems.EMPTY_BODY)
-        request.state.upload_seconds = asyncio.get_running_loop().time() - started
         yield chunks
     finally:
         chunks.clear()

@@ -18,6 +18,7 @@ from blindgate.link import FrameLimits
 from gateway.app import create_app
 from gateway.pool import Pool, PoolLimits, Probe, SocketBackend
 from gateway.settings import Settings
+from gateway.tracing import Tracing
 from gateway.trust import verifier
 from tests.gateway.fake_worker import FakeWorker, trust
 
@@ -69,6 +70,7 @@ async def serve_gateway(
     probe: Probe | None = None,
     on_status: Any = None,
     wait: bool = True,
+    tracing: Tracing | None = None,
     **settings: Any,
 ) -> AsyncIterator[Served]:
     """Run a gateway in this event loop, on a free port of 127.0.0.1."""
@@ -82,7 +84,7 @@ async def serve_gateway(
         probe=probe or Probe(period=0.05, patience=2.0),
         on_status=on_status,
     )
-    app = create_app(chosen, pool=pool)
+    app = create_app(chosen, pool=pool, tracing=tracing)
     server = _Server(
         uvicorn.Config(app, port=0, log_config=None, access_log=False, timeout_graceful_shutdown=1)
     )

@@ -48,8 +48,15 @@ async def test_requests_are_counted_by_route_status_and_problem(worker_path: Pat
     assert seen[f'{count}{{problem="kms-refused",route="{URL}",status="403"}}'] == 1
     assert seen[f'{count}{{problem="not-found",route="unmatched",status="404"}}'] == 1
     assert seen[f'blindgate_request_seconds_count{{route="{URL}"}}'] == 2
-    assert seen[f'blindgate_enclave_seconds_count{{route="{URL}"}}'] == 2
-    assert seen["blindgate_upload_seconds_count"] == 2
+    for stage in ("upload", "queue", "exchange"):
+        assert seen[f'blindgate_stage_seconds_count{{route="{URL}",stage="{stage}"}}'] == 2
+    answers = "blindgate_enclave_answers_total"
+    assert seen[f'{answers}{{operation="detect",outcome="ok"}}'] == 1
+    assert seen[f'{answers}{{operation="detect",outcome="kms-refused"}}'] == 1
+    enclave = f'{{enclave="{worker.address}"}}'
+    assert seen[f"blindgate_worker_threads{enclave}"] == 2
+    for name in ("busy", "queued", "needs_credentials"):
+        assert seen[f"blindgate_worker_{name}{enclave}"] == 0
     assert seen['blindgate_enclaves{state="ready"}'] == 1
     assert seen['blindgate_breakers{state="closed"}'] == 1
     assert seen['blindgate_connections{state="idle"}'] >= 1
