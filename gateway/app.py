@@ -59,6 +59,7 @@ def create_app(
         InvalidTrust: The settings name no measurements, or a file is wrong.
         InvalidKeyStore: The API keys cannot be read as such.
         SecretUnavailable: The secret with the API keys cannot be read.
+        CountersUnavailable: The counts of requests cannot be shared.
         AuditUnusable: The audit log cannot be continued.
         TracingUnavailable: Traces are asked for and cannot be made.
         OSError: A file cannot be read or written.

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any, Final, Self
 
 from limits import parse as parse_rate
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from blindgate.link import parse_address
@@ -196,6 +196,11 @@ class Settings(BaseSettings):
     rate_limit: str = Field(
         "", description="Detections for each caller, such as 600/minute; empty for no limit."
     )
+    rate_limit_storage: SecretStr | None = Field(
+        None,
+        description="URL of a Redis, such as rediss://:password@host:6379/0, in which several "
+        "gateways count together; without it, each counts by itself.",
+    )
     audit_log: Path | None = Field(
         None,
         description="File of the audit log: one chained line for each request. A request whose "
@@ -265,6 +270,8 @@ class Settings(BaseSettings):
             raise ValueError("byte_budget must hold at least one body of max_body bytes")
         if self.default_deadline > self.max_deadline:
             raise ValueError("default_deadline is above max_deadline")
+        if self.rate_limit_storage is not None and not self.rate_limit:
+            raise ValueError("rate_limit_storage without a rate_limit counts nothing")
         if self.nitro_cli is not None and self.enclaves:
             raise ValueError("name enclaves, or have nitro_cli find them, not both")
         return self

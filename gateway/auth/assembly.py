@@ -15,6 +15,7 @@ from gateway.auth.key_file import KeyFile
 from gateway.auth.key_secret import KeySecret, secrets_client
 from gateway.auth.oidc import Oidc
 from gateway.auth.rates import RateLimits
+from gateway.auth.shared_counters import SharedCounters
 from gateway.auth.signin import KeySource, SignIn
 
 if TYPE_CHECKING:
@@ -48,6 +49,8 @@ class Auth:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             await self.http.aclose()
+            if self.rates is not None:
+                await self.rates.close()
 
 
 def make_auth(settings: Settings) -> Auth:
@@ -56,6 +59,7 @@ def make_auth(settings: Settings) -> Auth:
     Raises:
         InvalidKeyStore: The keys cannot be read as keys.
         SecretUnavailable: The secret cannot be read.
+        CountersUnavailable: The counts of requests cannot be shared.
         OSError: The key file cannot be read.
     """
     keys: list[KeySource] = []
@@ -76,7 +80,11 @@ def make_auth(settings: Settings) -> Auth:
             scope_claim=settings.oidc_scope_claim,
             leeway=settings.oidc_leeway,
         )
-    rates = RateLimits(settings.rate_limit) if settings.rate_limit else None
+    rates = None
+    if settings.rate_limit:
+        url = settings.rate_limit_storage
+        shared = SharedCounters(url.get_secret_value()) if url else None
+        rates = RateLimits(settings.rate_limit, shared)
     return Auth(SignIn(keys, oidc), rates, http, renewing)
 
 
