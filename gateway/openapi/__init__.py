@@ -17,7 +17,7 @@ from gateway.openapi.operations import (
     UNAVAILABLE,
     UPLOAD,
 )
-from gateway.openapi.schemas import Models, Readiness
+from gateway.openapi.schemas import ModelList, Readiness
 
 __all__ = [
     "ATTESTATION",
@@ -29,7 +29,7 @@ __all__ = [
     "READY",
     "UNAVAILABLE",
     "UPLOAD",
-    "Models",
+    "ModelList",
     "Readiness",
     "binary",
     "complete",

@@ -23,7 +23,14 @@ TAGS: Final = (
 )
 
 #: Schemas that operations name although FastAPI does not see them in a signature.
-SCHEMAS: Final = (Detections, Evidence, ProblemDocument)
+SCHEMAS: Final[dict[str, type[BaseModel]]] = {
+    # Not `Detections`: generated clients have a local variable of the class's name beside
+    # the field `detections`.
+    "DetectionList": Detections,
+    "Evidence": Evidence,
+    "Problem": ProblemDocument,
+}
+_REFERENCE: Final = "#/components/schemas/{model}"
 
 
 def complete(document: dict[str, Any], more: Mapping[str, type[BaseModel]]) -> dict[str, Any]:
@@ -34,13 +41,10 @@ def complete(document: dict[str, Any], more: Mapping[str, type[BaseModel]]) -> d
         more: Further schemas by their names.
     """
     schemas: dict[str, Any] = document.setdefault("components", {}).setdefault("schemas", {})
-    for model in (*SCHEMAS, DetectOptions):
-        schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
-        schemas.update(schema.pop("$defs", {}))
-        if model is not DetectOptions:
-            schemas[schema["title"]] = schema
-    for name, schema_model in more.items():
-        schema = schema_model.model_json_schema(ref_template="#/components/schemas/{model}")
+    options = DetectOptions.model_json_schema(ref_template=_REFERENCE)
+    schemas.update(options["$defs"])
+    for name, model in {**SCHEMAS, **more}.items():
+        schema = model.model_json_schema(ref_template=_REFERENCE)
         schemas.update(schema.pop("$defs", {}))
         schemas[name] = {**schema, "title": name}
     schemas.update(WRITTEN)

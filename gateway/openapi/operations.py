@@ -8,7 +8,7 @@ from blindgate import problems
 from blindgate.detections import DetectOptions
 from gateway.media_types import FORM, OCTETS, OHTTP_ANSWER, OHTTP_KEYS, OHTTP_REQUEST
 from gateway.openapi.answers import binary, headers, json_ok, operation
-from gateway.openapi.schemas import Liveness, Models, Readiness
+from gateway.openapi.schemas import Liveness, ModelList, Readiness
 
 
 def _query_parameters() -> list[dict[str, Any]]:
@@ -93,7 +93,7 @@ DETECT: Final = operation(
             "application/json": {
                 "schema": {
                     "anyOf": [
-                        {"$ref": "#/components/schemas/Detections"},
+                        {"$ref": "#/components/schemas/DetectionList"},
                         {"$ref": "#/components/schemas/SampleDetections"},
                     ],
                 },
@@ -158,7 +158,7 @@ MODELS: Final = operation(
     "listModels",
     "List the detectors that run",
     (problems.NOT_ACCEPTABLE,),
-    ok=json_ok("The detectors and their classes.", Models, _MODELS_EXAMPLE),
+    ok=json_ok("The detectors and their classes.", ModelList, _MODELS_EXAMPLE),
 )
 LIVE: Final = operation(
     "isLive",

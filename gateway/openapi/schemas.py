@@ -31,7 +31,10 @@ class ProblemDocument(BaseModel):
     title: Annotated[str, Field(description="What happened.")]
     status: Annotated[int, Field(description="The HTTP status code.")]
     detail: Annotated[str, Field(description="What to do next, or words about this occurrence.")]
-    request_id: Annotated[str, Field(description="Names this request in the operator's logs.")]
+    request_id: Annotated[
+        str | None,
+        Field(description="Names this request in the operator's logs; not there inside a seal."),
+    ] = None
     errors: Annotated[
         list[ParameterFault] | None, Field(description="The faults of an invalid request.")
     ] = None
@@ -48,9 +51,10 @@ class Model(BaseModel):
     ]
 
 
-class Models(BaseModel):
+class ModelList(BaseModel):
     """The detectors that run."""
 
+    # Not `Models`: generated clients have a local variable of the class's name beside `models`.
     models: list[Model]
 
     @classmethod

@@ -56,7 +56,8 @@ async def get_attestation(
     Verify the document up to AWS's root, compare its measurements with those you trust, and
     check that the SHA-256 of the keys is the one in its `user_data`.
     """
-    media_type = best_of(request, [COSE, JSON])
+    # JSON where nothing is asked for: generated clients ask for nothing and read the first type.
+    media_type = best_of(request, [JSON, COSE])
     raw = base64.urlsafe_b64decode(nonce + "=" * (-len(nonce) % 4))
     evidence = await plane.attestation(request, raw, key_id, expires)
     headers = {"cache-control": "no-store"}

@@ -5,14 +5,14 @@ from __future__ import annotations
 from fastapi import APIRouter, Request
 
 from gateway.media_types import JSON, best_of
-from gateway.openapi import MODELS, Models
+from gateway.openapi import MODELS, ModelList
 from gateway.routes.requests import Plane
 
 router = APIRouter(tags=["Models"])
 
 
 @router.get("/v1/models", **MODELS)
-async def list_models(request: Request, plane: Plane) -> Models:
+async def list_models(request: Request, plane: Plane) -> ModelList:
     """List the detectors that run, and the classes that they know."""
     best_of(request, [JSON])
-    return Models.of(plane.models())
+    return ModelList.of(plane.models())

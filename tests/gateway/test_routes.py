@@ -86,7 +86,7 @@ async def test_a_sealed_request_is_checked_from_outside_only(worker_path: Path) 
 
 async def test_a_document_answers_the_nonce(worker_path: Path) -> None:
     async with running(worker_path) as worker, serve_gateway(worker) as served:
-        answer = await served.http.get(ATTESTATION)
+        answer = await served.http.get(ATTESTATION, headers={"accept": "application/cose"})
     assert answer.headers["content-type"] == 'application/cose; cose-type="cose-sign1"'
     assert answer.headers["cache-control"] == "no-store"
     assert verify(answer.content, trust=trust(), nonce=NONCE).pcr_set is not None
