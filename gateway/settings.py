@@ -107,7 +107,7 @@ class Settings(BaseSettings):
         32,
         ge=1,
         description="Connections to one enclave at most. Three for each of its threads are used "
-        "(computing, waiting, arriving), so this is an enclave of ten threads.",
+        "(computing, waiting, arriving), 16 at least, so this is an enclave of ten threads.",
     )
 
     # Uploads

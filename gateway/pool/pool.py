@@ -24,7 +24,7 @@ from gateway.pool.keeper import Keeper, Probe, StatusHook
 from gateway.pool.machine import Machine, Plan, PoolLimits
 from gateway.pool.states import Connection, ConnectionState, Endpoint, EndpointState, Waiter
 from gateway.pool.verification import Verify, attest
-from gateway.timeline import Stage, Timeline
+from gateway.timeline import CANCELLED, LOST, Stage, Timeline
 
 if TYPE_CHECKING:
     from blindgate.link import Address
@@ -37,8 +37,9 @@ _log = logging.getLogger(__name__)
 _DEADLINE_GRACE: Final = 0.5
 #: One computes, one waits its turn with its body already there, one is on its way or at KMS.
 _CONNECTIONS_A_THREAD: Final = 3
-#: A worker of one thread that waits for KMS can still use a few.
-_LEAST_CONNECTIONS: Final = 4
+#: A worker lets eight requests wait for KMS: should it be slow, as many again are left to those
+#: that need no KMS.
+_LEAST_CONNECTIONS: Final = 16
 
 _random: Final = SystemRandom().random
 
@@ -201,9 +202,16 @@ class Pool:
             )
             with timeline.stage(Stage.EXCHANGE) as passage:
                 passage.operation, passage.enclave = operation.value, str(endpoint.address)
-                exchange = await self._exchange(connection, header, body, expires)
-                if exchange is not None:
-                    passage.outcome = exchange.header.outcome.value
+                try:
+                    exchange = await self._exchange(connection, header, body, expires)
+                except PoolRefused as refused:
+                    late = refused.problem is problems.DEADLINE_EXCEEDED
+                    passage.outcome = refused.problem.slug if late else LOST
+                    raise
+                except asyncio.CancelledError:
+                    passage.outcome = CANCELLED
+                    raise
+                passage.outcome = exchange.header.outcome.value if exchange else LOST
             if exchange is not None:
                 outcome = exchange.header.outcome
                 if outcome is Outcome.DRAINING:
