@@ -181,4 +181,14 @@ async def _http_exception(request: Request, error: Exception) -> Response:
     problem = _BY_STATUS.get(error.status_code)
     if problem is None:
         problem = problems.INVALID_REQUEST if error.status_code < 500 else problems.INTERNAL_ERROR
-    return answer(request.state.request_id, problem, headers=error.headers)
+    headers = {name.lower(): value for name, value in (error.headers or {}).items()}
+    if error.status_code == 405:
+        headers["allow"] = _allowed(request) or headers.get("allow", "")
+    return answer(request.state.request_id, problem, headers=headers)
+
+
+def _allowed(request: Request) -> str:
+    """Every method of a resource (RFC 9110 §10.2.1); Starlette names those of one route only."""
+    path = getattr(request.scope.get("route"), "path", None)
+    methods = request.app.openapi()["paths"].get(path, {})
+    return ", ".join(sorted(method.upper() for method in methods))
