@@ -83,6 +83,11 @@ class Dataplane:
         """Bytes of bodies that are in memory, or have their place in it."""
         return self._budget.held
 
+    @property
+    def byte_budget(self) -> int:
+        """Bytes of bodies that may be in memory."""
+        return self._budget.total
+
     async def detect(
         self, request: Request, options: DetectOptions, expires: float, form: str | None
     ) -> EnclaveAnswer:

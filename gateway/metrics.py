@@ -27,8 +27,6 @@ _SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 
 #: A scrape that does not send its request within this time is gone.
 _PATIENCE: Final = 5.0
 _MAX_REQUEST: Final = 8 * 1024
-#: The outcome where no answer came: a broken link, a late or a departed client.
-_LOST: Final = "lost"
 
 
 class Metrics:
@@ -62,7 +60,8 @@ class Metrics:
         )
         self._answers = Counter(
             "blindgate_enclave_answers",
-            "What enclaves answered by operation and outcome; lost where no answer came.",
+            "What enclaves answered by operation and outcome; lost where the link broke before an "
+            "answer, cancelled where the client left.",
             ("operation", "outcome"),
             registry=self.registry,
         )
@@ -93,7 +92,7 @@ class Metrics:
         for passage in timeline.passages:
             self._stages.labels(route, passage.stage.value).observe(passage.seconds)
             if passage.stage is Stage.EXCHANGE:
-                self._answers.labels(passage.operation, passage.outcome or _LOST).inc()
+                self._answers.labels(passage.operation, passage.outcome).inc()
 
 
 @asynccontextmanager

@@ -47,6 +47,11 @@ class PoolGauges(Collector):
             "Bytes of bodies that are in memory, or have their place in it.",
             value=self._plane.held_bytes,
         )
+        yield GaugeMetricFamily(
+            "blindgate_body_bytes_limit",
+            "Bytes of bodies that may be in memory; uploads beyond are refused.",
+            value=self._plane.byte_budget,
+        )
 
     def describe(self) -> list[Metric]:
         """Nothing: registering must not look at a pool that has no event loop yet."""

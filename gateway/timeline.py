@@ -11,6 +11,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
+
+#: The outcome of an exchange whose link broke before the answer.
+LOST: Final = "lost"
+#: The outcome of an exchange whose client went away.
+CANCELLED: Final = "cancelled"
 
 
 class Stage(StrEnum):
@@ -37,7 +43,7 @@ class Passage:
         ended: When it was over, however it went.
         operation: What the enclave was asked for, in an exchange.
         enclave: The enclave's address, in an exchange.
-        outcome: The enclave's answer; None if none came.
+        outcome: The enclave's, or `LOST` or `CANCELLED`, in an exchange.
     """
 
     stage: Stage

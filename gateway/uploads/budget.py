@@ -18,6 +18,11 @@ class ByteBudget:
         return f"<ByteBudget {self._held} of {self._total} bytes>"
 
     @property
+    def total(self) -> int:
+        """Bytes that may be held at once."""
+        return self._total
+
+    @property
     def held(self) -> int:
         """Bytes that are held now."""
         return self._held

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import re
@@ -62,6 +63,35 @@ async def test_requests_are_counted_by_route_status_and_problem(worker_path: Pat
     assert seen['blindgate_connections{state="idle"}'] >= 1
     assert seen["blindgate_queue"] == seen["blindgate_body_bytes"] == 0
     assert not [name for name in seen if "secret" in name]
+
+
+async def test_an_exchange_without_an_answer_is_counted_by_its_reason(worker_path: Path) -> None:
+    arrived = asyncio.Event()
+
+    async def never(header: RequestHeader, body: bytes) -> tuple[Outcome, bytes]:
+        arrived.set()
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    async with running(worker_path) as worker, serve_gateway(worker) as served:
+        worker.answers[Operation.DETECT] = never
+        late = {**OCTETS, "request-timeout": "0.05"}
+        assert (await served.http.post(URL, content=b"x", headers=late)).status_code == 504
+        arrived.clear()
+        worker.cancelled.clear()
+        leaving = asyncio.create_task(served.http.post(URL, content=b"x", headers=OCTETS))
+        await arrived.wait()
+        leaving.cancel()
+        await worker.cancelled.wait()
+        arrived.clear()
+        dying = asyncio.create_task(served.http.post(URL, content=b"x", headers=OCTETS))
+        await arrived.wait()
+        await worker.stop()
+        assert (await dying).status_code == 503
+        seen = await scrape(served.app)
+    for outcome in ("deadline-exceeded", "cancelled", "lost"):
+        name = f'blindgate_enclave_answers_total{{operation="detect",outcome="{outcome}"}}'
+        assert seen[name] == 1
 
 
 async def test_metrics_are_not_on_the_clients_port(worker_path: Path) -> None:
