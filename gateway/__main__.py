@@ -10,6 +10,7 @@ from pydantic_settings import CliApp
 
 from blindgate.errors import BlindgateError
 from gateway.app import create_app
+from gateway.connections import patient_protocol
 from gateway.settings import Settings
 from gateway.telemetry import log_to_stdout
 
@@ -35,7 +36,7 @@ def main(arguments: list[str] | None = None) -> None:
         host=settings.host,
         port=settings.port,
         loop="uvloop",
-        http="httptools",
+        http=patient_protocol(settings.head_timeout),
         ws="none",
         # A failure at the start ends the process instead of leaving it without enclaves.
         lifespan="on",

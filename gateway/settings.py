@@ -125,6 +125,12 @@ class Settings(BaseSettings):
         "beyond it new uploads are refused before they are read. With the server's own buffers "
         "the process then holds less than 150 MB more than at rest.",
     )
+    head_timeout: float = Field(
+        10.0,
+        gt=0,
+        description="Seconds for a new connection to send a request's head: a kilobyte or two, "
+        "which the slowest mobile network delivers in half of that.",
+    )
     upload_timeout: float = Field(
         60.0, gt=0, description="Seconds that one body may take to arrive, whatever its rate."
     )

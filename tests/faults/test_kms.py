@@ -65,6 +65,8 @@ def test_slow_kms_costs_nobody_else_their_answer(
         assert max(one.seconds for one in answers) < 2.5
         assert set(seen.outcomes()) == {OK}
         assert seen.wrong() == 0
+        # The slow ones hold no connection that these need; two cores are all that they share.
+        assert seen.slowest() < 1.5
     recovered = until(lambda: told(slow[0]).outcome == OK, 10, "recovery")
     figure(
         f"12 waited at most {max(one.seconds for one in answers):.2f} s (deadline 1 s), meanwhile "
