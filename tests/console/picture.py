@@ -25,7 +25,7 @@ def main() -> None:
         with console(Path(folder)) as environment:
             node("picture", str(shot), environment=environment)
         with Image.open(shot) as picture:
-            few = picture.convert("RGB").quantize(256, Image.Quantize.MAXCOVERAGE)
+            few = picture.convert("RGB").quantize(256, Image.Quantize.MEDIANCUT)
             few.save(TARGET, optimize=True)
     size = TARGET.stat().st_size
     if size > MAX_BYTES:

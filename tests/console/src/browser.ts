@@ -41,7 +41,13 @@ export interface Watched {
 }
 
 let browser: Browser | null = null;
-after(() => browser?.close());
+after(close);
+
+/** End the browser; without it the process would not end either. */
+export async function close(): Promise<void> {
+  await browser?.close();
+  browser = null;
+}
 
 /** Run something in a fresh profile, then see that the page spoke to nobody else. */
 export async function withPage(
@@ -78,7 +84,13 @@ export async function withPage(
     });
     const violations = () =>
       page.evaluate(() => (globalThis as unknown as { stopped: string[] }).stopped);
-    await run({ page, context, requests, complaints, violations });
+    try {
+      await run({ page, context, requests, complaints, violations });
+    } catch (error) {
+      // What a person would have seen instead.
+      console.error(await page.locator("body").innerText(), complaints);
+      throw error;
+    }
     const origins = [new URL(GATEWAY).origin, ...(options.origins ?? [])];
     assert.deepEqual(requests.filter((line) => !isOwn(line, origins)), []);
     assert.deepEqual(await violations(), []);

@@ -1,6 +1,6 @@
 /** The README's picture of the console: `node dist/picture.js FILE`. */
 
-import { PHOTO, answered, choose, openVerified, withPage } from "./browser.js";
+import { PHOTO, answered, choose, close, openVerified, withPage } from "./browser.js";
 
 const [file] = process.argv.slice(2);
 
@@ -14,5 +14,6 @@ await withPage(
     await page.mouse.move(0, 0);
     await page.screenshot({ path: file!, fullPage: true });
   },
-  { width: 1280, height: 800 },
+  { width: 1280, height: 900 },
 );
+await close();
