@@ -91,6 +91,11 @@ class Machine:
         (self.files / "ramdisks").write_bytes(b"".join(found.ramdisks))
         (self.files / "command-line").write_bytes(found.command_line)
 
+    def forget_sockets(self) -> None:
+        """Remove the sockets that its programs have left, so that they can be started again."""
+        for name in ("nsm", "vhost", "vsock"):
+            self.socket(name).unlink(missing_ok=True)
+
     def nsm(self) -> Program:
         """Its security module."""
         path = self.socket("nsm")

@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from blindgate.image.eif import write
+from blindgate.image.pcrs import measure
+from devstack.qemu.emulator import Emulator
+from devstack.qemu.machine import Machine
+from devstack.qemu.tsc import tsc_khz
+from tests.blindgate.image.test_eif import image
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Machine:
+    path = tmp_path / "test.eif"
+    path.write_bytes(write(image()))
+    emulator = Emulator(tmp_path / "emulator")
+    made = Machine(emulator, path, tmp_path / "run", tmp_path / "files", tmp_path, memory_mib=512)
+    made.prepare()
+    return made
+
+
+def test_an_image_is_taken_apart_as_a_hypervisor_loads_it(machine: Machine) -> None:
+    assert (machine.files / "kernel").read_bytes() == b"kernel"
+    assert (machine.files / "ramdisks").read_bytes() == b"bootapplication"
+    assert machine.pcrs.read_text() == measure(image()).to_json()
+
+
+def test_the_machine_has_vsock_a_security_module_and_a_console_and_nothing_else(
+    machine: Machine,
+) -> None:
+    command = list(machine.enclave(5000).command)
+    devices = [command[index + 1] for index, part in enumerate(command) if part == "-device"]
+    assert [each.split(",")[0] for each in devices] == [
+        "vhost-user-vsock-device",
+        "vhost-user-test-device",
+    ]
+    assert "virtio-id=33" in devices[1]
+    assert "-nodefaults" in command
+    assert command[command.index("-m") + 1] == "512M"
+    assert command[command.index("-append") + 1].startswith("console=ttyS0")
+    assert command[command.index("-monitor") + 1] == "none"
+
+
+def test_programs_run_with_their_own_libraries(machine: Machine) -> None:
+    loader, option, libraries, program, *_ = machine.vsock().command
+    folder = str(machine.emulator.folder)
+    assert all(part.startswith(folder) for part in (loader, libraries, program))
+    assert option == "--library-path"
+
+
+def test_the_host_is_reached_and_reaches_by_the_hybrid_handshake(machine: Machine) -> None:
+    assert str(machine.address(5000)) == f"hybrid://{machine.folder}/vm.vsock:5000"
+    assert machine.host_port(8000).name == "vm.vsock_8000"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="maps executable memory as Linux lets one")
+def test_the_counters_pace_is_the_same_twice() -> None:
+    one, other = tsc_khz(), tsc_khz()
+    if one is None or other is None:
+        pytest.skip("this processor is not an x86-64")
+    assert one > 100_000
+    assert abs(one - other) < one / 1000
