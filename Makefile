@@ -10,7 +10,7 @@ ASSETS := gateway/console/dist/standalone/index.html
 NODE   := $(shell node -p 'const [a, b] = process.versions.node.split("."); a > 20 || a == 20 && b >= 19 ? "yes" : ""' 2>/dev/null)
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-browser assets console console-picture demo picture test test-deploy lint bench lock clean
+.PHONY: help install install-browser assets console console-picture demo picture test test-deploy test-enclave lint bench lock clean
 
 help: ## show what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -32,6 +32,9 @@ picture: demo ## renew the README's picture from the demo's
 
 test: $(STAMP) $(if $(NODE),$(ASSETS)) ## every test, from units to real processes over real sockets
 	$(BIN)/python -m pytest
+
+test-enclave: $(STAMP) ## the enclave image: built twice, and booted on emulated hardware (minutes)
+	$(BIN)/python -m pytest -m enclave
 
 test-deploy: $(STAMP) $(VENV)/.deploy ## the deployment: also checkov, docker compose, apply and destroy on moto
 	BLINDGATE_TEST_DEPLOY=1 $(BIN)/python -m pytest tests/deploy

@@ -1,11 +1,17 @@
 """Which of our own files the worker is made of: the closure of its imports.
 
 What goes into the enclave image, and so into PCR0, is exactly this list.
+
+    python -m blindgate.image.closure FOLDER
+
+copies it.
 """
 
 from __future__ import annotations
 
 import ast
+import shutil
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
@@ -94,3 +100,15 @@ def imports_of(source: str, name: str, *, is_package: bool) -> Iterator[str]:
             yield base
             yield from (f"{base}.{alias.name}" for alias in node.names)
         waiting += ast.iter_child_nodes(node)
+
+
+def copy_closure(folder: Path) -> None:
+    """Copy the worker's own files to a folder from which it can be imported."""
+    for path in import_closure().values():
+        target = folder / path.relative_to(ROOT)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, target)
+
+
+if __name__ == "__main__":
+    copy_closure(Path(sys.argv[1]))

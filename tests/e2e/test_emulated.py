@@ -6,6 +6,8 @@ The guest's kernel, NSM driver and vsock are the real ones. What signs is the de
 from __future__ import annotations
 
 import json
+import platform
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -28,7 +30,14 @@ from devstack.model import obtain
 from tests.e2e.emulated import Emulated
 from tests.e2e.live import live_stack
 
-pytestmark = [pytest.mark.enclave, pytest.mark.timeout(1500)]
+pytestmark = [
+    pytest.mark.enclave,
+    pytest.mark.timeout(1500),
+    pytest.mark.skipif(
+        (sys.platform, platform.machine()) != ("linux", "x86_64"),
+        reason="images are built on x86-64 Linux",
+    ),
+]
 
 #: An emulated processor has no VNNI, so both sides run the model that every processor can.
 MODEL = "ssd-mobilenet-v2-coco"

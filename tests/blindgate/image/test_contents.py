@@ -96,6 +96,15 @@ def test_the_worker_reaches_nothing_of_the_gateway_the_dev_stack_or_the_clients_
     assert not names & {"httpx", "fastapi", "typer", "rich", "uvicorn"}
 
 
+def test_the_workers_own_files_can_be_copied_out(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "blindgate.image.closure", str(tmp_path)]
+    subprocess.run(command, check=True, timeout=60)
+    copied = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*.py")}
+    assert "enclave_app/__main__.py" in copied
+    assert len(copied) == len(import_closure())
+    assert not [name for name in copied if name.startswith(("gateway", "devstack"))]
+
+
 def test_what_the_enclave_has_no_use_for_stays_outside() -> None:
     found = contents.wheel_files(
         {
