@@ -125,7 +125,9 @@ def test_everything_that_keeps_running_has_a_health_check(services: dict[str, An
         assert ("healthcheck" in service) == (name not in STEPS | {"client"}), name
 
 
-@pytest.mark.parametrize("name", ["gateway/Dockerfile", "devstack/Dockerfile"])
+@pytest.mark.parametrize(
+    "name", ["gateway/Dockerfile", "devstack/Dockerfile", "enclave_app/Dockerfile"]
+)
 class TestDockerfile:
     def read(self, name: str) -> str:
         return (tf.ROOT / name).read_text()
