@@ -35,25 +35,28 @@ def typescript() -> Path:
     return FOLDER / "dist" / "js" / "src"
 
 
-def python(folder: Path) -> None:
-    """Generate with openapi-python-client into a package `generated` in a folder.
+def python_generator() -> Path:
+    """Install openapi-python-client; its program.
 
-    The generator has an environment of its own: it wants an older typer than ours.
+    It has an environment of its own: it wants an older typer than ours.
     """
     environment = FOLDER / ".venv"
-    program, lock = (
-        environment / "bin" / "openapi-python-client",
-        FOLDER / "openapi-python-client.txt",
-    )
+    program = environment / "bin" / "openapi-python-client"
+    lock = FOLDER / "openapi-python-client.txt"
     if not program.exists() or program.stat().st_mtime < lock.stat().st_mtime:
         shutil.rmtree(environment, ignore_errors=True)
         venv.create(environment, with_pip=True)
         pip: list[str | Path] = [environment / "bin" / "python", "-m", "pip", "install", "--quiet"]
         run([*pip, "--disable-pip-version-check", "--require-hashes", "-r", lock], FOLDER)
         program.touch()
+    return program
+
+
+def python(folder: Path) -> None:
+    """Generate with openapi-python-client into a package `generated` in a folder."""
     done = subprocess.run(
         [
-            *(program, "generate", "--path", DOCUMENT, "--meta", "none"),
+            *(python_generator(), "generate", "--path", DOCUMENT, "--meta", "none"),
             *("--config", FOLDER / "openapi-python-client.yaml"),
             *("--output-path", folder / "generated"),
         ],
