@@ -8,7 +8,7 @@ import { configuration, trustOf, type Configuration } from "./configuration.js";
 import { Findings, LOWEST_SCORE } from "./findings.js";
 import { Traffic } from "./traffic.js";
 import { read, type Upload } from "./upload.js";
-import { byId, h } from "./view/elements.js";
+import { byId, h, renew } from "./view/elements.js";
 import { enclaveView, type Verdict } from "./view/enclave.js";
 import { noticesView, originView, problemNotice } from "./view/notices.js";
 import { Results } from "./view/results.js";
@@ -25,7 +25,7 @@ class Page {
   private running: AbortController | null = null;
   private signedIn: Record<string, string> = {};
   private client: BlindgateClient;
-  private readonly traffic = new Traffic(() => this.showSight());
+  private readonly traffic = new Traffic(() => this.showTraffic());
   private readonly stage: Stage;
 
   constructor(private readonly told: Configuration) {
@@ -51,6 +51,7 @@ class Page {
   /** A person brought a file. */
   private async take(file: File): Promise<void> {
     this.running?.abort();
+    this.running = null;
     this.fail(null);
     byId("results").hidden = true;
     if (this.upload?.preview) URL.revokeObjectURL(this.upload.preview);
@@ -80,7 +81,7 @@ class Page {
         tiles,
         signal,
       });
-      if (signal.aborted) return;
+      if (this.running !== running) return;
       const seconds = ((performance.now() - started) / 1000).toFixed(1);
       this.showResults(new Findings(answer), upload, tiles, seconds);
     } catch (error) {
@@ -130,26 +131,37 @@ class Page {
 
   private judge(verdict: Verdict): void {
     this.verdict = verdict;
-    byId("enclave").replaceChildren(
+    renew(
+      byId("enclave"),
       ...enclaveView(verdict, this.told, this.traffic.document, () => void this.verify()),
     );
   }
 
   private showSight(): void {
     const signedIn = Object.keys(this.signedIn).length > 0;
-    byId("sight").replaceChildren(...sightView(this.traffic.exchanges, this.upload, signedIn));
+    renew(byId("sight"), ...sightView(this.traffic.exchanges, this.upload, signedIn));
+  }
+
+  private showTraffic(): void {
+    this.showSight();
+    const last = this.traffic.exchanges.at(-1);
+    if (this.running && last?.kind === "sealed" && last.status === null) {
+      const { running } = this;
+      this.say(`Sent ${bytes(last.sent)}, sealed. The enclave is looking …`, () => running.abort());
+    }
   }
 
   private say(text: string, cancel?: () => void): void {
-    byId("status").replaceChildren(text);
-    const bar = byId("cancel");
-    bar.replaceChildren(
+    byId("status").textContent = text;
+    renew(
+      byId("cancel"),
       ...(cancel ? [h("button", { type: "button", class: "quiet", click: cancel }, "Cancel")] : []),
     );
   }
 
   private fail(failure: Failure | null, again?: () => void): void {
-    byId("failure").replaceChildren(
+    renew(
+      byId("failure"),
       ...(failure
         ? [
             problemNotice(failure.title, failure.text),

@@ -58,7 +58,8 @@ export async function read(file: File, maxBody: number): Promise<Upload> {
 
 /** What to promise a person: padding rounds a size up by at most a sixteenth from 64 KiB on. */
 export function largest(maxBody: number): string {
-  return `${Math.floor((maxBody * 15) / 16 / 1_000_000)} MB`;
+  const megabytes = (maxBody * 15) / 16 / 1_000_000;
+  return `${megabytes < 10 ? Math.floor(megabytes * 10) / 10 : Math.floor(megabytes)} MB`;
 }
 
 /** As `blindgate.envelope.recognise`: the two formats that the enclave opens. */

@@ -105,6 +105,14 @@ export async function openVerified({ page }: Watched): Promise<void> {
   await page.getByText("Verified by this page").waitFor();
 }
 
+/** Have the page be told something else than what the gateway says. */
+export async function tell(page: Page, change: (text: string) => string): Promise<void> {
+  await page.route("**/console/config.json", async (route) => {
+    const response = await route.fetch();
+    await route.fulfill({ response, body: change(await response.text()) });
+  });
+}
+
 /** Choose a file as a person would, and wait for the answer. */
 export async function choose(page: Page, file: string): Promise<void> {
   const chooser = page.waitForEvent("filechooser");

@@ -61,3 +61,28 @@ test("a photo is chosen, filtered and saved with the keyboard alone", () =>
     await page.keyboard.press("Enter");
     await page.getByText("Sealing key, SHA-256").waitFor();
   }));
+
+test("the focus is never lost with what it was on", () =>
+  withPage(async (watched) => {
+    const { page } = watched;
+    const focused = () => page.evaluate(() => document.activeElement?.id);
+    await openVerified(watched);
+    await tabTo(page, /^Evidence$/);
+    await page.keyboard.press("Enter");
+    await tabTo(page, /^Verify again$/);
+    await page.keyboard.press("Enter");
+    await page.getByText("Verified by this page").waitFor();
+    assert.equal(await focused(), "enclave-title");
+    // What was unfolded still is.
+    await page.getByText("Sealing key, SHA-256").waitFor();
+
+    const chooser = page.waitForEvent("filechooser");
+    await page.route("**/.well-known/ohttp-gateway", () => {});
+    await page.getByRole("button", { name: "Choose a photo" }).press("Enter");
+    await (await chooser).setFiles(PHOTO);
+    await page.getByText(/Sent \d+ kB, sealed\./).waitFor();
+    await page.getByRole("button", { name: "Cancel" }).press("Enter");
+    await page.getByText("Cancelled.").waitFor();
+    assert.equal(await focused(), "stage-title");
+    await page.unrouteAll({ behavior: "ignoreErrors" });
+  }));

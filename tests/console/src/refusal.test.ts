@@ -2,24 +2,16 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import type { Page } from "playwright-core";
 import {
   GATEWAY,
   PHOTO,
   choose,
   openVerified,
   sealedRequests,
+  tell,
   withPage,
   type Watched,
 } from "./browser.js";
-
-/** Have the page be told something else than what the gateway says. */
-async function tell(page: Page, change: (text: string) => string): Promise<void> {
-  await page.route("**/console/config.json", async (route) => {
-    const response = await route.fetch();
-    await route.fulfill({ response, body: change(await response.text()) });
-  });
-}
 
 /** The step that failed, as it looks; and that choosing a photo sends nothing either. */
 async function refusedAt(watched: Watched, step: string): Promise<void> {

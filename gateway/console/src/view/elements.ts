@@ -24,6 +24,24 @@ export function byId(id: string): HTMLElement {
   return found;
 }
 
+const unfolded = new WeakMap<HTMLElement, readonly boolean[]>();
+
+/**
+ * Put new content into a part of the page. What was unfolded stays so, and a focus that was in the
+ * old content goes to the heading of its section instead of getting lost.
+ */
+export function renew(part: HTMLElement, ...children: readonly (Node | string)[]): void {
+  const focused = part.contains(document.activeElement);
+  const before = [...part.querySelectorAll("details")];
+  // Remembered through contents that have nothing to unfold.
+  if (before.length) unfolded.set(part, before.map((details) => details.open));
+  part.replaceChildren(...children);
+  part.querySelectorAll("details").forEach((details, at) => {
+    details.open = unfolded.get(part)?.[at] ?? false;
+  });
+  if (focused) part.closest("section")?.querySelector<HTMLElement>("h2")?.focus();
+}
+
 /** Text for screen readers only. */
 export function unseen(text: string): HTMLElement {
   return h("span", { class: "unseen" }, text);
