@@ -24,7 +24,7 @@ from blindgate.link.frames import Param
 from blindgate.oip import InferAnswer, OipError, encode_answer, parse_request
 from blindgate.oip.request import HEADER_LENGTH
 from blindgate.oip.tensors import Result, shared_problem
-from gateway.audit.trail import Digest
+from gateway.audit.trail import Digest, note_answer
 from gateway.disconnects import unless_gone
 from gateway.pool import Chunks, EnclaveAnswer, Pool, PoolRefused
 from gateway.problem_answers import Refused
@@ -243,6 +243,7 @@ class Dataplane:
                 ),
             )
         request.state.enclave = str(answer.enclave)
+        note_answer(request.state, request.state.enclave, answer.params)
         if answer.outcome is not Outcome.OK:
             raise Refused(problem_of(answer.outcome))
         return answer

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import re
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
@@ -17,12 +18,17 @@ if TYPE_CHECKING:
     from starlette.datastructures import State
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+    from blindgate.link.frames import Params
     from gateway.audit.log import AuditLog
     from gateway.pool import Pool
     from gateway.pool.backend import Chunks
 
 #: Health checks come every second or so and say nothing about anybody.
 _UNRECORDED: Final = frozenset({"/livez", "/readyz", "/v2/health/live", "/v2/health/ready"})
+#: KMS's request ids are UUIDs.
+_KMS_ID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII)
+#: One envelope takes one call, and a few more while KMS throttles.
+_MAX_CALLS: Final = 8
 #: Bodies over this are hashed on another thread, while the enclave has them already.
 _LARGE: Final = 64 * 1024
 
@@ -68,7 +74,6 @@ class AuditTrail:
         if route in _UNRECORDED:
             return
         state = scope["state"]
-        enclave = state.get("enclave")
         caller = state.get("caller")
         self._log.append(
             {
@@ -78,8 +83,11 @@ class AuditTrail:
                 "caller": str(caller) if caller is not None else None,
                 "operation": getattr(scope.get("route"), "operation_id", None),
                 "ciphertexts": state.get("ciphertexts", []),
-                "enclave": enclave,
-                "pcr0": self._pcr0_of(enclave) if enclave is not None else None,
+                "enclaves": [
+                    {"address": each, "pcr0": self._pcr0_of(each)}
+                    for each in state.get("enclaves", ())
+                ],
+                "kms": state.get("kms", []),
                 "outcome": _outcome(status, state.get("problem")),
             }
         )
@@ -91,6 +99,17 @@ def _outcome(status: int, problem: Any) -> str:
     if isinstance(problem, str):
         return problem
     return "ok" if status < 400 else f"status-{status}"
+
+
+def note_answer(state: State, enclave: str, params: Params) -> None:
+    """Keep for the record which enclave answered, and which calls of KMS it made for that."""
+    known = getattr(state, "enclaves", ())
+    state.enclaves = list(dict.fromkeys([*known, enclave]))
+    given = params.get("kms")
+    calls = given if isinstance(given, list) else []
+    # What KMS itself gives; nothing else gets into the log by this way.
+    ids = [each for each in calls[:_MAX_CALLS] if _KMS_ID.fullmatch(each)]
+    state.kms = [*getattr(state, "kms", ()), *ids]
 
 
 class Measurements:

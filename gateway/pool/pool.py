@@ -10,7 +10,7 @@ import contextlib
 import logging
 import secrets
 from collections.abc import Callable, Coroutine, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from random import SystemRandom
 from typing import TYPE_CHECKING, Final
@@ -52,11 +52,13 @@ class EnclaveAnswer:
         outcome: How it ended.
         body: The answer's body.
         enclave: The address of the enclave that answered.
+        params: Small values that belong to the answer (docs/link.md §5).
     """
 
     outcome: Outcome
     body: bytes | bytearray | memoryview
     enclave: Address
+    params: Params = field(default_factory=dict)
 
 
 class Pool:
@@ -218,7 +220,9 @@ class Pool:
                     self._machine.drain(endpoint)
                 elif outcome is not Outcome.OVERLOADED or not self._has_other(waiter, endpoint):
                     self._settle()
-                    return EnclaveAnswer(outcome, exchange.body, endpoint.address)
+                    return EnclaveAnswer(
+                        outcome, exchange.body, endpoint.address, exchange.header.params
+                    )
             # Nothing was acted upon: another enclave may have it.
             self._machine.retry(waiter, endpoint)
 

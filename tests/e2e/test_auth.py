@@ -105,7 +105,8 @@ def test_the_log_names_the_ciphertext_its_enclave_and_the_image_that_ran(
     (measured,) = guarded.trust.pcr_sets
     assert line["request_id"] == answer.headers["x-request-id"]
     assert line["ciphertexts"] == [sha256(envelope).hexdigest()]
-    assert line["pcr0"] == measured.values[0].hex()
+    assert [each["pcr0"] for each in line["enclaves"]] == [measured.values[0].hex()]
+    assert len(line["kms"]) == 1
     assert (line["outcome"], failed["outcome"]) == ("ok", "envelope-rejected")
     assert refused.status_code == 422
     assert "cup" not in guarded.log.read_text()

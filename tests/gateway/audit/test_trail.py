@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from starlette.datastructures import State
 
 from blindgate import problems
 from blindgate.link import Operation, Outcome
 from gateway.audit.chain import verify
+from gateway.audit.trail import note_answer
 from gateway.auth.caller import Scope
 from gateway.auth.key_file import change_keys
 from gateway.auth.keys import KeyStore
@@ -57,8 +59,8 @@ async def test_a_detection_leaves_one_line(path: Path, worker_path: Path, tmp_pa
             "caller": f"api-key:{record.id}",
             "operation": "detect",
             "ciphertexts": [sha256(envelope)],
-            "enclave": str(worker.address),
-            "pcr0": PCRS[0].hex(),
+            "enclaves": [{"address": str(worker.address), "pcr0": PCRS[0].hex()}],
+            "kms": [],
             "outcome": "ok",
             "prev": "0" * 64,
         }
@@ -95,8 +97,8 @@ async def test_refusals_are_recorded_by_their_class(path: Path, worker_path: Pat
         ("listModels", "ok"),
     ]
     assert records(path)[0]["ciphertexts"] == [sha256(b"x")]
-    assert records(path)[0]["pcr0"] == PCRS[0].hex()
-    assert records(path)[1]["enclave"] is None
+    assert records(path)[0]["enclaves"][0]["pcr0"] == PCRS[0].hex()
+    assert records(path)[1]["enclaves"] == []
 
 
 async def test_who_does_not_sign_in_is_recorded_too(
@@ -132,3 +134,14 @@ async def test_without_a_log_nothing_is_hashed(worker_path: Path) -> None:
     async with running(worker_path) as worker, serve_gateway(worker) as served:
         assert (await served.http.post(URL, content=b"x", headers=OCTETS)).status_code == 200
         assert served.app.state.settings.audit_log is None
+
+
+def test_only_ids_of_kms_are_kept_of_what_an_enclave_says() -> None:
+    state = State()
+    call = "0a1b2c3d-0000-4000-8000-0123456789ab"
+    note_answer(state, "unix:///one", {"kms": [call, "a label", call.upper(), ""]})
+    note_answer(state, "unix:///two", {"kms": [call] * 100})
+    note_answer(state, "unix:///one", {"kms": "text"})
+    note_answer(state, "unix:///one", {})
+    assert state.enclaves == ["unix:///one", "unix:///two"]
+    assert state.kms == [call] * 9
