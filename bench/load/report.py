@@ -15,6 +15,7 @@ from bench.load.bars import verdicts
 from bench.load.plot import Bars
 from bench.load.results import LIMIT, Figure, Results
 from bench.load.suite import Findings, Plan
+from bench.overload.marks import kept
 
 _FOLDER: Final = "performance"
 _INTRO: Final = """# Performance
@@ -75,7 +76,11 @@ def write_report(findings: Findings, plan: Plan, seconds: float, folder: Path) -
             )
         )
     page = "\n".join(parts) + "\n"
-    (folder / "performance.md").write_text(page)
+    target = folder / "performance.md"
+    # What `python -m bench.overload` has written there stays.
+    if target.exists() and (section := kept(target.read_text())) is not None:
+        page += "\n" + section
+    target.write_text(page)
     return page
 
 

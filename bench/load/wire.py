@@ -32,11 +32,13 @@ class AnswerReader:
     Attributes:
         status: The status code, once the head is there.
         stays_open: Whether another request may follow on the connection.
+        head: The answer's head in lower case, once it is there.
     """
 
     def __init__(self) -> None:
         self.status = 0
         self.stays_open = True
+        self.head = b""
         self._data = bytearray()
         self._body_at = 0
         self._ends: int | None = None
@@ -52,7 +54,7 @@ class AnswerReader:
             at = self._data.find(_END)
             if at < 0:
                 return None
-            head = bytes(self._data[:at]).lower() + b"\r\n"
+            self.head = head = bytes(self._data[:at]).lower() + b"\r\n"
             self.status = int(head[9:12])
             self.stays_open = b"\r\nconnection: close" not in head
             start = head.find(_LENGTH)
