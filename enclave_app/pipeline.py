@@ -21,12 +21,14 @@ class Upload:
         sealed: Whether it came inside OHTTP.
         deadline: When nobody waits for the answer any more.
         wanted: Whether whoever asked is still there.
+        release: Gives the memory of `data` back, once an envelope was opened.
     """
 
     data: bytes | bytearray | memoryview
     sealed: bool
     deadline: Deadline
     wanted: Callable[[], bool]
+    release: Callable[[], None] = lambda: None
 
 
 class Pipeline:
@@ -61,6 +63,7 @@ class Pipeline:
         upload.deadline.check()
         if is_envelope(upload.data):
             image = memoryview(self._unsealer.open(upload.data))
+            upload.release()
         elif upload.sealed:
             image = memoryview(upload.data)
         else:

@@ -11,9 +11,11 @@ import contextlib
 import logging
 import select
 import socket
+import struct
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Final
 
 from blindgate.link import (
     AnswerHeader,
@@ -28,6 +30,9 @@ from enclave_app import limits
 from enclave_app.compute import Deadline, DeadlineExceeded, MemoryBudget, Overloaded
 
 log = logging.getLogger("blindgate.worker")
+
+#: `struct timeval` of socket(7).
+_TIMEVAL: Final = struct.Struct("@ll")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +50,12 @@ class Request:
     body: Body
     deadline: Deadline
     wanted: Callable[[], bool]
+
+    def release(self) -> None:
+        """Give the body's memory back: what was in it has been opened, and is elsewhere."""
+        if isinstance(self.body, bytearray):
+            with contextlib.suppress(BufferError):  # somebody still looks at it
+                self.body.clear()
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +138,7 @@ class LinkServer:
         reader = FrameReader(RequestHeader, self._limits)
         try:
             with connection:
+                _give_up_after(connection, socket.SO_SNDTIMEO, limits.STALL_SECONDS)
                 while self._serve_one(connection, reader):
                     pass
         except FrameError as error:
@@ -181,7 +193,7 @@ class LinkServer:
 def _read_header(
     connection: socket.socket, reader: FrameReader[RequestHeader]
 ) -> RequestHeader | None:
-    connection.settimeout(None)
+    _give_up_after(connection, socket.SO_RCVTIMEO, 0)
     while True:
         count = connection.recv_into(reader.buffer())
         if count == 0 and reader.is_between_frames:
@@ -189,7 +201,7 @@ def _read_header(
         event = reader.received(count)
         if isinstance(event, RequestHeader):
             return event
-        connection.settimeout(limits.STALL_SECONDS)
+        _give_up_after(connection, socket.SO_RCVTIMEO, limits.STALL_SECONDS)
 
 
 def _read_body(
@@ -197,15 +209,25 @@ def _read_body(
 ) -> Body:
     if header.body_length == 0:
         return bytearray()
-    connection.settimeout(limits.STALL_SECONDS)
     while True:
-        event = reader.received(connection.recv_into(reader.buffer()))
+        # One call for the whole body: a wake-up for each of its pieces would take the processor
+        # from what computes.
+        event = reader.received(connection.recv_into(reader.buffer(), 0, socket.MSG_WAITALL))
         if isinstance(event, bytearray | memoryview):
             return event
 
 
+def _give_up_after(connection: socket.socket, option: int, seconds: float) -> None:
+    """Have the kernel end a read or a write after so long; 0 lets it wait for ever.
+
+    A time-out of Python's makes the socket non-blocking, for which there is no MSG_WAITALL.
+    """
+    whole = int(seconds)
+    timeval = _TIMEVAL.pack(whole, int((seconds - whole) * 1e6))
+    connection.setsockopt(socket.SOL_SOCKET, option, timeval)
+
+
 def _is_open(connection: socket.socket) -> bool:
-    # poll first: on a socket with a time-out Python waits for it even with MSG_DONTWAIT.
     arrived = select.poll()
     try:
         arrived.register(connection, select.POLLIN)
@@ -215,7 +237,6 @@ def _is_open(connection: socket.socket) -> bool:
 
 
 def _send(connection: socket.socket, header: RequestHeader, answer: Answer) -> None:
-    connection.settimeout(limits.STALL_SECONDS)
     head = AnswerHeader(
         header.request_id, answer.outcome, len(answer.body), answer.params or {}
     ).encode()

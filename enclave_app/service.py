@@ -123,11 +123,15 @@ class Service:
         if self._measured.config.answers != "open":
             return Answer(Outcome.SEALED_ANSWERS_ONLY)
         options = DetectOptions.model_validate(dict(request.header.params))
-        upload = Upload(request.body, False, request.deadline, request.wanted)
+        upload = Upload(
+            request.body, False, request.deadline, request.wanted, release=request.release
+        )
         return Answer(Outcome.OK, self._pipeline.detect(upload, options).to_json(options.format))
 
     def _ohttp(self, request: Request) -> Answer:
         def answer(inner: InnerRequest) -> InnerAnswer:
+            # Opened, and in memory of its own: while it waits its turn, once is enough.
+            request.release()
             return self._answer_sealed(inner, request)
 
         return Answer(Outcome.OK, self._sealed.open_and_answer(request.body, answer))

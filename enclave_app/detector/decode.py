@@ -87,7 +87,7 @@ class Picture:
         )
 
 
-def inspect(data: bytes, limits: Limits) -> Header:
+def inspect(data: bytes | memoryview, limits: Limits) -> Header:
     """Read a picture's header and check its size, before memory is taken.
 
     Raises:
@@ -120,7 +120,7 @@ def decoded_bytes(header: Header, wanted: tuple[int, int]) -> int:
     return header.working_bytes + 2 * pixels * _BYTES_A_PIXEL
 
 
-def decode(data: bytes, header: Header, wanted: tuple[int, int]) -> Picture:
+def decode(data: bytes | memoryview, header: Header, wanted: tuple[int, int]) -> Picture:
     """Decode a picture.
 
     Args:
@@ -136,7 +136,7 @@ def decode(data: bytes, header: Header, wanted: tuple[int, int]) -> Picture:
     reduction = _reduction(header, wanted)
     try:
         if header.progressive and reduction == LEAST:
-            data = without_detail(data)
+            data = without_detail(bytes(data))
         with _OPENERS[header.format](io.BytesIO(data)) as file:
             return _upright(file, header, wanted, reduction)
     except Exception:  # noqa: BLE001 - damaged files make Pillow raise nearly anything

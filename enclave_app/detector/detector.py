@@ -52,7 +52,7 @@ class Inspected:
         decoded_bytes: About how much memory it will take.
     """
 
-    data: bytes = field(repr=False)
+    data: bytes | memoryview = field(repr=False)
     header: Header
     wanted: tuple[int, int]
     decoded_bytes: int
@@ -121,10 +121,9 @@ class Detector:
         Raises:
             ImageRejected: The header alone says that it will not be accepted.
         """
-        data = bytes(image)
-        header = inspect(data, self.limits)
+        header = inspect(image, self.limits)
         wanted = self._wanted(header, options)
-        return Inspected(data, header, wanted, decoded_bytes(header, wanted))
+        return Inspected(image, header, wanted, decoded_bytes(header, wanted))
 
     def decode(self, image: Image, options: DetectOptions = _DEFAULTS) -> Picture:
         """Decode a picture as large as the model needs it.

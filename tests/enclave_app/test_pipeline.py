@@ -38,7 +38,7 @@ class FakeDetector:
 
     def detect(self, image: Inspected, options: DetectOptions, checkpoint: Any) -> str:
         checkpoint()
-        self.seen.append(image.data)
+        self.seen.append(bytes(image.data))
         return "found"
 
 

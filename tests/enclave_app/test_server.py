@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +21,7 @@ from blindgate.link import (
     UnixAddress,
 )
 from blindgate.link.dial import dial, listen
+from enclave_app import limits
 from enclave_app.compute import MemoryBudget
 from enclave_app.server import Answer, LinkServer, Request
 
@@ -221,3 +223,59 @@ def test_closing_ends_connections_that_wait(path: Path) -> None:
         client.ask(b"x")
     with client.sock:
         assert client.is_closed()
+
+
+def test_a_body_that_stalls_ends_its_connection(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "STALL_SECONDS", 0.05)
+    with serving(path, echo) as server:
+        client = Client(path)
+        with client.sock:
+            client.sock.sendall(RequestHeader(Operation.DETECT, ID, 1000, 100).encode() + b"half")
+            assert client.is_closed()
+        assert server.wait_until_idle(10)
+
+
+def test_a_reader_that_stalls_ends_its_connection(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "STALL_SECONDS", 0.05)
+    with serving(path, lambda _: Answer(Outcome.OK, bytes(5_000_000))) as server:
+        client = Client(path)
+        with client.sock:
+            client.sock.sendall(RequestHeader(Operation.DETECT, ID, 1000).encode())
+            while "1 in flight" not in repr(server):
+                pass
+            while "1 connections" in repr(server):
+                pass
+            assert server.wait_until_idle(10)
+
+
+def test_an_idle_connection_may_stay(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "STALL_SECONDS", 0.05)
+    with serving(path, echo):
+        client = Client(path)
+        with client.sock:
+            assert client.ask(b"x")[1] == b"x"
+            time.sleep(0.2)
+            assert client.ask(b"y")[1] == b"y"
+
+
+def test_a_released_body_takes_no_memory(path: Path) -> None:
+    left: list[int] = []
+
+    def opens(request: Request) -> Answer:
+        with memoryview(request.body):
+            request.release()
+            left.append(len(request.body))
+        request.release()
+        left.append(len(request.body))
+        return Answer(Outcome.OK)
+
+    with serving(path, opens):
+        client = Client(path)
+        with client.sock:
+            client.ask(b"opened")
+            client.ask(b"once more")
+    assert left == [6, 0, 9, 0]
