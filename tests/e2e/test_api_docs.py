@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import re
 import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -17,6 +22,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from PIL import Image
 
+from devstack.stack import free_port
 from gateway.auth.caller import Scope
 from gateway.auth.key_file import change_keys
 from gateway.auth.keys import KeyStore
@@ -26,7 +32,7 @@ from tests.tools import npm, sdks
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "api.md"
 #: A block with a file's name is written to it; one of `sh` is run, and so is one of `python`.
-BLOCK = re.compile(r"^```(sh|python|ts)(?: (\S+))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+BLOCK = re.compile(r"^```(sh|python|ts|html)(?: (\S+))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 BLOCKS = BLOCK.findall(PAGE.read_text())
 #: What must come out of each, in the order of the page.
 EXPECTED = [
@@ -43,6 +49,9 @@ EXPECTED = [
     ("sh", r""),
     ("ts", r""),
     ("sh", r"open: [\s\S]*label: 'cup'[\s\S]*sealed: [\s\S]*label: 'cup'[\s\S]*true"),
+    ("html", r""),
+    ("ts", r""),
+    ("sh", r"page\.js"),
 ]
 
 
@@ -69,7 +78,12 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, 
     change_keys(path, lambda _: store)
     sdks.javascript_client()
     generator = sdks.python_generator()
-    with live_stack(environment={"BLINDGATE_API_KEYS": str(path)}) as stack:
+    port = free_port()
+    settings = {
+        "BLINDGATE_API_KEYS": str(path),
+        "BLINDGATE_CORS_ORIGINS": f"http://127.0.0.1:{port}",
+    }
+    with live_stack(environment=settings) as stack:
         state = Path(stack.running.state)
         root = x509.load_pem_x509_certificate((state / "root.pem").read_bytes())
         programs = (Path(sys.executable).parent, generator.parent)
@@ -83,6 +97,7 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, 
             "BLINDGATE_KMS_KEY": stack.running.key_alias,
             "PATH": os.pathsep.join([*map(str, programs), os.environ["PATH"]]),
             "COLUMNS": "200",
+            "PAGE_PORT": str(port),
         }
 
 
@@ -107,3 +122,38 @@ def test_the_block_runs_as_it_stands(
     said = done.stdout + done.stderr
     assert done.returncode == 0, said[-4000:]
     assert re.search(EXPECTED[number][1], said, re.MULTILINE), said[-4000:]
+
+
+@pytest.mark.skipif(shutil.which("chromium") is None, reason="chromium is not installed")
+def test_the_page_finds_the_objects_of_a_photo(folder: Path, environment: dict[str, str]) -> None:
+    """The page that the blocks above have made, on an origin of its own, in a real browser."""
+    pinned = {
+        "gateway": environment["BLINDGATE_URL"],
+        "token": environment["BLINDGATE_KEY"],
+        "pcrs": json.loads(Path(environment["BLINDGATE_PCRS"]).read_text()),
+        "root": environment["BLINDGATE_ROOT"],
+    }
+    (folder / "config.json").write_text(json.dumps(pinned))
+    with served(folder, int(environment["PAGE_PORT"])) as url:
+        assert npm.NODE is not None
+        program = sdks.typescript() / "page.js"
+        said = npm.run([npm.NODE, program, url, folder / "photo.jpg"], npm.FOLDER)
+    assert re.search(r"cup: 0\.\d\d", said), said
+
+
+@contextmanager
+def served(folder: Path, port: int) -> Iterator[str]:
+    """A folder as a web site."""
+
+    class Quiet(SimpleHTTPRequestHandler):
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", port), partial(Quiet, directory=folder)) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{port}/"
+        finally:
+            server.shutdown()
+            thread.join()
