@@ -58,26 +58,6 @@ test("sending can be cancelled", () =>
     await answered(page);
   }));
 
-test("a gateway that asks who is calling gets an API key outside the seal", () =>
-  withPage(async ({ page }) => {
-    const seen: (string | undefined)[] = [];
-    await page.route(/\/(v1|\.well-known)\//, (route) => {
-      const key = route.request().headers()["x-api-key"];
-      seen.push(key);
-      if (key === "bgk_test") return route.continue();
-      const body = JSON.stringify({ title: "Credentials are missing or not valid", status: 401 });
-      return route.fulfill({ status: 401, contentType: PROBLEM, body });
-    });
-    await page.goto(GATEWAY);
-    await page.getByLabel("API key or access token").fill("bgk_test");
-    await page.getByRole("button", { name: "Sign in" }).click();
-    await page.getByText("Verified by this page").waitFor();
-    await choose(page, PHOTO);
-    await answered(page);
-    assert.equal(seen.at(-1), "bgk_test");
-    await page.getByText("Whose API key or token was used").waitFor();
-  }));
-
 test("a page without its configuration says so", () =>
   withPage(async ({ page }) => {
     await page.route("**/console/config.json", (route) => route.fulfill({ status: 404 }));
