@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import select
 import socket
 import struct
@@ -224,7 +225,11 @@ def _give_up_after(connection: socket.socket, option: int, seconds: float) -> No
     """
     whole = int(seconds)
     timeval = _TIMEVAL.pack(whole, int((seconds - whole) * 1e6))
-    connection.setsockopt(socket.SOL_SOCKET, option, timeval)
+    # For AF_VSOCK Python takes options as 64-bit integers alone, so a second object for the same
+    # socket passes for another family.
+    same = os.dup(connection.fileno())
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, fileno=same) as plain:
+        plain.setsockopt(socket.SOL_SOCKET, option, timeval)
 
 
 def _is_open(connection: socket.socket) -> bool:

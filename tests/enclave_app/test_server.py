@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import socket
+import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -23,7 +26,7 @@ from blindgate.link import (
 from blindgate.link.dial import dial, listen
 from enclave_app import limits
 from enclave_app.compute import MemoryBudget
-from enclave_app.server import Answer, LinkServer, Request
+from enclave_app.server import Answer, LinkServer, Request, _give_up_after
 
 ID = bytes(16)
 
@@ -279,3 +282,19 @@ def test_a_released_body_takes_no_memory(path: Path) -> None:
             client.ask(b"opened")
             client.ask(b"once more")
     assert left == [6, 0, 9, 0]
+
+
+@pytest.mark.skipif(not hasattr(socket, "AF_VSOCK"), reason="this system has no AF_VSOCK")
+def test_a_vsock_connection_gets_its_time_limit_too() -> None:
+    """Python's setsockopt knows no structures for AF_VSOCK."""
+    try:
+        connection = socket.socket(socket.AF_VSOCK, socket.SOCK_STREAM)
+    except OSError as error:
+        pytest.skip(f"this kernel has no AF_VSOCK: {error.strerror}")
+    with connection:
+        _give_up_after(connection, socket.SO_RCVTIMEO, 1.5)
+        same = os.dup(connection.fileno())
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, fileno=same) as plain:
+            found = plain.getsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, 16)
+        seconds, microseconds = struct.unpack("@ll", found)
+        assert seconds + microseconds / 1e6 == pytest.approx(1.5, abs=0.02)
