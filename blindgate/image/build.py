@@ -29,8 +29,12 @@ from blindgate.image.toolchain import Toolchain, entries_of
 DEBIAN_LOCK: Final = ROOT / "locks" / "debian-enclave.toml"
 PYTHON_LOCK: Final = ROOT / "locks" / "enclave.txt"
 _MIB: Final = 1024 * 1024
-#: What the kernel, the interpreter and an idle worker took besides their files, rounded up.
-_RUNNING_BYTES: Final = 256 * _MIB
+#: What the kernel, and with it an idle interpreter, take besides their files. Seen
+#: in the emulated enclave, rounded up.
+_KERNEL_BYTES: Final = 128 * _MIB
+_IDLE_BYTES: Final = 224 * _MIB
+#: onnxruntime holds a model's file, its parsed form and the packed weights while it loads it.
+_MODEL_COPIES: Final = 5
 _KERNEL: Final = "linux-image"
 _BUSYBOX: Final = "busybox-static"
 
@@ -63,8 +67,8 @@ class Built:
         measurements: PCR0, PCR1 and PCR2.
         sbom: CycloneDX JSON.
         unpacked: Bytes of all its files, which stay in memory.
-        boot_memory: Bytes that the enclave needs to start: while a ramdisk is unpacked, it is in
-            memory twice.
+        boot_memory: Bytes that the enclave needs to start: ramdisks are in memory twice while they
+            are unpacked, and the model several times while it is loaded.
     """
 
     eif: bytes
@@ -133,7 +137,8 @@ def build(
     )
     unpacked = sum(each.unpacked for each in ramdisks)
     compressed = sum(len(each.ramdisk) for each in ramdisks)
-    memory = unpacked + compressed + _RUNNING_BYTES
+    model = max(len(entry.data) for entry in measured.values())
+    memory = unpacked + max(compressed + _KERNEL_BYTES, _IDLE_BYTES + _MODEL_COPIES * model)
     return Built(write(image), measurements, ingredients, unpacked, memory)
 
 

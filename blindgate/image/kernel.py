@@ -9,11 +9,12 @@ from typing import Final
 from blindgate.image.cpio import Entry
 from blindgate.image.errors import ImageError
 
-#: The console serves debug mode and emulators. Time is the hypervisor's clock where there is one,
-#: else the processor's counter. A fault ends the enclave at once, memory that is given back is
-#: wiped, and modules are loaded only if Debian has signed them.
+#: The console serves debug mode and emulators. The files may take more than half of the memory,
+#: which tmpfs would not let them. Time is the hypervisor's clock where there is one, else the
+#: processor's counter. A fault ends the enclave at once, memory that is given back is wiped, and
+#: modules are loaded only if Debian has signed them.
 COMMAND_LINE: Final = (
-    "console=ttyS0 reboot=k panic=1 oops=panic clocksource=kvm-clock tsc=reliable "
+    "console=ttyS0 reboot=k panic=1 oops=panic rootfstype=ramfs clocksource=kvm-clock tsc=reliable "
     "init_on_free=1 module.sig_enforce=1 lockdown=confidentiality"
 )
 _MAGIC_AT: Final = 0x202

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import json
 import platform
+import socket
 import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
 
@@ -88,6 +90,29 @@ def wait_until_ready(http: httpx.Client) -> None:
     while http.get("/readyz").status_code != 200:
         assert time.monotonic() < ends
         time.sleep(0.2)
+
+
+@contextmanager
+def heartbeat(emulated: Emulated) -> Iterator[list[bytes]]:
+    """Answers as nitro-cli does, which calls an enclave failed that sends no heartbeat."""
+    beats: list[bytes] = []
+    path = emulated.stack.machine.host_port(9000)
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen()
+        listener.settimeout(SECONDS)
+
+        def answer() -> None:
+            connection, _ = listener.accept()
+            with connection:
+                beats.append(connection.recv(1))
+                connection.sendall(beats[-1])
+
+        answering = threading.Thread(target=answer)
+        answering.start()
+        yield beats
+        answering.join()
+    path.unlink()
 
 
 def test_the_attestation_shows_the_measurements_of_the_image(
@@ -172,7 +197,9 @@ def test_a_machine_that_dies_mid_request_is_a_503_and_the_pool_recovers(
     assert answers[0].json()["type"] == "urn:blindgate:problem:enclave-unavailable"
     assert http.get("/readyz").status_code == 503
 
-    emulated.run(emulated.stack.reboot())
+    with heartbeat(emulated) as beats:
+        emulated.run(emulated.stack.reboot())
+    assert beats == [b"\xb7"]
     wait_until_ready(http)
     again = http.post(
         "/v1/detections", content=envelope(emulated, coffee.read_bytes()), headers=OCTETS
