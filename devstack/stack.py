@@ -12,7 +12,6 @@ measurements, then the key policy that names them.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import os
 import socket
@@ -23,7 +22,6 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 import boto3
-import httpx
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
@@ -34,6 +32,7 @@ from blindgate.policy.writer import write_policy
 from devstack.kms.accounts import DevAccount
 from devstack.measure import measure
 from devstack.places import Places
+from devstack.readiness import http_ok, tcp_port, unix_socket
 from devstack.supervisor import Program, Supervisor
 
 REGION: Final = "us-east-1"
@@ -205,7 +204,7 @@ class Stack:
         arguments = ["--listen", f"127.0.0.1:{self._kms_port}", "--folder", str(places.kms)]
         arguments += ["--nsm-root", str(places.nsm_root)]
         arguments += ["--region", REGION, "--account", ACCOUNT]
-        return _python("kms", "devstack.kms", arguments, _tcp(self._kms_port))
+        return _python("kms", "devstack.kms", arguments, tcp_port(self._kms_port))
 
     def enclave(self) -> Enclave:
         """Where the worker is."""
@@ -225,7 +224,7 @@ class Stack:
         places = self._places
         path = str(places.sockets / "nsm")
         arguments = ["--socket", path, "--root-dir", str(places.state), "--pcrs", str(places.pcrs)]
-        return [_python("nsm", "devstack.nsm", arguments, _unix(path))]
+        return [_python("nsm", "devstack.nsm", arguments, unix_socket(path))]
 
     def proxy(self) -> Program:
         """The worker's way out to KMS."""
@@ -236,14 +235,14 @@ class Stack:
         path = str(self.enclave().proxy)
         arguments = ["-w", "32", "--config", str(allowlist), f"unix://{path}"]
         arguments += [KMS_HOST, "443", "--connect-to", f"127.0.0.1:{self._kms_port}"]
-        return _python("vsock-proxy", "devstack.vsock_proxy", arguments, _unix(path))
+        return _python("vsock-proxy", "devstack.vsock_proxy", arguments, unix_socket(path))
 
     def worker(self) -> Program:
         """The enclave's program, as it would start in the enclave."""
         path = str(self._places.sockets / "worker")
         arguments = ["--config", str(self._places.config)]
         # An enclave has no environment of ours either: nothing but the measured file counts.
-        return _python("worker", "enclave_app", arguments, _unix(path), WORKER_ENVIRONMENT)
+        return _python("worker", "enclave_app", arguments, unix_socket(path), WORKER_ENVIRONMENT)
 
     def gateway(self) -> Program:
         """The HTTP service, with the parent role's credentials in its environment."""
@@ -257,7 +256,7 @@ class Stack:
             "AWS_SHARED_CREDENTIALS_FILE": str(places.kms / "aws" / "credentials"),
             "AWS_PROFILE": "parent",
         }
-        ready = _http(f"http://127.0.0.1:{self._gateway_port}/readyz")
+        ready = http_ok(f"http://127.0.0.1:{self._gateway_port}/readyz")
         return _python("gateway", "gateway", [], ready, environment)
 
     def configure(self) -> None:
@@ -404,37 +403,3 @@ def _python(
     environment: dict[str, str] | None = None,
 ) -> Program:
     return Program(name, [sys.executable, "-m", module, *arguments], ready, environment or {})
-
-
-def _unix(path: str) -> Callable[[], Any]:
-    async def check() -> bool:
-        with contextlib.suppress(OSError):
-            _, writer = await asyncio.open_unix_connection(path)
-            writer.close()
-            await writer.wait_closed()
-            return True
-        return False
-
-    return check
-
-
-def _tcp(port: int) -> Callable[[], Any]:
-    async def check() -> bool:
-        with contextlib.suppress(OSError):
-            _, writer = await asyncio.open_connection("127.0.0.1", port)
-            writer.close()
-            await writer.wait_closed()
-            return True
-        return False
-
-    return check
-
-
-def _http(url: str) -> Callable[[], Any]:
-    async def check() -> bool:
-        async with httpx.AsyncClient(trust_env=False) as client:
-            with contextlib.suppress(httpx.TransportError):
-                return (await client.get(url, timeout=5)).status_code == 200
-        return False
-
-    return check
