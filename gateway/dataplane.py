@@ -10,6 +10,7 @@ import asyncio
 import base64
 import hashlib
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -101,13 +102,13 @@ class Dataplane:
         """
         boundary = boundary_of(form) if form else None
         params: dict[str, Param] = options.model_dump(mode="json", exclude_none=True)
-        async with receive_body(request, self._uploads, self._budget) as chunks:
+        async with self._receive(request) as chunks:
             envelope: Chunks = only_file(chunks, boundary) if boundary else chunks
             return await self._ask(request, Operation.DETECT, envelope, expires, params)
 
     async def open_sealed(self, request: Request, expires: float) -> EnclaveAnswer:
         """Have the encapsulated request in a body answered by an enclave that has its key."""
-        async with receive_body(request, self._uploads, self._budget) as chunks:
+        async with self._receive(request) as chunks:
             return await self._ask(request, Operation.OHTTP, chunks, expires, key_id=chunks[0][0])
 
     async def infer(
@@ -125,7 +126,7 @@ class Dataplane:
             Refused: The request is not one, or all envelopes met the same problem.
         """
         header_length = request.headers.get(HEADER_LENGTH)
-        async with receive_body(request, self._uploads, self._budget) as chunks:
+        async with self._receive(request) as chunks:
             try:
                 asked = parse_request(b"".join(chunks), header_length)
             except OipError as error:
@@ -158,6 +159,15 @@ class Dataplane:
             return problems.INTERNAL_ERROR
         # During a roll-out two models run, and any of their enclaves may have been free.
         return found if found.model == model else problems.ENCLAVE_UNAVAILABLE
+
+    def _receive(self, request: Request) -> AbstractAsyncContextManager[list[bytes]]:
+        """Receive a body, unless it is certain now that nobody could take it.
+
+        Most of an overload would otherwise be spent on receiving what is then refused.
+        """
+        if self._pool.is_full:
+            raise Refused(problems.OVERLOADED, rest_unread=True)
+        return receive_body(request, self._uploads, self._budget)
 
     def keys(self) -> bytes:
         """The `application/ohttp-keys` of one ready enclave, of each in its turn.

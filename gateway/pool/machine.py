@@ -227,17 +227,21 @@ class Machine:
         if waiter.expires <= now:
             waiter.state = WaiterState.DONE
             raise PoolRefused(problems.DEADLINE_EXCEEDED)
+        if self.is_full(now):
+            waiter.state = WaiterState.DONE
+            raise PoolRefused(problems.OVERLOADED, retry_after=1)
+        waiter.state = WaiterState.QUEUED
+        self.queue.append(waiter)
+
+    def is_full(self, now: float) -> bool:
+        """Whether one more request would be refused as one too many."""
         # Those for whom there is a place, if not yet a connection, do not count as waiting.
         places = sum(
             max(0, self._capacity(e, now) - e.outstanding)
             for e in self.endpoints
             if e.state is EndpointState.READY
         )
-        if len(self.queue) >= self.limits.queue + places:
-            waiter.state = WaiterState.DONE
-            raise PoolRefused(problems.OVERLOADED, retry_after=1)
-        waiter.state = WaiterState.QUEUED
-        self.queue.append(waiter)
+        return len(self.queue) >= self.limits.queue + places
 
     def retry(self, waiter: Waiter, avoid: Endpoint) -> None:
         """A released request was not acted upon and may go to another enclave.

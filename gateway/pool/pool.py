@@ -108,6 +108,11 @@ class Pool:
         """Whether a verified enclave takes requests."""
         return any(e.state is EndpointState.READY for e in self._machine.endpoints)
 
+    @property
+    def is_full(self) -> bool:
+        """Whether one more request would be refused as one too many."""
+        return self._machine.is_full(_now())
+
     def keepers(self) -> list[Keeper]:
         """Those who look after the enclaves that are ready now."""
         return [k for e, k in self._keepers.items() if e.state is EndpointState.READY]

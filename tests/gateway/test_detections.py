@@ -304,3 +304,37 @@ async def test_a_full_queue_is_503_and_the_others_are_served(worker_path: Path) 
     assert sorted(answer.status_code for answer in answers) == [200, 200, 503]
     (refused,) = [answer for answer in answers if answer.status_code == 503]
     is_problem(refused, problems.OVERLOADED)
+
+
+async def test_when_the_queue_is_full_an_upload_is_refused_before_it_is_sent(
+    worker_path: Path,
+) -> None:
+    release = asyncio.Event()
+
+    async def wait(header: RequestHeader, body: bytes) -> tuple[Outcome, bytes]:
+        await release.wait()
+        return Outcome.OK, b"{}"
+
+    limits = PoolLimits(queue=1, connections=1, warm=1)
+    async with running(worker_path) as worker, serve_gateway(worker, limits=limits) as served:
+        worker.answers[Operation.DETECT] = wait
+        sent = [
+            asyncio.create_task(served.http.post(URL, content=b"x", headers=OCTETS))
+            for _ in range(2)
+        ]
+        await served.until(lambda: served.pool.is_full)
+        reader, writer = await asyncio.open_connection("127.0.0.1", served.port)
+        writer.write(
+            f"POST {URL} HTTP/1.1\r\nhost: x\r\ncontent-type: application/octet-stream\r\n"
+            "content-length: 1000000\r\n\r\n".encode()
+        )
+        async with asyncio.timeout(10):
+            head = await reader.readuntil(b"\r\n\r\n")
+        writer.close()
+        await writer.wait_closed()
+        release.set()
+        answers = await asyncio.gather(*sent)
+    assert head.startswith(b"HTTP/1.1 503 ")
+    assert b"\r\nretry-after: 1\r\n" in head
+    assert b"\r\nconnection: close\r\n" in head
+    assert [answer.status_code for answer in answers] == [200, 200]
