@@ -63,6 +63,7 @@ def section(found: Overloaded) -> str:
             "memory of gateway and worker: first second, median, most",
             ", ".join(f"{size / 1e6:.0f}" for size in sizes) + " MB",
         ),
+        ("CPU of the gateway per request", f"{found.cpu / found.sent * 1000:.2f} ms"),
         ("the first request afterwards", f"{found.recovery * 1000:.0f} ms"),
     ]
     held = [(*bar[:3], "holds" if bar[3] else "**missed**") for bar in bars(found)]

@@ -14,7 +14,7 @@ from typing import Final
 
 from bench.load import jobs
 from bench.load.photos import make_photos
-from bench.load.processes import memory
+from bench.load.processes import cpu_seconds, memory
 from bench.load.targets import Target, blindgate_targets, start_stack, write_envelopes
 from bench.load.wire import Message
 from bench.overload.arrivals import Answer, arrive
@@ -44,6 +44,7 @@ class Overloaded:
         recovery: Seconds that the first request after the run took.
         verdict: What came of the requests.
         memory: Bytes of gateway and worker together: each second of the run.
+        cpu: CPU seconds of the gateway in the run.
     """
 
     times: float
@@ -54,6 +55,7 @@ class Overloaded:
     recovery: float
     verdict: Verdict
     memory: tuple[int, ...]
+    cpu: float
 
     @property
     def capacity(self) -> float:
@@ -122,6 +124,7 @@ async def _run(
             before = await closed(count)
             rate = before.rate * times
             said(f"{before.rate:.1f} images/s; sending {rate:.1f} a second for {seconds:.0f} s")
+            cpu = cpu_seconds(target.pids[:1])
             sending = loop.run_in_executor(
                 asker,
                 arrive,
@@ -133,6 +136,7 @@ async def _run(
             )
             used = await _watch(target, sending)
             answers = await sending
+            cpu = cpu_seconds(target.pids[:1]) - cpu
             said("measuring the capacity again")
             first = await closed(1)
             after = await closed(count)
@@ -146,6 +150,7 @@ async def _run(
         first.seconds,
         judge(answers, expected, seconds),
         tuple(used),
+        cpu,
     )
 
 
