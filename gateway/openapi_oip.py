@@ -93,7 +93,7 @@ _REQUEST: Final[dict[str, Any]] = {
 }
 _ANSWER: Final[dict[str, Any]] = {
     "model_name": _MODEL,
-    "model_version": "1.0.0",
+    "model_version": "2018.3.29",
     "id": "one-photo",
     "outputs": [
         {"name": "num_detections", "datatype": "INT32", "shape": [1], "data": [1]},
@@ -116,7 +116,7 @@ def _metadata(operation_id: str, summary: str) -> dict[str, Any]:
         operation_id,
         summary,
         (problems.NOT_FOUND, problems.INVALID_REQUEST, problems.NOT_ACCEPTABLE),
-        ok=_ok("The tensors.", ModelMetadata, model_metadata(_MODEL, ["1.0.0"])),
+        ok=_ok("The tensors.", ModelMetadata, model_metadata(_MODEL, ["2018.3.29"])),
     )
 
 

@@ -72,6 +72,9 @@ def _tidy(described: dict[str, Any]) -> None:
         parameter["schema"] = {**(options[0] if options else {}), **schema}
         parameter["schema"].pop("title", None)
         parameter["schema"].pop("description", None)
+        # Swagger UI fills in the parameter's own example and looks at no other.
+        for each in parameter["schema"].pop("examples", ())[:1]:
+            parameter["example"] = each
     for response in described["responses"].values():
         content = response.get("content", {})
         for media_type, body in list(content.items()):

@@ -35,7 +35,7 @@ def _query_parameters() -> list[dict[str, Any]]:
 
 _ENVELOPE: Final = "One envelope: the bytes of an encrypted image."
 _DETECTIONS_EXAMPLE: Final[dict[str, Any]] = {
-    "model": {"name": "ssd-mobilenet-v2-coco", "version": "1.0.0"},
+    "model": {"name": "ssd-mobilenet-v2-coco-int8", "version": "2018.3.29"},
     "image": {"width": 3994, "height": 3235},
     "detections": [
         {
@@ -50,7 +50,7 @@ _MODELS_EXAMPLE: Final[dict[str, Any]] = {
     "models": [
         {
             "name": "ssd-mobilenet-v2-coco-int8",
-            "version": "1.0.0",
+            "version": "2018.3.29",
             "labels": ["person", "airplane"],
         }
     ]

@@ -45,7 +45,7 @@ class Model(BaseModel):
     """A detector that runs."""
 
     name: Annotated[str, Field(examples=["ssd-mobilenet-v2-coco"])]
-    version: Annotated[str, Field(examples=["1.0.0"])]
+    version: Annotated[str, Field(examples=["2018.3.29"])]
     labels: Annotated[
         list[str], Field(description="The classes it knows.", examples=[["person", "airplane"]])
     ]

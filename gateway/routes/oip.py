@@ -63,7 +63,7 @@ Name = Annotated[
     ),
 ]
 Version = Annotated[
-    str, Path(min_length=1, max_length=64, description="Its version.", examples=["1.0.0"])
+    str, Path(min_length=1, max_length=64, description="Its version.", examples=["2018.3.29"])
 ]
 
 
