@@ -14,12 +14,15 @@ from pathlib import Path
 
 import httpx
 import pytest
+from PIL import Image
 
 from blindgate.envelope.encryption_sdk import encrypt
 from devstack.stack import free_port
 from gateway.console.__main__ import main as write_standalone
 from tests.console.chromium import build, missing
 from tests.e2e.live import LiveStack, live_stack
+
+_ORIENTATION = 0x0112
 
 
 @contextmanager
@@ -34,6 +37,12 @@ def console(folder: Path) -> Iterator[dict[str, str]]:
         envelope.write_bytes(
             encrypt(photo.read_bytes(), kms=stack.kms(), key_id=stack.running.key_alias)
         )
+        turned = folder / "turned.jpg"
+        with Image.open(photo) as picture:
+            exif = Image.Exif()
+            exif[_ORIENTATION] = 6  # stored on its side: to be shown a quarter turn clockwise
+            side = picture.convert("RGB").transpose(Image.Transpose.ROTATE_90)
+            side.save(turned, quality=92, exif=exif)
         pinned = ["--pcrs", str(state / "pcrs.json"), "--root", str(state / "root.pem")]
         write_standalone(["--gateway", stack.url, *pinned, "--output", str(page)])
         with guarded(stack, folder) as signing_in:
@@ -42,6 +51,7 @@ def console(folder: Path) -> Iterator[dict[str, str]]:
                 "BLINDGATE_PCRS": str(state / "pcrs.json"),
                 "BLINDGATE_PHOTO": str(photo),
                 "BLINDGATE_ENVELOPE": str(envelope),
+                "BLINDGATE_TURNED_PHOTO": str(turned),
                 "BLINDGATE_STANDALONE": str(page),
                 "BLINDGATE_STANDALONE_PORT": str(port),
                 **signing_in,

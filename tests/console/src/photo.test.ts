@@ -142,6 +142,46 @@ test("a file that was encrypted before is opened by the enclave alone", () =>
     assert.equal(picture.readUInt32BE(16), 600);
   }));
 
+test("a photo that was stored on its side is shown, answered and saved upright", () =>
+  withPage(async (watched) => {
+    const { page } = watched;
+    await openVerified(watched);
+    await choose(page, process.env["BLINDGATE_TURNED_PHOTO"]!);
+    await answered(page);
+    assert.match(await page.locator("tbody tr").first().innerText(), /cup/);
+    await page.getByText("600 × 400 pixels").waitFor();
+    const shown = await page.locator(".frame img").boundingBox();
+    assert.ok(Math.abs(shown!.width / shown!.height - 1.5) < 0.01);
+    const [, picture] = await saved(page, "Download annotated PNG");
+    assert.deepEqual([picture.readUInt32BE(16), picture.readUInt32BE(20)], [600, 400]);
+  }));
+
+test("labels are inside the picture and cover neither each other nor the photo's edge", () =>
+  withPage(async (watched) => {
+    const { page } = watched;
+    await openVerified(watched);
+    await choose(page, PHOTO);
+    await answered(page);
+    await page.getByLabel("Lowest score").fill("10");
+    const frame = (await page.locator(".frame").boundingBox())!;
+    const tags = await Promise.all(
+      (await page.locator(".tag").all()).map(async (tag) => (await tag.boundingBox())!),
+    );
+    assert.ok(tags.length >= 3);
+    for (const [at, tag] of tags.entries()) {
+      assert.ok(tag.x >= frame.x - 1 && tag.x + tag.width <= frame.x + frame.width + 1);
+      assert.ok(tag.y >= frame.y - 1 && tag.y + tag.height <= frame.y + frame.height + 1);
+      for (const other of tags.slice(0, at)) {
+        const apart =
+          tag.x + tag.width <= other.x + 1 ||
+          other.x + other.width <= tag.x + 1 ||
+          tag.y + tag.height <= other.y + 1 ||
+          other.y + other.height <= tag.y + 1;
+        assert.ok(apart, `${JSON.stringify(tag)} covers ${JSON.stringify(other)}`);
+      }
+    }
+  }));
+
 test("a photo can be dropped anywhere", () =>
   withPage(async (watched) => {
     const { page } = watched;
