@@ -10,7 +10,7 @@ ASSETS := gateway/console/dist/standalone/index.html
 NODE   := $(shell node -p 'const [a, b] = process.versions.node.split("."); a > 20 || a == 20 && b >= 19 ? "yes" : ""' 2>/dev/null)
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-browser assets console console-picture demo picture test test-deploy test-enclave lint bench lock clean
+.PHONY: help install install-browser assets console console-picture demo picture test test-deploy test-enclave lint bench bench-overload lock clean
 
 help: ## show what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -50,6 +50,9 @@ $(VENV)/.deploy: $(STAMP) locks/deploy.txt
 
 bench: $(VENV)/.peers ## measure against a bare loop and other servers; writes docs/performance.md
 	$(BIN)/python -m bench.load $(BENCH)
+
+bench-overload: $(STAMP) ## ask for four times what can be answered, for a minute; adds to that page
+	$(BIN)/python -m bench.overload
 
 # The servers that `make bench` compares with, in an environment of their own.
 $(VENV)/.peers: $(STAMP) locks/bench.txt
