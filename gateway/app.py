@@ -26,7 +26,7 @@ from gateway.discovery import follow
 from gateway.edge import Edge
 from gateway.metrics import Metrics, served
 from gateway.pool import Pool, PoolLimits, Probe, SocketBackend, StatusHook
-from gateway.routes import attestation, detections, docs, health, models, ohttp, oip
+from gateway.routes import attestation, detections, docs, enclaves, health, models, ohttp, oip
 from gateway.routes.console import console_routes
 from gateway.settings import Settings
 from gateway.tracing import Tracing, tracing_from_environment
@@ -116,7 +116,7 @@ def create_app(
     )
     metrics = app.state.metrics = Metrics(app.state.dataplane)
     app.state.sign_in, app.state.rates = auth.sign_in, auth.rates
-    for routes in (detections, ohttp, attestation, models, oip):
+    for routes in (detections, ohttp, attestation, models, oip, enclaves):
         app.include_router(routes.router, dependencies=[Depends(signed_in)])
     app.include_router(health.router)
     app.include_router(oip.health)

@@ -219,6 +219,28 @@ class Dataplane:
             "enclaves": {state: states.count(state) for state in sorted(set(states))},
         }
 
+    def enclaves(self) -> list[dict[str, Any]]:
+        """Each enclave, where it is, and what it has proved: for administrators."""
+        keepers = {keeper.address: keeper for keeper in self._pool.keepers()}
+        found = []
+        for endpoint in self._pool.machine.endpoints:
+            keeper = keepers.get(endpoint.address)
+            verified = keeper.verified if keeper else None
+            status = keeper.status if keeper else None
+            found.append(
+                {
+                    "address": str(endpoint.address),
+                    "state": endpoint.state.value,
+                    "outstanding": endpoint.outstanding,
+                    "pcr_set": verified.pcr_set if verified else None,
+                    "pcr0": verified.pcr0.hex() if verified else None,
+                    "key_ids": sorted(endpoint.key_ids),
+                    "model": status.model.model_dump() if status and status.model else None,
+                    "answers": status.answers if status else None,
+                }
+            )
+        return found
+
     def _keys_of(self, answer: EnclaveAnswer, document: bytes) -> bytes | None:
         """The keys that a document vouches for, if they are at hand."""
         try:

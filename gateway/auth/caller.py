@@ -18,7 +18,8 @@ class Scope(StrEnum):
     """See which enclaves run, and where."""
 
 
-ALL_SCOPES: Final = frozenset(Scope)
+#: What callers may do where nobody signs in: an administrator is always somebody.
+EVERYBODY: Final = frozenset({Scope.DETECT, Scope.ATTEST})
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,7 @@ SCOPES: Final[dict[str, Scope]] = {
     "getServerMetadata": Scope.ATTEST,
     "getModelMetadata": Scope.ATTEST,
     "getModelVersionMetadata": Scope.ATTEST,
+    "listEnclaves": Scope.ADMIN,
     "isModelReady": Scope.ATTEST,
     "isModelVersionReady": Scope.ATTEST,
 }

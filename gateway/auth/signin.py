@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, Protocol
 
 from blindgate import problems
-from gateway.auth.caller import ALL_SCOPES, Caller, Scope
+from gateway.auth.caller import EVERYBODY, Caller, Scope
 from gateway.auth.jwks import KeysUnavailable
 from gateway.auth.keys import PREFIX, KeyRecord
 from gateway.auth.oidc import Oidc, TokenRejected
@@ -29,7 +29,8 @@ class KeySource(Protocol):
 
 
 class SignIn:
-    """Decides who a caller is. Without keys and without a provider everybody may do everything.
+    """Decides who a caller is. Without keys and without a provider everybody may use
+    the service, and nobody is its administrator.
 
     Args:
         keys: Where API keys are known.
@@ -52,7 +53,7 @@ class SignIn:
             Refused: `unauthorized`, or `sign-in-unavailable`.
         """
         if not self.is_required:
-            return Caller("anonymous", request.client.host if request.client else "", ALL_SCOPES)
+            return Caller("anonymous", request.client.host if request.client else "", EVERYBODY)
         credential = _credential(request)
         if credential.startswith(PREFIX):
             return self._by_key(request, credential)

@@ -19,6 +19,7 @@ TAGS: Final = (
     ("Attestation", "Proof of what the enclave is."),
     ("Models", "What the enclave can find."),
     ("Open Inference Protocol", "The same detector for clients of the protocol's version 2."),
+    ("Administration", "For who runs this service."),
     ("Health", "For load balancers and supervisors."),
 )
 

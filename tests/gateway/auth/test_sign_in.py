@@ -18,7 +18,7 @@ from gateway.auth.key_file import change_keys
 from gateway.auth.keys import KeyStore
 from tests.gateway.auth.provider import AUDIENCE, ISSUER, Provider
 from tests.gateway.conftest import OCTETS, serve_gateway
-from tests.gateway.fake_worker import running
+from tests.gateway.fake_worker import PCRS, running
 from tests.gateway.test_detections import is_problem
 
 pytestmark = pytest.mark.anyio
@@ -224,6 +224,12 @@ async def test_each_caller_has_a_rate_of_its_own(ring: KeyRing, worker_path: Pat
         assert (await served.http.get("/v1/models", headers=bearer(one))).status_code == 200
 
 
+async def test_without_sign_in_nobody_is_administrator(worker_path: Path) -> None:
+    async with running(worker_path) as worker, serve_gateway(worker) as served:
+        assert (await served.http.get("/v1/models")).status_code == 200
+        is_problem(await served.http.get("/v1/enclaves"), problems.FORBIDDEN)
+
+
 async def test_without_sign_in_the_address_is_the_caller(worker_path: Path) -> None:
     async with running(worker_path) as worker, serve_gateway(
         worker, rate_limit="1/hour"
@@ -258,3 +264,32 @@ async def test_only_pages_of_listed_origins_may_call(ring: KeyRing, worker_path:
         assert refused.headers["access-control-allow-origin"] == "https://app.example"
         answer = await served.http.post(URL, content=b"x", headers={**bearer(key), **other})
         assert "access-control-allow-origin" not in answer.headers
+
+
+async def test_only_administrators_see_where_the_enclaves_are(
+    ring: KeyRing, worker_path: Path
+) -> None:
+    admin, other = ring.make(Scope.ADMIN), ring.make(Scope.DETECT, Scope.ATTEST)
+    async with running(worker_path) as worker, serve_gateway(worker, api_keys=ring.path) as served:
+        answer = await served.http.get("/v1/enclaves", headers=bearer(other))
+        assert is_problem(answer, problems.FORBIDDEN)["scope"] == "admin"
+        answer = await served.http.get("/v1/enclaves", headers=bearer(admin))
+        assert answer.json() == {
+            "enclaves": [
+                {
+                    "address": str(worker.address),
+                    "state": "ready",
+                    "outstanding": 0,
+                    "pcr_set": "release",
+                    "pcr0": PCRS[0].hex(),
+                    "key_ids": [7],
+                    "model": {"name": "fake", "version": "1"},
+                    "answers": "open",
+                }
+            ]
+        }
+        await worker.stop()
+        await served.until(lambda: not served.pool.keepers())
+        (lost,) = (await served.http.get("/v1/enclaves", headers=bearer(admin))).json()["enclaves"]
+        assert (lost["pcr0"], lost["model"]) == (None, None)
+        assert lost["state"] != "ready"

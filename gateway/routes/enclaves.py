@@ -1,0 +1,18 @@
+"""`GET /v1/enclaves`: for administrators."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Request
+
+from gateway.media_types import JSON, best_of
+from gateway.openapi_admin import ENCLAVES, EnclaveList
+from gateway.routes.requests import Plane
+
+router = APIRouter(tags=["Administration"])
+
+
+@router.get("/v1/enclaves", **ENCLAVES)
+async def list_enclaves(request: Request, plane: Plane) -> EnclaveList:
+    """List the enclaves, where they are, and what they have proved."""
+    best_of(request, [JSON])
+    return EnclaveList.model_validate({"enclaves": plane.enclaves()})
