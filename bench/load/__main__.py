@@ -44,7 +44,8 @@ def main() -> None:
         cells=cells,
         envelopes=not given.no_envelopes,
         peers=not given.no_peers,
-        overload=not given.no_overload,
+        fresh_keys=not given.quick,
+        overload=not given.no_overload and not given.quick,
         fp32=not given.no_fp32 and not given.quick,
     )
     began = time.monotonic()

@@ -41,8 +41,8 @@ def _bars(findings: Findings) -> Iterator[tuple[str, float, float, bool]]:
         if overload.refused:
             yield "refusals, p99 in ms", 25, overload.refusal_p99 * 1000, False
     if SEALED in findings.memory:
-        whole = findings.memory[SEALED]
-        yield "gateway and worker, MB", _MEMORY / 1e6, whole / 1e6, False
+        for photo, whole in findings.memory[SEALED].items():
+            yield f"gateway and worker after {photo} photos, MB", _MEMORY / 1e6, whole / 1e6, False
 
 
 def _ahead(results: Results, cell: Cell, at: str) -> Iterator[tuple[str, float, float, bool]]:

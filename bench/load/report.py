@@ -29,7 +29,10 @@ receiving, opening, sealing and answering cost, the load generator's own work in
 Each cell is measured in several rounds, all servers in turn and in a new order within each
 round; ratios are taken within a round, and their median is given. Every answer is compared with
 what the detector says of the photo; a wrong one would count as a failure. Sealed requests are
-sealed before the clock starts, each with a key of its own.
+sealed before the clock starts, each with a key of its own. A request that is refused (503) is
+sent again a second later, as Retry-After says, and counts once it is answered.
+
+Where the time goes, and what was tried: [performance/profile.md](performance/profile.md).
 """
 _PEERS: Final = """
 The other servers run the same detector (same code, same model, same version of onnxruntime) and
@@ -59,8 +62,13 @@ def write_report(findings: Findings, plan: Plan, seconds: float, folder: Path) -
     if findings.fp32.samples:
         parts.append("\n## The model in full precision\n")
         parts.append(_figures(findings.fp32, findings.fp32.cells()[0].photo))
-    parts.append("\n## Memory\n\nResident memory after the load, summed over processes.\n")
-    parts.append(_table(["", "MB"], [[n, f"{b / 1e6:.0f}"] for n, b in findings.memory.items()]))
+    parts.append("\n## Memory\n\nResident memory after the first round, summed over processes.\n")
+    sizes = list(dict.fromkeys(cell.photo for cell in findings.results.cells()))
+    rows = [
+        [name, *(f"{held[size] / 1e6:.0f} MB" if size in held else "" for size in sizes)]
+        for name, held in findings.memory.items()
+    ]
+    parts.append(_table(["", *(f"{size} photos" for size in sizes)], rows))
     if (overload := findings.overload) is not None:
         parts.append("\n## More clients than places\n")
         parts.append(
@@ -104,7 +112,7 @@ def _machine(findings: Findings, plan: Plan, seconds: float) -> str:
 
 def _figures(results: Results, photo: str) -> str:
     head = ["", "concurrent", "images/s", "of the bare loop", "p50", "p99", "p50, ratio"]
-    head += ["CPU/request", "CPU, ratio", "wrong"]
+    head += ["CPU/request", "of it gateway", "CPU, ratio", "client's CPU", "refused", "wrong"]
     return _table(head, list(_rows(results, photo)))
 
 
@@ -114,11 +122,12 @@ def _rows(results: Results, photo: str) -> Iterator[list[str]]:
             continue
         for name in [LIMIT, *results.targets()]:
             if (figure := results.figure(cell, name)) is not None:
-                yield [name, str(cell.concurrency), *_cells(figure)]
+                yield [name, str(cell.concurrency), *_cells(name, figure)]
 
 
-def _cells(figure: Figure) -> list[str]:
+def _cells(name: str, figure: Figure) -> list[str]:
     least, most = figure.spread
+    ours = name.startswith("Blindgate")
     return [
         f"{figure.rate:.1f}",
         f"**{figure.share:.3f}** ({least:.2f} to {most:.2f})",
@@ -126,7 +135,10 @@ def _cells(figure: Figure) -> list[str]:
         f"{figure.p99 * 1000:.1f} ms",
         f"{figure.p50_ratio:.2f}",
         f"{figure.cpu * 1000:.1f} ms",
+        f"{figure.front_cpu * 1000:.1f} ms" if ours else "",
         f"{figure.cpu_ratio:.3f}",
+        "" if name == LIMIT else f"{figure.client_cpu * 1000:.2f} ms",
+        str(figure.refused),
         str(figure.failures),
     ]
 

@@ -25,16 +25,20 @@ class Sample:
     Attributes:
         rate: Right answers a second.
         cpu: CPU seconds of the server's processes for each of them.
+        front_cpu: The part of the first process: of the gateway, for Blindgate.
         client_cpu: The same of the load generator.
         latencies: Seconds.
         failures: What went wrong.
+        refused: How many requests were refused with 503 and sent again a second later.
     """
 
     rate: float
     cpu: float
+    front_cpu: float
     client_cpu: float
     latencies: list[float]
     failures: list[str]
+    refused: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +54,10 @@ class Figure:
         p50_ratio: Median ratio of the medians.
         cpu: Median CPU seconds a request.
         cpu_ratio: Median ratio of it.
+        front_cpu: Median of the first process's part.
         client_cpu: Median CPU seconds that asking took.
         failures: How many answers were wrong.
+        refused: How many requests were refused at first.
     """
 
     rate: float
@@ -62,8 +68,10 @@ class Figure:
     p50_ratio: float
     cpu: float
     cpu_ratio: float
+    front_cpu: float
     client_cpu: float
     failures: int
+    refused: int
 
 
 @dataclass(slots=True)
@@ -103,8 +111,10 @@ class Results:
             ),
             cpu=statistics.median(m.cpu for m, _ in pairs),
             cpu_ratio=statistics.median(m.cpu / b.cpu for m, b in pairs),
+            front_cpu=statistics.median(m.front_cpu for m, _ in pairs),
             client_cpu=statistics.median(m.client_cpu for m, _ in pairs),
             failures=sum(len(m.failures) for m in mine),
+            refused=sum(m.refused for m in mine),
         )
 
 

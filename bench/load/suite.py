@@ -48,7 +48,8 @@ class Plan:
         rounds: How often each cell.
         seconds: About how long each sample takes.
         cells: Photos and concurrencies.
-        envelopes: Whether envelopes are measured, each with a data key of its own too.
+        envelopes: Whether envelopes under one data key are measured.
+        fresh_keys: Whether envelopes with a data key each are, too.
         peers: Whether other servers are.
         overload: Whether many more clients than places are.
         fp32: Whether the model in full precision is measured too.
@@ -58,6 +59,7 @@ class Plan:
     seconds: float
     cells: tuple[Cell, ...]
     envelopes: bool = True
+    fresh_keys: bool = True
     peers: bool = True
     overload: bool = True
     fp32: bool = True
@@ -90,7 +92,7 @@ class Findings:
         photos: The files, as bytes and pixels.
         results: With the default model.
         fp32: With the one in full precision.
-        memory: Bytes of resident memory after load, by target.
+        memory: Bytes of resident memory after the first round, by target and photo.
         missing: Peers that did not start, and why.
         overload: See there.
         loads: The machine's load average before each round, a sign of who else used it.
@@ -99,7 +101,7 @@ class Findings:
     photos: dict[str, Photo]
     results: Results = field(default_factory=Results)
     fp32: Results = field(default_factory=Results)
-    memory: dict[str, int] = field(default_factory=dict)
+    memory: dict[str, dict[str, int]] = field(default_factory=dict)
     missing: dict[str, str] = field(default_factory=dict)
     overload: Overload | None = None
     loads: list[float] = field(default_factory=list)
@@ -150,8 +152,9 @@ class Suite:
             if self._plan.envelopes:
                 self._said("encrypting envelopes")
                 needed = [p for p in self._photos.values() if self._is_used(p.name)]
+                count = FRESH_KEYS if self._plan.fresh_keys else 1
                 envelopes = await asyncio.to_thread(
-                    write_envelopes, places, running, self._folder, needed, FRESH_KEYS
+                    write_envelopes, places, running, self._folder, needed, count
                 )
             targets = blindgate_targets(running, envelopes)
             try:
@@ -160,8 +163,6 @@ class Suite:
                     targets += await peers.start()
                 self.findings.missing = peers.missing
                 await self._rounds(model, targets, self.findings.results)
-                for target in targets:
-                    self.findings.memory.setdefault(target.name, memory(target.pids))
                 if self._plan.overload:
                     self.findings.overload = await self._overload(model, targets[0])
             finally:
@@ -203,6 +204,9 @@ class Suite:
                     with _awake(target):
                         sample = await self._sample(target, cell, expected[cell.photo])
                     results.add(cell, target.name, sample)
+                    if not number and results is self.findings.results:
+                        held = self.findings.memory.setdefault(target.name, {})
+                        held[cell.photo] = memory(target.pids)
 
     async def _sample(self, target: Target, cell: Cell, expected: bytes) -> Sample:
         key = (target.name, cell.photo)
@@ -212,9 +216,11 @@ class Suite:
             self._rates[key] = warm.rate or 10.0
         wanted = self._rates[key] * self._plan.seconds / (2 if cell.concurrency == 1 else 1)
         count = max(8, 2 * cell.concurrency, int(wanted))
-        cpu = cpu_seconds(target.pids)
-        done = await self._ask(target, cell.photo, expected, count, cell.concurrency)
-        return _sample(done, cpu_seconds(target.pids) - cpu)
+        before = [cpu_seconds([pid]) for pid in target.pids]
+        # A refused client comes again after the second that Retry-After names.
+        done = await self._ask(target, cell.photo, expected, count, cell.concurrency, 1.0)
+        spent = [cpu_seconds([p]) - b for p, b in zip(target.pids, before, strict=True)]
+        return _sample(done, sum(spent), spent[0])
 
     async def _ask(
         self,
@@ -274,10 +280,16 @@ def run(plan: Plan, said: Callable[[str], None]) -> Findings:
         return asyncio.run(Suite(plan, said, Path(folder)).run())
 
 
-def _sample(done: Measured, cpu: float) -> Sample:
+def _sample(done: Measured, cpu: float, front: float = 0.0) -> Sample:
     answered = max(len(done.latencies), 1)
     return Sample(
-        done.rate, cpu / answered, done.client_cpu / answered, done.latencies, done.failures
+        rate=done.rate,
+        cpu=cpu / answered,
+        front_cpu=front / answered,
+        client_cpu=done.client_cpu / answered,
+        latencies=done.latencies,
+        failures=done.failures,
+        refused=len(done.refusals),
     )
 
 
