@@ -29,8 +29,10 @@ class KeySource(Protocol):
 
 
 class SignIn:
-    """Decides who a caller is. Without keys and without a provider everybody may use
-    the service, and nobody is its administrator.
+    """Decides who a caller is.
+
+    Without keys and without a provider everybody may use the service, and nobody is its
+    administrator.
 
     Args:
         keys: Where API keys are known.

@@ -16,7 +16,7 @@ from pydantic import SecretStr
 
 from blindgate import problems
 from gateway.auth import rates as rates_module
-from gateway.auth.caller import ALL_SCOPES, Caller
+from gateway.auth.caller import EVERYBODY, Caller
 from gateway.auth.rates import RateLimits
 from gateway.auth.shared_counters import CountersUnavailable, SharedCounters
 from gateway.problem_answers import Refused
@@ -82,7 +82,7 @@ async def test_without_its_redis_a_gateway_counts_by_itself_and_comes_back(
 ) -> None:
     monkeypatch.setattr(rates_module, "_ALONE", 0.0)
     rates = RateLimits("2/hour", SharedCounters(f"unix://{socket}"))
-    caller = Caller("api-key", "somebody", ALL_SCOPES)
+    caller = Caller("api-key", "somebody", EVERYBODY)
     try:
         with redis_at(socket):
             assert (await rates.take(caller)).remaining == 1
@@ -102,7 +102,7 @@ async def test_a_redis_that_failed_is_left_alone_for_a_moment(
 ) -> None:
     rates = RateLimits("9/hour", SharedCounters(f"unix://{socket}"))
     for _ in range(3):
-        await rates.take(Caller("api-key", "somebody", ALL_SCOPES))
+        await rates.take(Caller("api-key", "somebody", EVERYBODY))
     await rates.close()
     assert caplog.messages.count("rates are not shared") == 1
 
