@@ -25,8 +25,8 @@ export async function annotated(
     context.fillRect(0, 0, width, height);
   }
   // In proportion to the photo, so that 12 megapixels do not get hairlines.
-  const line = Math.max(2, Math.round(Math.min(width, height) / 220));
-  const size = line * 7;
+  const line = Math.max(2, Math.round(Math.min(width, height) / 300));
+  const size = Math.max(14, line * 6);
   context.font = `600 ${size}px system-ui, sans-serif`;
   context.textBaseline = "middle";
   const high = size * 1.6;
