@@ -204,6 +204,9 @@ class Suite:
                     with _awake(target):
                         sample = await self._sample(target, cell, expected[cell.photo])
                     results.add(cell, target.name, sample)
+                    for failure in dict.fromkeys(sample.failures):
+                        times = sample.failures.count(failure)
+                        self._said(f"{target.name}: {times} times {failure}")
                     if not number and results is self.findings.results:
                         held = self.findings.memory.setdefault(target.name, {})
                         held[cell.photo] = memory(target.pids)
