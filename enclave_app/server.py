@@ -34,6 +34,8 @@ log = logging.getLogger("blindgate.worker")
 
 #: `struct timeval` of socket(7).
 _TIMEVAL: Final = struct.Struct("@ll")
+#: Half of what an AF_VSOCK socket holds by default: see `_most_at_once`.
+_VSOCK_PIECE: Final = 128 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,11 +213,21 @@ def _read_body(
     if header.body_length == 0:
         return bytearray()
     while True:
-        # One call for the whole body: a wake-up for each of its pieces would take the processor
-        # from what computes.
-        event = reader.received(connection.recv_into(reader.buffer(), 0, socket.MSG_WAITALL))
+        # One call for the whole body, where it can be: a wake-up for each of its pieces would take
+        # the processor from what computes.
+        room = reader.buffer()[: _most_at_once(connection)]
+        event = reader.received(connection.recv_into(room, 0, socket.MSG_WAITALL))
         if isinstance(event, bytearray | memoryview):
             return event
+
+
+def _most_at_once(connection: socket.socket) -> int | None:
+    """How much one call can wait for; None for as much as one likes.
+
+    AF_VSOCK refuses to wait for more than its queue holds, with ENOMEM (Linux
+    `net/vmw_vsock/af_vsock.c`, `stream_rcvhiwat`); that is 256 KiB unless it was changed.
+    """
+    return _VSOCK_PIECE if connection.family == getattr(socket, "AF_VSOCK", None) else None
 
 
 def _give_up_after(connection: socket.socket, option: int, seconds: float) -> None:
