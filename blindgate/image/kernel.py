@@ -9,13 +9,13 @@ from typing import Final
 from blindgate.image.cpio import Entry
 from blindgate.image.errors import ImageError
 
-#: The console serves debug mode and emulators. The files may take more than half of the memory,
-#: which tmpfs would not let them. Time is the hypervisor's clock where there is one, else the
-#: processor's counter. A fault ends the enclave at once, memory that is given back is wiped, and
-#: modules are loaded only if Debian has signed them.
+#: The console serves debug mode and emulators; it is slow, so the kernel says no more than warnings
+#: there. The files may take more than half of the memory, which tmpfs would not let them. Time is
+#: the hypervisor's clock where there is one, else the processor's counter. A fault ends the enclave
+#: at once, memory that is given back is wiped, and only modules that Debian signed are loaded.
 COMMAND_LINE: Final = (
-    "console=ttyS0 reboot=k panic=1 oops=panic rootfstype=ramfs clocksource=kvm-clock tsc=reliable "
-    "init_on_free=1 module.sig_enforce=1 lockdown=confidentiality"
+    "console=ttyS0 loglevel=5 reboot=k panic=1 oops=panic rootfstype=ramfs clocksource=kvm-clock "
+    "tsc=reliable init_on_free=1 module.sig_enforce=1 lockdown=confidentiality"
 )
 _MAGIC_AT: Final = 0x202
 _MAGIC: Final = b"HdrS"

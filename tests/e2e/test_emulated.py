@@ -120,7 +120,11 @@ def test_the_attestation_shows_the_measurements_of_the_image(
 ) -> None:
     measured = measure(read((emulated.places.state / "blindgate.eif").read_bytes()))
     nonce = b"n" * 16
-    answer = http.get("/v1/attestation", params={"nonce": "bm5ubm5ubm5ubm5ubm5ubg"})
+    answer = http.get(
+        "/v1/attestation",
+        params={"nonce": "bm5ubm5ubm5ubm5ubm5ubg"},
+        headers={"accept": "application/cose"},
+    )
     assert answer.status_code == 200, answer.text
     attestation = verify(answer.content, trust=trust(emulated), nonce=nonce)
     assert attestation.pcrs[0] == measured.pcr0
