@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 import time
 from pathlib import Path
@@ -48,6 +49,8 @@ def main() -> None:
         overload=not given.no_overload and not given.quick,
         fp32=not given.no_fp32 and not given.quick,
     )
+    # Ended from outside, it still ends what it started.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     began = time.monotonic()
     findings = run(plan, lambda step: print(step, file=sys.stderr))
     page = write_report(findings, plan, time.monotonic() - began, given.output)

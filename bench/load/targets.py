@@ -18,6 +18,7 @@ import httpx
 
 from bench.load.jobs import Job
 from bench.load.photos import Photo
+from bench.load.processes import family
 from bench.peers import options as peer_options
 from blindgate.envelope.encryption_sdk import encrypt
 from devstack.places import Places
@@ -143,9 +144,10 @@ class Peers:
     def stop(self) -> None:
         """End them all."""
         for process, log in self._running:
-            for number in (signal.SIGCONT, signal.SIGKILL):
+            # Some start workers in sessions of their own, which killing a group would miss.
+            for pid in family([process.pid]):
                 with contextlib.suppress(ProcessLookupError):
-                    os.killpg(process.pid, number)
+                    os.kill(pid, signal.SIGKILL)
             process.wait()
             log.close()
         self._running.clear()
