@@ -159,9 +159,10 @@ class Keeper:
             answer = await call(self._stream, Operation.STATUS, patience)
             status = Status.from_cbor(answer.body)
             known = self.status.key_ids if self.status else None
-            if status.key_ids != known:
-                status = await self._read_keys(self._stream, status)
+            # Said before anything is awaited: of two that join at once, the second sees the first.
             self.status = status
+            if status.key_ids != known:
+                self.status = status = await self._read_keys(self._stream, status)
             self._events.reported(status)
             await self._hand_on(status)
             self._answer_lookers(asked)
