@@ -29,7 +29,8 @@ def test_every_test_that_is_named_exists(page: Path) -> None:
         names = set()
         if path.is_file():
             tree = ast.parse(path.read_text())
-            names = {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
+            kinds = (ast.FunctionDef, ast.AsyncFunctionDef)
+            names = {node.name for node in ast.walk(tree) if isinstance(node, kinds)}
         if not path.is_file() or (name and name not in names):
             missing.append(f"{file}::{name}")
     assert missing == []
