@@ -11,18 +11,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from blindgate.cache import cache_folder
 from models.errors import FetchError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _CHUNK = 1 << 20
-
-
-def cache_folder() -> Path:
-    """`$BLINDGATE_CACHE`, or `~/.cache/blindgate`."""
-    named = os.environ.get("BLINDGATE_CACHE")
-    return Path(named) if named else Path.home() / ".cache" / "blindgate"
 
 
 def model_folder(name: str, cache: Path | None = None) -> Path:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING
 
+from blindgate.cache import cache_folder
 from enclave_app.detector.manifest import (
     MANIFEST_FILE,
     ONNX_FILE,
@@ -14,7 +15,7 @@ from enclave_app.detector.manifest import (
 )
 from enclave_app.detector.session import read_onnx
 from models.build import build_onnx
-from models.cache import cache_folder, model_folder, sha256_of, workshop, write_whole
+from models.cache import model_folder, sha256_of, workshop, write_whole
 from models.errors import FetchError
 from models.progress import silent
 from models.registry import find

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from blindgate.cache import cache_folder
 from enclave_app.detector.manifest import MANIFEST_FILE, read_manifest
-from models.cache import cache_folder, model_folder
+from models.cache import model_folder
 from models.errors import UnknownModelError
 
 if TYPE_CHECKING:

@@ -216,7 +216,7 @@ def _read(path: Path) -> Image:
 
 
 def _model_folder(model: str) -> Path:
-    from blindgate.image.cache import cache_folder
+    from blindgate.cache import cache_folder
 
     if Path(model).is_dir():
         return Path(model)

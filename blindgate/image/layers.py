@@ -18,8 +18,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
 
+from blindgate.cache import cache_folder, making, write_file
 from blindgate.image import contents
-from blindgate.image.cache import cache_folder, making, write_file
 from blindgate.image.closure import ROOT, external_imports, import_closure
 from blindgate.image.cpio import FOLDER, Entry, archive, file
 from blindgate.image.errors import ImageError

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from blindgate.image.cache import cache_folder, making
+from blindgate.cache import cache_folder, making
 from blindgate.image.closure import ROOT
 from blindgate.image.cpio import Entry
 from blindgate.image.debian import deb

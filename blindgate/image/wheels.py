@@ -19,7 +19,7 @@ from typing import Final
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
-from blindgate.image.cache import cache_folder, making
+from blindgate.cache import cache_folder, making
 from blindgate.image.cpio import Entry, file
 from blindgate.image.errors import FetchFailed, ImageError, LockError
 

@@ -9,7 +9,7 @@ from typing import Final
 
 import httpx
 
-from blindgate.image.cache import cache_folder, write_file
+from blindgate.cache import cache_folder, write_file
 from blindgate.image.debian.lock import Lock, Package
 from blindgate.image.debian.mirrors import Mirrors, find_mirrors
 from blindgate.image.errors import FetchFailed

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from blindgate.cache import cache_folder
 from blindgate.image.build import Recipe, build
-from blindgate.image.cache import cache_folder
 from blindgate.image.eif import read
 from blindgate.image.errors import FetchFailed
 from blindgate.image.pcrs import measure
