@@ -65,7 +65,7 @@ def _welcome(running: Running) -> Text:
     """Lines that can be pasted as they stand: no frame around them, nothing cut off."""
     rule = Text("─" * 72 + "\n", style="green")
     text = rule.copy().append("Blindgate runs. Ctrl-C stops everything.\n\n", style="bold green")
-    text.append(f"  gateway  {running.gateway}   (API: {running.gateway}/docs)\n")
+    text.append(f"  console  {running.gateway}/   (API: {running.gateway}/docs)\n")
     text.append(f"  KMS      {running.kms}   key: {running.key_alias}\n")
     text.append(f"  state    {running.state}\n\n")
     text.append("In another shell:\n\n", style="bold")
