@@ -30,6 +30,7 @@ from blindgate.envelope.context import DEFAULT_CONTEXT
 from blindgate.errors import BlindgateError
 from blindgate.policy.writer import write_policy
 from devstack.kms.accounts import DevAccount
+from devstack.kms.provision import ensure_key
 from devstack.measure import measure
 from devstack.places import Places
 from devstack.readiness import http_ok, tcp_port, unix_socket
@@ -293,18 +294,12 @@ class Stack:
     # The key, as an administrator sets it up.
 
     def _ensure_key(self) -> str:
-        kms = self._admin()
         try:
-            return str(kms.describe_key(KeyId=KEY_ALIAS)["KeyMetadata"]["Arn"])
+            return ensure_key(self._admin(), KEY_ALIAS, _initial_policy())
         except ClientError as error:
-            if error.response["Error"]["Code"] != "NotFoundException":
-                raise StackError(f"the dev KMS refused its administrator: {error}") from error
+            raise StackError(f"the dev KMS refused its administrator: {error}") from error
         except BotoCoreError as error:
             raise StackError(f"the dev KMS cannot be used: {error}") from error
-        created = kms.create_key(Description="Blindgate development", Policy=_initial_policy())
-        metadata = created["KeyMetadata"]
-        kms.create_alias(AliasName=KEY_ALIAS, TargetKeyId=metadata["KeyId"])
-        return str(metadata["Arn"])
 
     def _put_policy(self) -> None:
         names = DevAccount(ACCOUNT)
@@ -382,11 +377,11 @@ def check_port(port: int) -> None:
             ) from error
 
 
-def _initial_policy() -> str:
+def _initial_policy() -> dict[str, Any]:
     """Until the worker is measured, the administrator manages the key and nobody can use it."""
     names = DevAccount(ACCOUNT)
     nobody = PcrSet("nobody", dict.fromkeys(range(3), b"\xff" * 48))
-    return json.dumps(write_policy(pcr_sets=[nobody], roles=[names.parent], admins=[names.admin]))
+    return write_policy(pcr_sets=[nobody], roles=[names.parent], admins=[names.admin])
 
 
 def _ensure_nsm_root(state: Path) -> None:
