@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from bench.load.wire import AnswerReader, Message
+from bench.load.wire import AnswerReader, Message, send_pieces
 
 _READ: Final = 256 * 1024
 #: A server that says nothing for so long hangs.
@@ -154,18 +154,7 @@ class _Generator:
         return True
 
     def _send(self, line: _Line) -> None:
-        try:
-            while line.pieces:
-                sent = line.sock.sendmsg(line.pieces)
-                while line.pieces and sent >= len(line.pieces[0]):
-                    sent -= len(line.pieces.pop(0))
-                if sent:
-                    line.pieces[0] = line.pieces[0][sent:]
-        except BlockingIOError:
-            pass
-        except OSError:
-            # A refusal may be on its way even so; if not, receiving says that it broke.
-            line.pieces = []
+        send_pieces(line.sock, line.pieces)
         waits = bool(line.pieces)
         if waits != line.waits_to_send:
             line.waits_to_send = waits

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from dataclasses import dataclass
 from typing import Final
 
@@ -66,3 +67,19 @@ class AnswerReader:
         if len(self._data) < self._ends:
             return None
         return bytes(self._data[self._body_at : self._ends])
+
+
+def send_pieces(sock: socket.socket, pieces: list[memoryview]) -> None:
+    """Send as much as a non-blocking socket takes now; what is left stays in `pieces`."""
+    try:
+        while pieces:
+            sent = sock.sendmsg(pieces)
+            while pieces and sent >= len(pieces[0]):
+                sent -= len(pieces.pop(0))
+            if sent:
+                pieces[0] = pieces[0][sent:]
+    except BlockingIOError:
+        return
+    except OSError:
+        # A refusal may be on its way even so; if not, receiving says that it broke.
+        pieces.clear()

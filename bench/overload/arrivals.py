@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from bench.load.wire import AnswerReader, Message
+from bench.load.wire import AnswerReader, Message, send_pieces
 
 _READ: Final = 256 * 1024
 #: Open connections at most: beyond, clients would run out of ports, not the server of places.
@@ -141,19 +141,9 @@ class _Arrivals:
         return sock
 
     def _send(self, line: _Line) -> None:
-        try:
-            while line.pieces:
-                sent = line.sock.sendmsg(line.pieces)
-                while line.pieces and sent >= len(line.pieces[0]):
-                    sent -= len(line.pieces.pop(0))
-                if sent:
-                    line.pieces[0] = line.pieces[0][sent:]
-        except BlockingIOError:
-            return
-        except OSError:
-            # A refusal may be on its way even so; if not, receiving says that it broke.
-            line.pieces = []
-        self._epoll.modify(line.sock, select.EPOLLIN)
+        send_pieces(line.sock, line.pieces)
+        if not line.pieces:
+            self._epoll.modify(line.sock, select.EPOLLIN)
 
     def _receive(self, line: _Line) -> None:
         try:
