@@ -135,10 +135,10 @@ class SealedEndpoint:
         """
         started = time.perf_counter()
         now = self._now()
-        _, _, encapsulated_key = ohttp.parse_header(encapsulated, self._keyring.find)
-        if self._replay.seen(encapsulated_key, now):
+        header = ohttp.parse_header(encapsulated, self._keyring.find)
+        if self._replay.seen(header.encapsulated_key, now):
             raise OpenRejected
-        opened = ohttp.open_request(encapsulated, self._keyring.find)
+        opened = ohttp.open_parsed(encapsulated, header)
         request = self._admit(opened, now)
         unsealed = (time.perf_counter() - started) * 1000
         answer = request if isinstance(request, InnerAnswer) else _answer(handle, request)

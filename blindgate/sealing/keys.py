@@ -18,7 +18,7 @@ from blindgate.sealing.varint import Reader
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from pyhpke import KEMKeyInterface
+    from blindgate.sealing.suites import PrivateKey
 
 MEDIA_TYPE: Final = "application/ohttp-keys"
 
@@ -59,7 +59,7 @@ class KeyPair:
     """A key configuration and its private key. The private key never shows."""
 
     config: KeyConfig
-    private: KEMKeyInterface = field(repr=False)
+    private: PrivateKey = field(repr=False)
 
     @classmethod
     def from_seed(cls, key_id: int, kem: Kem, seed: bytes) -> KeyPair:

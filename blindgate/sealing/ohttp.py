@@ -9,24 +9,24 @@ from __future__ import annotations
 import os
 import struct
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from functools import lru_cache
+from typing import TYPE_CHECKING, Final, NamedTuple
 
-from pyhpke import PyHPKEError
-
+from blindgate.sealing import hkdf, hpke
 from blindgate.sealing.errors import (
     KeyConfigError,
     OpenRejected,
     SealingError,
     UnknownKey,
 )
-from blindgate.sealing.suites import Kem, Symmetric, cipher_suite
+from blindgate.sealing.suites import NONCE_SIZE, TAG_SIZE, Kem, Symmetric
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pyhpke import CipherSuite, ContextInterface, KEMKeyPair
-
+    from blindgate.sealing.dhkem import DhkemPrivateKey
     from blindgate.sealing.keys import KeyConfig, KeyPair
+    from blindgate.sealing.suites import Cipher
 
 REQUEST_TYPE: Final = "message/ohttp-req"
 RESPONSE_TYPE: Final = "message/ohttp-res"
@@ -50,44 +50,39 @@ def key_id(encapsulated: Buffer) -> int:
     return memoryview(encapsulated).cast("B")[0]
 
 
-@dataclass(frozen=True, slots=True)
+@lru_cache(maxsize=256)
+def _base_mode(header: bytes) -> hpke.BaseMode:
+    """HPKE as the header of a request names it, once it is known to name what we speak (§4.3)."""
+    _, kem, kdf, aead = HEADER.unpack(header)
+    return hpke.BaseMode(Kem(kem), Symmetric(kdf, aead), _REQUEST_LABEL + b"\0" + header)
+
+
 class _ResponseKeys:
     """What seals or opens the one response to a request (§4.4)."""
 
-    suite: CipherSuite
-    encapsulated_key: bytes
-    secret: bytes = field(repr=False)
+    __slots__ = ("_encapsulated_key", "_mode", "_nonce_size", "_secret")
 
-    @property
-    def nonce_size(self) -> int:
-        return max(self.suite.aead.key_size, self.suite.aead.nonce_size)
+    def __init__(
+        self, mode: hpke.BaseMode, exporter: hpke.Exporter, encapsulated_key: bytes
+    ) -> None:
+        self._mode = mode
+        self._nonce_size = max(mode.key_size, NONCE_SIZE)
+        self._encapsulated_key = encapsulated_key
+        self._secret = exporter.export(_RESPONSE_LABEL, self._nonce_size)
 
-    def seal(self, message: Buffer, nonce: bytes) -> bytes:
-        key, aead_nonce = self._derive(nonce)
-        return nonce + self.suite.aead.import_key(key).seal(message, aead_nonce)  # type: ignore[arg-type]
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(redacted)"
 
-    def open(self, encapsulated: Buffer) -> bytes:
-        view = memoryview(encapsulated)
-        nonce, sealed = bytes(view[: self.nonce_size]), view[self.nonce_size :]
-        key, aead_nonce = self._derive(nonce)
-        return self.suite.aead.import_key(key).open(sealed, aead_nonce)  # type: ignore[arg-type]
-
-    def _derive(self, nonce: bytes) -> tuple[bytes, bytes]:
-        kdf, aead = self.suite.kdf, self.suite.aead
-        prk = kdf.extract(self.encapsulated_key + nonce, self.secret)
-        return kdf.expand(prk, b"key", aead.key_size), kdf.expand(prk, b"nonce", aead.nonce_size)
+    def _derive(self, response_nonce: bytes) -> tuple[Cipher, bytes]:
+        prk = hkdf.extract(self._encapsulated_key + response_nonce, self._secret)
+        key = hkdf.expand(prk, b"key", self._mode.key_size)
+        return self._mode.cipher(key), hkdf.expand(prk, b"nonce", NONCE_SIZE)
 
 
-def _response_keys(suite: CipherSuite, context: ContextInterface, enc: bytes) -> _ResponseKeys:
-    length = max(suite.aead.key_size, suite.aead.nonce_size)
-    return _ResponseKeys(suite, enc, context.export(_RESPONSE_LABEL, length))
-
-
-@dataclass(frozen=True, slots=True)
-class ResponseOpener:
+class ResponseOpener(_ResponseKeys):
     """What the client keeps until the answer to one request comes."""
 
-    _keys: _ResponseKeys = field(repr=False)
+    __slots__ = ()
 
     def open(self, encapsulated: Buffer) -> bytes:
         """The Binary HTTP response inside.
@@ -95,12 +90,33 @@ class ResponseOpener:
         Raises:
             OpenRejected: It was not sealed for this request, or was changed.
         """
-        if len(encapsulated) < self._keys.nonce_size + self._keys.suite.aead.tag_size:
+        if len(encapsulated) < self._nonce_size + TAG_SIZE:
             raise OpenRejected
         try:
-            return self._keys.open(encapsulated)
+            view = memoryview(encapsulated)
+            cipher, nonce = self._derive(bytes(view[: self._nonce_size]))
+            return cipher.decrypt(nonce, view[self._nonce_size :], b"")
         except Exception:  # noqa: BLE001 - one and the same error, whatever it was
             raise OpenRejected from None
+
+
+class ResponseSealer(_ResponseKeys):
+    """What the server keeps until it answers one request."""
+
+    __slots__ = ()
+
+    def seal(self, message: Buffer, *, nonce: bytes | None = None) -> bytes:
+        """Encapsulate a Binary HTTP response (§4.4).
+
+        Args:
+            message: The Binary HTTP response, padded.
+            nonce: For test vectors alone; fresh if left out.
+        """
+        nonce = os.urandom(self._nonce_size) if nonce is None else nonce
+        if len(nonce) != self._nonce_size:
+            raise SealingError("the response nonce has another length")
+        cipher, aead_nonce = self._derive(nonce)
+        return nonce + cipher.encrypt(aead_nonce, message, b"")
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +132,7 @@ def seal_request(
     message: Buffer,
     *,
     symmetric: Symmetric | None = None,
-    ephemeral: KEMKeyPair | None = None,
+    ephemeral: DhkemPrivateKey | None = None,
 ) -> SealedRequest:
     """Encapsulate a Binary HTTP request (§4.3).
 
@@ -132,38 +148,13 @@ def seal_request(
     symmetric = symmetric or config.choose()
     if symmetric is None or symmetric not in config.symmetric or not symmetric.supported:
         raise KeyConfigError("the key configuration allows no algorithm that we speak")
-    suite = cipher_suite(config.kem, symmetric)
     header = HEADER.pack(config.key_id, config.kem, symmetric.kdf, symmetric.aead)
+    mode = _base_mode(header)
     try:
-        public = suite.kem.deserialize_public_key(config.public_key)
-        enc, context = suite.create_sender_context(
-            public, _REQUEST_LABEL + b"\0" + header, eks=ephemeral
-        )
-    except (ValueError, PyHPKEError) as error:
+        enc, sealed, exporter = mode.seal(config.public_key, message, ephemeral=ephemeral)
+    except ValueError as error:
         raise KeyConfigError("the public key of the configuration is not valid") from error
-    sealed = context.seal(message)  # type: ignore[arg-type]
-    return SealedRequest(
-        b"".join((header, enc, sealed)), ResponseOpener(_response_keys(suite, context, enc))
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class ResponseSealer:
-    """What the server keeps until it answers one request."""
-
-    _keys: _ResponseKeys = field(repr=False)
-
-    def seal(self, message: Buffer, *, nonce: bytes | None = None) -> bytes:
-        """Encapsulate a Binary HTTP response (§4.4).
-
-        Args:
-            message: The Binary HTTP response, padded.
-            nonce: For test vectors alone; fresh if left out.
-        """
-        nonce = os.urandom(self._keys.nonce_size) if nonce is None else nonce
-        if len(nonce) != self._keys.nonce_size:
-            raise SealingError("the response nonce has another length")
-        return self._keys.seal(message, nonce)
+    return SealedRequest(b"".join((header, enc, sealed)), ResponseOpener(mode, exporter, enc))
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,10 +174,26 @@ class OpenedRequest:
     response: ResponseSealer
 
 
-def parse_header(
-    encapsulated: Buffer, find_key: Callable[[int], KeyPair | None]
-) -> tuple[KeyPair, Symmetric, bytes]:
+class RequestHeader(NamedTuple):
+    """What an encapsulated request says of itself in the clear, checked against our key.
+
+    Attributes:
+        pair: The key it was sealed to.
+        symmetric: The algorithms it was sealed with.
+        encapsulated_key: HPKE's `enc`.
+    """
+
+    pair: KeyPair
+    symmetric: Symmetric
+    encapsulated_key: bytes
+
+
+def parse_header(encapsulated: Buffer, find_key: Callable[[int], KeyPair | None]) -> RequestHeader:
     """The key, the algorithms and the `enc` of an encapsulated request, before any decryption.
+
+    Args:
+        encapsulated: The body of a `message/ohttp-req`.
+        find_key: The key pair of an id, or None.
 
     Raises:
         UnknownKey: We hold no key of this id and KEM.
@@ -202,7 +209,7 @@ def parse_header(
     end = HEADER.size + pair.config.kem.encapsulated_size
     if symmetric not in pair.config.symmetric or len(encapsulated) < end:
         raise OpenRejected
-    return pair, symmetric, bytes(memoryview(encapsulated)[HEADER.size : end])
+    return RequestHeader(pair, symmetric, bytes(memoryview(encapsulated)[HEADER.size : end]))
 
 
 def open_request(encapsulated: Buffer, find_key: Callable[[int], KeyPair | None]) -> OpenedRequest:
@@ -216,15 +223,24 @@ def open_request(encapsulated: Buffer, find_key: Callable[[int], KeyPair | None]
         UnknownKey: We hold no key of this id and KEM.
         OpenRejected: Anything else, always the same.
     """
-    pair, symmetric, enc = parse_header(encapsulated, find_key)
-    suite = cipher_suite(Kem(pair.config.kem), symmetric)
-    header = bytes(memoryview(encapsulated)[: HEADER.size])
-    sealed = memoryview(encapsulated)[HEADER.size + len(enc) :]
+    return open_parsed(encapsulated, parse_header(encapsulated, find_key))
+
+
+def open_parsed(encapsulated: Buffer, header: RequestHeader) -> OpenedRequest:
+    """Open an encapsulated request whose header was looked at before.
+
+    Args:
+        encapsulated: The body of a `message/ohttp-req`; it is not copied before decryption.
+        header: What `parse_header` gave for it.
+
+    Raises:
+        OpenRejected: It cannot be opened, whatever the reason.
+    """
+    pair, _, enc = header
+    view = memoryview(encapsulated)
+    mode = _base_mode(bytes(view[: HEADER.size]))
     try:
-        context = suite.create_recipient_context(enc, pair.private, _REQUEST_LABEL + b"\0" + header)
-        message = context.open(sealed)  # type: ignore[arg-type]
+        message, exporter = mode.open(pair.private, enc, view[HEADER.size + len(enc) :])
     except Exception:  # noqa: BLE001 - one and the same error, whatever it was
         raise OpenRejected from None
-    return OpenedRequest(
-        pair.config.key_id, enc, message, ResponseSealer(_response_keys(suite, context, enc))
-    )
+    return OpenedRequest(pair.config.key_id, enc, message, ResponseSealer(mode, exporter, enc))

@@ -3,66 +3,75 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
-from functools import cache
-from typing import Final
+from typing import Final, NamedTuple
 
-from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
-from pyhpke import AEADId, CipherSuite, KDFId, KEMId, KEMInterface, KEMKey, KEMKeyInterface
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM, ChaCha20Poly1305
 
-from blindgate.sealing import xwing
+from blindgate.sealing import dhkem, xwing
+
+PrivateKey = dhkem.DhkemPrivateKey | xwing.XWingPrivateKey
+Cipher = AESGCM | ChaCha20Poly1305
 
 
 class Kem(enum.IntEnum):
     """Key encapsulation mechanisms, the preferred one first."""
 
     XWING = xwing.KEM_ID
-    X25519 = KEMId.DHKEM_X25519_HKDF_SHA256.value
+    X25519 = dhkem.KEM_ID
 
     @property
     def public_key_size(self) -> int:
         """Npk: bytes of a public key."""
-        return xwing.PUBLIC_KEY_SIZE if self is Kem.XWING else 32
+        return xwing.PUBLIC_KEY_SIZE if self is Kem.XWING else dhkem.PUBLIC_KEY_SIZE
 
     @property
     def encapsulated_size(self) -> int:
         """Nenc: bytes of an encapsulated secret."""
-        return xwing.CIPHERTEXT_SIZE if self is Kem.XWING else 32
+        return xwing.CIPHERTEXT_SIZE if self is Kem.XWING else dhkem.ENCAPSULATED_SIZE
 
-    def private_key(self, seed: bytes) -> KEMKeyInterface:
+    def private_key(self, seed: bytes) -> PrivateKey:
         """The private key that 32 uniform bytes stand for.
 
         Raises:
             ValueError: There are not 32 bytes.
         """
-        if self is Kem.XWING:
-            return xwing.XWingPrivateKey(seed)
-        return KEMKey.from_pyca_cryptography_key(X25519PrivateKey.from_private_bytes(seed))
+        return xwing.XWingPrivateKey(seed) if self is Kem.XWING else dhkem.DhkemPrivateKey(seed)
 
-    def public_bytes(self, private: KEMKeyInterface) -> bytes:
+    def public_bytes(self, private: PrivateKey) -> bytes:
         """The encoded public key of a private one."""
-        if isinstance(private, xwing.XWingPrivateKey):
-            return private.to_public_bytes()
-        encoded: bytes = private.raw.public_key().public_bytes_raw()
-        return encoded
+        return private.to_public_bytes()
 
 
 class Kdf(enum.IntEnum):
     """Key derivation functions."""
 
-    HKDF_SHA256 = KDFId.HKDF_SHA256.value
+    HKDF_SHA256 = 0x0001
 
 
 class Aead(enum.IntEnum):
     """Authenticated ciphers, the preferred one first."""
 
-    AES_256_GCM = AEADId.AES256_GCM.value
-    AES_128_GCM = AEADId.AES128_GCM.value
-    CHACHA20_POLY1305 = AEADId.CHACHA20_POLY1305.value
+    AES_256_GCM = 0x0002
+    AES_128_GCM = 0x0001
+    CHACHA20_POLY1305 = 0x0003
+
+    @property
+    def key_size(self) -> int:
+        """Nk: bytes of a key."""
+        return 16 if self is Aead.AES_128_GCM else 32
+
+    @property
+    def cipher(self) -> type[Cipher]:
+        """What makes a cipher of a key."""
+        return ChaCha20Poly1305 if self is Aead.CHACHA20_POLY1305 else AESGCM
 
 
-@dataclass(frozen=True, slots=True)
-class Symmetric:
+#: Nn and Nt of all three ciphers: bytes of a nonce and of a tag.
+NONCE_SIZE: Final = 12
+TAG_SIZE: Final = 16
+
+
+class Symmetric(NamedTuple):
     """One pair of KDF and AEAD that a key may be used with (RFC 9458 §3.1)."""
 
     kdf: int
@@ -80,18 +89,3 @@ _AEADS: Final = frozenset(map(int, Aead))
 #: What our enclaves offer and what our clients choose from, in order of preference: with
 #: AES-256 the cipher is not the weak part of a post-quantum suite.
 SYMMETRIC: Final = tuple(Symmetric(Kdf.HKDF_SHA256, aead) for aead in Aead)
-
-
-@cache
-def cipher_suite(kem: Kem, symmetric: Symmetric) -> CipherSuite:
-    """The HPKE suite of three algorithms; stateless, so one object serves everybody.
-
-    Raises:
-        ValueError: The symmetric pair is not supported.
-    """
-    kdf, aead = KDFId(symmetric.kdf), AEADId(symmetric.aead)
-    if not symmetric.supported:
-        raise ValueError("this pair of KDF and AEAD is not supported")
-    base = CipherSuite.new(KEMId.DHKEM_X25519_HKDF_SHA256, kdf, aead)
-    kem_algorithm: KEMInterface = xwing.XWing() if kem is Kem.XWING else base.kem
-    return CipherSuite(kem_algorithm, base.kdf, base.aead)

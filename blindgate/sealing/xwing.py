@@ -2,18 +2,16 @@
 
 It stays safe as long as one of the two does: a recorded request cannot be opened later by
 whoever then has a quantum computer. HPKE lists it as KEM 0x647a. The lattice and the curve are
-`cryptography`'s; only the combination is here, as a KEM that plugs into pyhpke.
+`cryptography`'s; only the combination is here.
 """
 
 from __future__ import annotations
 
-import enum
 import hashlib
 from typing import Final
 
 from cryptography.hazmat.primitives.asymmetric.mlkem import MLKEM768PrivateKey, MLKEM768PublicKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
-from pyhpke import KEMId, KEMInterface, KEMKeyInterface, KEMKeyPair
 
 KEM_ID: Final = 0x647A
 SEED_SIZE: Final = 32
@@ -26,13 +24,7 @@ _MLKEM_CIPHERTEXT_SIZE: Final = 1088
 _LABEL: Final = rb"\./" + rb"/^" + b"\\"
 
 
-class _Id(enum.Enum):
-    """pyhpke names KEMs by an enumeration that does not know this one; it reads `.value`."""
-
-    XWING = KEM_ID
-
-
-class XWingPublicKey(KEMKeyInterface):
+class XWingPublicKey:
     """An encapsulation key: ML-KEM-768's, then X25519's.
 
     Args:
@@ -45,18 +37,17 @@ class XWingPublicKey(KEMKeyInterface):
     def __init__(self, encoded: bytes) -> None:
         if len(encoded) != PUBLIC_KEY_SIZE:
             raise ValueError(f"an X-Wing public key has {PUBLIC_KEY_SIZE} bytes")
-        super().__init__(encoded)
+        self._encoded = encoded
         self.mlkem = MLKEM768PublicKey.from_public_bytes(encoded[:_MLKEM_PUBLIC_KEY_SIZE])
         self.x25519_bytes = encoded[_MLKEM_PUBLIC_KEY_SIZE:]
         self.x25519 = X25519PublicKey.from_public_bytes(self.x25519_bytes)
 
     def to_public_bytes(self) -> bytes:
         """The 1216 bytes."""
-        encoded: bytes = self.raw
-        return encoded
+        return self._encoded
 
 
-class XWingPrivateKey(KEMKeyInterface):
+class XWingPrivateKey:
     """A decapsulation key, expanded from its seed (§5.2).
 
     Args:
@@ -69,7 +60,6 @@ class XWingPrivateKey(KEMKeyInterface):
     def __init__(self, seed: bytes) -> None:
         if len(seed) != SEED_SIZE:
             raise ValueError(f"an X-Wing private key is a seed of {SEED_SIZE} bytes")
-        super().__init__(None)
         expanded = hashlib.shake_256(seed).digest(96)
         self.mlkem = MLKEM768PrivateKey.from_seed_bytes(expanded[:64])
         self.x25519 = X25519PrivateKey.from_private_bytes(expanded[64:])
@@ -114,42 +104,3 @@ def decapsulate(key: XWingPrivateKey, ciphertext: bytes) -> bytes:
 def _combine(mlkem_secret: bytes, x25519_secret: bytes, ciphertext: bytes, public: bytes) -> bytes:
     """§5.3: one SHA3-256 over both secrets and what X25519 does not bind by itself."""
     return hashlib.sha3_256(mlkem_secret + x25519_secret + ciphertext + public + _LABEL).digest()
-
-
-class XWing(KEMInterface):
-    """X-Wing in the shape that pyhpke's cipher suites take."""
-
-    @property
-    def id(self) -> KEMId:
-        """KEM 0x647a; pyhpke only reads its `.value`."""
-        return _Id.XWING  # type: ignore[return-value]
-
-    def deserialize_private_key(self, key: bytes) -> KEMKeyInterface:
-        """The private key of a 32-byte seed."""
-        return XWingPrivateKey(key)
-
-    def deserialize_public_key(self, key: bytes) -> KEMKeyInterface:
-        """The public key of its 1216 bytes."""
-        return XWingPublicKey(key)
-
-    def encap(
-        self,
-        pkr: KEMKeyInterface,
-        sks: KEMKeyInterface | None = None,
-        eks: KEMKeyPair | None = None,
-    ) -> tuple[bytes, bytes]:
-        """A fresh secret for `pkr`; X-Wing has no authenticated mode and no chosen ephemeral."""
-        if sks is not None or eks is not None or not isinstance(pkr, XWingPublicKey):
-            raise ValueError("X-Wing encapsulates to an X-Wing public key and takes nothing else")
-        return encapsulate(pkr)
-
-    def decap(self, enc: bytes, skr: KEMKeyInterface, pks: KEMKeyInterface | None = None) -> bytes:
-        """The secret in `enc`."""
-        if pks is not None or not isinstance(skr, XWingPrivateKey):
-            raise ValueError("X-Wing decapsulates with an X-Wing private key and nothing else")
-        return decapsulate(skr, enc)
-
-    def derive_key_pair(self, ikm: bytes) -> KEMKeyPair:
-        """The pair whose seed is SHAKE-256 of `ikm` (§5.7)."""
-        private = XWingPrivateKey(hashlib.shake_256(ikm).digest(SEED_SIZE))
-        return KEMKeyPair(private, private.public_key())

@@ -17,10 +17,8 @@ import json
 from pathlib import Path
 from typing import Any, Final
 
-from pyhpke import KEMKey, KEMKeyPair
-
 from blindgate.attestation import UserData
-from blindgate.sealing import bhttp, keys, ohttp, padding
+from blindgate.sealing import bhttp, dhkem, keys, ohttp, padding
 from blindgate.sealing.suites import SYMMETRIC, Kem, Symmetric
 from tests.vectors import forge
 
@@ -180,11 +178,10 @@ def _exchange(kem: Kem, symmetric: Symmetric, published: dict[str, Any]) -> dict
         "request": message.hex(),
     }
     if kem is Kem.X25519:
-        ephemeral = kem.private_key(seed("ephemeral " + name))
-        public = KEMKey.from_pyca_cryptography_key(ephemeral.raw.public_key())
+        ephemeral = dhkem.DhkemPrivateKey(seed("ephemeral " + name))
         described["ephemeral_private_key"] = seed("ephemeral " + name).hex()
         encapsulated = ohttp.seal_request(
-            keypair.config, message, symmetric=symmetric, ephemeral=KEMKeyPair(ephemeral, public)
+            keypair.config, message, symmetric=symmetric, ephemeral=ephemeral
         ).encapsulated
     elif name in published:
         encapsulated = bytes.fromhex(published[name]["encapsulated_request"])

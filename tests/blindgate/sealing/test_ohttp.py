@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pyhpke import KEMKey, KEMKeyPair
 
-from blindgate.sealing import keys, ohttp
+from blindgate.sealing import dhkem, keys, ohttp
 from blindgate.sealing.errors import KeyConfigError, OpenRejected, UnknownKey
 from blindgate.sealing.suites import SYMMETRIC, Kem, Symmetric
 
@@ -57,14 +56,12 @@ class TestAppendixA:
         assert Kem.X25519.public_bytes(pair.private) == pair.config.public_key
 
     def test_request(self) -> None:
-        ephemeral = Kem.X25519.private_key(self.ephemeral)
+        ephemeral = dhkem.DhkemPrivateKey(self.ephemeral)
         sealed = ohttp.seal_request(
             self.pair().config,
             self.request,
             symmetric=Symmetric(1, 1),
-            ephemeral=KEMKeyPair(
-                ephemeral, KEMKey.from_pyca_cryptography_key(ephemeral.raw.public_key())
-            ),
+            ephemeral=ephemeral,
         )
         assert sealed.encapsulated == self.encapsulated_request
         assert sealed.response.open(self.encapsulated_response) == self.response

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
-
 import pytest
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives import hpke
 
-from blindgate.sealing import xwing
-from blindgate.sealing.suites import SYMMETRIC, Aead, Kem, Symmetric, cipher_suite
+from blindgate.sealing import dhkem, xwing
+from blindgate.sealing.hpke import BaseMode
+from blindgate.sealing.suites import SYMMETRIC, Aead, Kem, Symmetric
 
 # draft-connolly-cfrg-xwing-kem, Appendix C, the first test vector.
 SEED = bytes.fromhex("7f9c2ba4e88f827d616045507605853ed73b8093f6efbc88eb1a6eacfa66ef26")
@@ -65,10 +64,10 @@ def test_a_fresh_secret_survives_a_round_trip() -> None:
 @EVERY_AEAD
 def test_cryptography_opens_what_we_seal(symmetric: Symmetric) -> None:
     key = xwing.XWingPrivateKey(SEED)
-    suite = cipher_suite(Kem.XWING, symmetric)
-    enc, context = suite.create_sender_context(key.public_key(), b"info")
+    mode = BaseMode(Kem.XWING, symmetric, b"info")
+    enc, sealed, _ = mode.seal(key.to_public_bytes(), b"text")
     private = hpke.MLKEM768X25519PrivateKey(key.mlkem, key.x25519)
-    assert theirs(symmetric).decrypt(enc + context.seal(b"text"), private, b"info") == b"text"
+    assert theirs(symmetric).decrypt(enc + sealed, private, b"info") == b"text"
 
 
 @EVERY_AEAD
@@ -77,23 +76,20 @@ def test_we_open_what_cryptography_seals(symmetric: Symmetric) -> None:
     public = hpke.MLKEM768X25519PublicKey(key.mlkem.public_key(), key.x25519.public_key())
     sealed = theirs(symmetric).encrypt(b"text", public, b"info")
     enc, ciphertext = sealed[: xwing.CIPHERTEXT_SIZE], sealed[xwing.CIPHERTEXT_SIZE :]
-    context = cipher_suite(Kem.XWING, symmetric).create_recipient_context(enc, key, b"info")
-    assert context.open(ciphertext) == b"text"
+    opened, _ = BaseMode(Kem.XWING, symmetric, b"info").open(key, enc, ciphertext)
+    assert opened == b"text"
 
 
 @EVERY_AEAD
 def test_x25519_agrees_with_cryptography_both_ways(symmetric: Symmetric) -> None:
-    private = Kem.X25519.private_key(SEED)
-    suite = cipher_suite(Kem.X25519, symmetric)
+    key = dhkem.DhkemPrivateKey(SEED)
+    mode = BaseMode(Kem.X25519, symmetric, b"info")
     aead = THEIR_AEADS[Aead(symmetric.aead)]
     other = hpke.Suite(hpke.KEM.X25519, hpke.KDF.HKDF_SHA256, aead)
-    public = suite.kem.deserialize_public_key(Kem.X25519.public_bytes(private))
-    enc, context = suite.create_sender_context(public, b"info")
-    assert other.decrypt(enc + context.seal(b"text"), private.raw, b"info") == b"text"
-    sealed = other.encrypt(b"text", private.raw.public_key(), b"info")
-    assert (
-        suite.create_recipient_context(sealed[:32], private, b"info").open(sealed[32:]) == b"text"
-    )
+    enc, sealed, _ = mode.seal(key.to_public_bytes(), b"text")
+    assert other.decrypt(enc + sealed, key.x25519, b"info") == b"text"
+    sealed = other.encrypt(b"text", key.x25519.public_key(), b"info")
+    assert mode.open(key, sealed[:32], sealed[32:])[0] == b"text"
 
 
 def test_a_forged_ciphertext_gives_another_secret() -> None:
@@ -105,12 +101,11 @@ def test_a_forged_ciphertext_gives_another_secret() -> None:
 
 def test_another_info_is_refused_by_cryptography() -> None:
     key = xwing.XWingPrivateKey(SEED)
-    enc, context = cipher_suite(Kem.XWING, SYMMETRIC[0]).create_sender_context(
-        key.public_key(), b"info"
-    )
+    mode = BaseMode(Kem.XWING, SYMMETRIC[0], b"info")
+    enc, sealed, _ = mode.seal(key.to_public_bytes(), b"text")
     private = hpke.MLKEM768X25519PrivateKey(key.mlkem, key.x25519)
     with pytest.raises(InvalidTag):
-        theirs(SYMMETRIC[0]).decrypt(enc + context.seal(b"text"), private, b"other")
+        theirs(SYMMETRIC[0]).decrypt(enc + sealed, private, b"other")
 
 
 def test_wrong_lengths_are_refused() -> None:
@@ -121,9 +116,3 @@ def test_wrong_lengths_are_refused() -> None:
         xwing.XWingPublicKey(key.to_public_bytes() + b"\0")
     with pytest.raises(ValueError, match="1120"):
         xwing.decapsulate(key, CIPHERTEXT[:-1])
-
-
-def test_a_key_pair_is_derived_from_any_input() -> None:
-    pair = xwing.XWing().derive_key_pair(b"input")
-    expected = xwing.XWingPrivateKey(hashlib.shake_256(b"input").digest(32))
-    assert pair.public_key.to_public_bytes() == expected.to_public_bytes()
