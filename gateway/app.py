@@ -24,6 +24,7 @@ from gateway.credentials import CredentialPusher, RoleSource
 from gateway.dataplane import Dataplane
 from gateway.discovery import follow
 from gateway.edge import Edge
+from gateway.express import Express
 from gateway.metrics import Metrics, served
 from gateway.pool import Pool, PoolLimits, Probe, SocketBackend, StatusHook
 from gateway.routes import attestation, detections, docs, enclaves, health, models, ohttp, oip
@@ -125,6 +126,8 @@ def create_app(
     told = configuration(trust_from(settings), settings.max_body) if settings.pcrs else None
     app.include_router(console_routes(read_assets(), told))
     problem_answers.install(app)
+    # Middleware that is added first is the innermost.
+    app.add_middleware(Express, plane=app.state.dataplane, deadline=settings.default_deadline)
     if audit is not None:
         app.add_middleware(AuditTrail, log=audit, pcr0_of=Measurements(pool))
     if settings.cors_origins:

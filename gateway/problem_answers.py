@@ -133,27 +133,29 @@ async def _discard(receive: Receive) -> None:
 def install(app: FastAPI) -> None:
     """Have an app answer all its errors this way."""
     app.add_exception_handler(Refused, _refused)
-    app.add_exception_handler(PoolRefused, _pool_refused)
+    app.add_exception_handler(PoolRefused, _refused)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http_exception)
 
 
 async def _refused(request: Request, error: Exception) -> Response:
-    assert isinstance(error, Refused)  # noqa: S101 - as registered in install()
+    assert isinstance(error, Refused | PoolRefused)  # noqa: S101 - as registered in install()
+    return refusal(request.state.request_id, error)
+
+
+def refusal(request_id: str, error: Refused | PoolRefused) -> Response:
+    """What a request is answered that was refused here, or found no enclave."""
+    if isinstance(error, PoolRefused):
+        headers = {"retry-after": str(error.retry_after)} if error.retry_after else None
+        return answer(request_id, error.problem, headers=headers)
     return answer(
-        request.state.request_id,
+        request_id,
         error.problem,
         error.detail,
         headers=error.headers,
         rest_unread=error.rest_unread,
         **error.members,
     )
-
-
-async def _pool_refused(request: Request, error: Exception) -> Response:
-    assert isinstance(error, PoolRefused)  # noqa: S101 - as registered in install()
-    headers = {"retry-after": str(error.retry_after)} if error.retry_after else None
-    return answer(request.state.request_id, error.problem, headers=headers)
 
 
 async def _invalid(request: Request, error: Exception) -> Response:
