@@ -23,23 +23,30 @@ async def unless_gone(request: Request, work: Coroutine[None, None, T]) -> T:
     Raises:
         ClientGone: The client closed its connection first.
     """
-    task = asyncio.create_task(work)
+    task = asyncio.current_task()
+    if task is None:
+        raise RuntimeError("nobody to wait for the work")
+    cancelled_before = task.cancelling()
+    waiting, gone = True, False
+
+    def left(_: asyncio.Task[None]) -> None:
+        nonlocal gone
+        if waiting:
+            gone = True
+            task.cancel()
+
     watcher = asyncio.create_task(_gone(request.receive))
-    watcher.add_done_callback(lambda _: task.cancel())
+    watcher.add_done_callback(left)
     try:
-        return await task
+        return await work
     except asyncio.CancelledError:
-        if watcher.done() and not watcher.cancelled() and not _is_cancelled():
+        # As asyncio.timeout does: ours only if nobody else wants this task to stop.
+        if gone and task.uncancel() <= cancelled_before:
             raise ClientGone("the client closed the connection") from None
         raise
     finally:
+        waiting = False
         watcher.cancel()
-
-
-def _is_cancelled() -> bool:
-    """Whether the task that runs this was itself asked to stop."""
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0
 
 
 async def _gone(receive: Receive) -> None:

@@ -39,7 +39,10 @@ def best_of(request: Request, offered: Sequence[str]) -> str:
     Raises:
         Refused: The client accepts none of them.
     """
-    ranges = [_range(part) for part in ",".join(request.headers.getlist("accept")).split(",")]
+    accepted = request.headers.getlist("accept")
+    if not accepted or accepted == ["*/*"] or accepted == [offered[0]]:
+        return offered[0]
+    ranges = [_range(part) for part in ",".join(accepted).split(",")]
     ranges = [(media, quality) for media, quality in ranges if media]
     if not ranges:
         return offered[0]

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import cache
 from typing import TYPE_CHECKING, Final
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
@@ -38,33 +39,38 @@ class Metrics:
 
     def __init__(self, plane: Dataplane) -> None:
         self.registry = CollectorRegistry()
-        self._requests = Counter(
+        requests = Counter(
             "blindgate_requests",
             "Requests, by route, status and problem (empty where there was none).",
             ("route", "status", "problem"),
             registry=self.registry,
         )
-        self._seconds = Histogram(
+        seconds = Histogram(
             "blindgate_request_seconds",
             "From the arrival of a request's headers to the end of its answer.",
             ("route",),
             buckets=_SECONDS,
             registry=self.registry,
         )
-        self._stages = Histogram(
+        stages = Histogram(
             "blindgate_stage_seconds",
             "A stage of a request: receiving its body, waiting for an enclave, being answered.",
             ("route", "stage"),
             buckets=_SECONDS,
             registry=self.registry,
         )
-        self._answers = Counter(
+        answers = Counter(
             "blindgate_enclave_answers",
             "What enclaves answered by operation and outcome; lost where the link broke before an "
             "answer, cancelled where the client left.",
             ("operation", "outcome"),
             registry=self.registry,
         )
+        # Finding the series of some labels takes longer than counting in it, and there are few.
+        self._requests = cache(requests.labels)
+        self._seconds = cache(seconds.labels)
+        self._stages = cache(stages.labels)
+        self._answers = cache(answers.labels)
         self.registry.register(PoolGauges(plane))
         ProcessCollector(registry=self.registry)
         PlatformCollector(registry=self.registry)
@@ -87,12 +93,12 @@ class Metrics:
             seconds: From its headers to the end of the answer.
             timeline: Its stages.
         """
-        self._requests.labels(route, str(status), problem or "").inc()
-        self._seconds.labels(route).observe(seconds)
+        self._requests(route, str(status), problem or "").inc()
+        self._seconds(route).observe(seconds)
         for passage in timeline.passages:
-            self._stages.labels(route, passage.stage.value).observe(passage.seconds)
+            self._stages(route, passage.stage.value).observe(passage.seconds)
             if passage.stage is Stage.EXCHANGE:
-                self._answers.labels(passage.operation, passage.outcome).inc()
+                self._answers(passage.operation, passage.outcome).inc()
 
 
 @asynccontextmanager

@@ -7,11 +7,9 @@ the pool.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Final
+from typing import Final, Self
 
 #: The outcome of an exchange whose link broke before the answer.
 LOST: Final = "lost"
@@ -35,7 +33,7 @@ class Stage(StrEnum):
 
 @dataclass(slots=True)
 class Passage:
-    """One stage of a request.
+    """One stage of a request; as a context manager it measures its block.
 
     Attributes:
         stage: Which.
@@ -52,6 +50,15 @@ class Passage:
     operation: str | None = None
     enclave: str | None = None
     outcome: str | None = None
+    _passages: list[Passage] = field(default_factory=list, repr=False)
+
+    def __enter__(self) -> Self:
+        self.started = time.perf_counter()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.ended = time.perf_counter()
+        self._passages.append(self)
 
     @property
     def seconds(self) -> float:
@@ -75,16 +82,9 @@ class Timeline:
     def __repr__(self) -> str:
         return f"<Timeline {', '.join(passage.stage for passage in self.passages)}>"
 
-    @contextmanager
-    def stage(self, stage: Stage) -> Iterator[Passage]:
+    def stage(self, stage: Stage) -> Passage:
         """Measure a block as a stage."""
-        now = time.perf_counter()
-        passage = Passage(stage, now, now)
-        try:
-            yield passage
-        finally:
-            passage.ended = time.perf_counter()
-            self.passages.append(passage)
+        return Passage(stage, self.started, self.started, _passages=self.passages)
 
     def nanoseconds(self, moment: float) -> int:
         """A moment on `time.perf_counter` in nanoseconds since 1970."""
