@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import gc
 import logging
 import signal
 import sys
@@ -88,6 +89,10 @@ def _run(path: Path) -> None:
             uploads=MemoryBudget(config.limits.upload_memory_bytes),
             connections=config.limits.connections,
         )
+        # What is loaded stays: a collector that went through it now and then would hold the
+        # interpreter's lock against every thread for as long.
+        gc.collect()
+        gc.freeze()
         _serve(server, service, keyring)
         compute.close()
 
