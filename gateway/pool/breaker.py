@@ -32,6 +32,9 @@ class Breaker:
     HALF_OPEN  a success                            CLOSED
     HALF_OPEN  a failure                            OPEN, with a pause twice as long
 
+    Attributes:
+        until: End of the current pause, on the caller's clock; None while closed.
+
     Args:
         random: Gives numbers of 0 to 1; jitter keeps gateways from coming back in step.
     """
@@ -40,26 +43,21 @@ class Breaker:
         self._random = random
         self._failures = 0
         self._trips = 0
-        self._until: float | None = None
+        self.until: float | None = None
 
     def __repr__(self) -> str:
         return f"<Breaker failures: {self._failures}, trips: {self._trips}>"
 
-    @property
-    def until(self) -> float | None:
-        """End of the current pause, on the caller's clock; None while closed."""
-        return self._until
-
     def state(self, now: float) -> BreakerState:
         """The state at a time."""
-        if self._until is None:
+        if self.until is None:
             return BreakerState.CLOSED
-        return BreakerState.OPEN if now < self._until else BreakerState.HALF_OPEN
+        return BreakerState.OPEN if now < self.until else BreakerState.HALF_OPEN
 
     def succeeded(self) -> None:
         """A request, or a verification, went well."""
         self._failures = self._trips = 0
-        self._until = None
+        self.until = None
 
     def failed(self, now: float) -> None:
         """Something that is the enclave's or the link's fault happened."""
@@ -74,7 +72,7 @@ class Breaker:
         """Open at once; returns the end of the pause."""
         pause = min(FIRST_PAUSE * 2 ** min(self._trips, 10), LONGEST_PAUSE)
         # "Equal jitter": half of the pause is certain, so that it never becomes a busy loop.
-        self._until = now + pause * (0.5 + self._random() / 2)
+        self.until = now + pause * (0.5 + self._random() / 2)
         self._trips += 1
         self._failures = 0
-        return self._until
+        return self.until

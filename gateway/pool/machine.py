@@ -35,6 +35,8 @@ Connections
 Requests
 
     state   event                                       goes to
+    new     `serve_at_once` has a connection for it     SERVED
+            `submit`, unless that refuses it            QUEUED
     QUEUED  `assign` gives it a connection              SERVED
             `assign` refuses it, `cancel`               DONE
     SERVED  `released`                                  DONE
@@ -44,7 +46,6 @@ Requests
 from __future__ import annotations
 
 import math
-from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from itertools import islice
@@ -53,6 +54,7 @@ from typing import TYPE_CHECKING
 from blindgate import problems
 from gateway.pool.breaker import Breaker, BreakerState
 from gateway.pool.errors import PoolRefused
+from gateway.pool.queued import Queue
 from gateway.pool.states import (
     Connection,
     ConnectionState,
@@ -112,10 +114,13 @@ class Machine:
         self.limits = limits
         self._random = random
         self._picks = 0
-        # Counts changes after which a waiting request may have no enclave any more.
-        self._changes = 0
+        # Whether a waiting request may have no enclave any more.
+        self._hope_fades = False
+        # Whether an enclave or a connection may have to go now, and when the next one is due.
+        self._sweep = False
+        self._sweep_at = math.inf
         self.endpoints: list[Endpoint] = []
-        self.queue: deque[Waiter] = deque()
+        self.queue = Queue()
 
     def __repr__(self) -> str:
         return f"<Machine queued: {len(self.queue)}, {self.endpoints!r}>"
@@ -128,18 +133,22 @@ class Machine:
         self.endpoints.append(endpoint)
         return endpoint
 
-    def leave(self, endpoint: Endpoint) -> None:
-        """An enclave is no longer listed."""
-        self._changes += 1
+    def leave(self, endpoint: Endpoint, *, at_once: bool = False) -> None:
+        """An enclave is no longer listed.
+
+        Args:
+            endpoint: Which.
+            at_once: Whether it may not even finish what it has.
+        """
+        self._hope_fades = self._sweep = True
         endpoint.leaving = True
-        if endpoint.state in (EndpointState.READY, EndpointState.DRAINING):
-            endpoint.state = EndpointState.DRAINING
-        else:
-            endpoint.state = EndpointState.OUT
+        finishes = endpoint.state in (EndpointState.READY, EndpointState.DRAINING)
+        endpoint.state = EndpointState.DRAINING if finishes and not at_once else EndpointState.OUT
 
     def verifying(self, endpoint: Endpoint) -> None:
         """An enclave is being dialled and checked."""
         if not endpoint.leaving:
+            self._hope_fades = self._sweep = True
             endpoint.state = EndpointState.VERIFYING
 
     def ready(self, endpoint: Endpoint, *, connections: int, key_ids: Iterable[int]) -> None:
@@ -148,7 +157,8 @@ class Machine:
             return
         if endpoint.state is not EndpointState.READY:
             endpoint.breaker.succeeded()
-        self._changes += endpoint.key_ids != frozenset(key_ids)
+        if endpoint.key_ids != frozenset(key_ids):
+            self._hope_fades = True
         endpoint.state = EndpointState.READY
         endpoint.limit = max(1, min(connections, self.limits.connections))
         endpoint.key_ids = frozenset(key_ids)
@@ -156,7 +166,7 @@ class Machine:
     def drain(self, endpoint: Endpoint) -> None:
         """An enclave finishes what it has and takes nothing new."""
         if endpoint.state is EndpointState.READY:
-            self._changes += 1
+            self._hope_fades = self._sweep = True
             endpoint.state = EndpointState.DRAINING
 
     def lost(self, endpoint: Endpoint, now: float) -> float:
@@ -165,7 +175,7 @@ class Machine:
         Returns:
             When to try it again.
         """
-        self._changes += 1
+        self._hope_fades = self._sweep = True
         endpoint.state = EndpointState.OUT
         return endpoint.breaker.trip(now)
 
@@ -174,13 +184,12 @@ class Machine:
     def opened(self, connection: Connection, now: float) -> None:
         """A connection that was asked for is open."""
         if connection.state is ConnectionState.CONNECTING:
-            connection.state = ConnectionState.IDLE
-            connection.idle_since = now
+            self._rest(connection, now)
 
     def failed(self, connection: Connection, now: float) -> None:
         """A connection could not be opened, or ended while it was idle."""
         if connection.state is ConnectionState.CONNECTING:
-            self._changes += 1
+            self._hope_fades = True
             connection.endpoint.breaker.failed(now)
         if connection.state in (ConnectionState.CONNECTING, ConnectionState.IDLE):
             self._close(connection)
@@ -206,17 +215,28 @@ class Machine:
             if healthy:
                 breaker.succeeded()
             else:
-                self._changes += 1
+                self._hope_fades = True
                 breaker.failed(now)
         if connection.state is not ConnectionState.BUSY:
             return
         if reusable and connection.endpoint.state is EndpointState.READY:
-            connection.state = ConnectionState.IDLE
-            connection.idle_since = now
+            self._rest(connection, now)
         else:
             self._close(connection)
 
     # Events of requests
+
+    def serve_at_once(self, waiter: Waiter, now: float) -> Connection | None:
+        """Give a new request a connection if one is there: the usual case, without the queue.
+
+        Nothing is left to be assigned by it.
+        """
+        if self.queue or waiter.expires <= now:
+            return None
+        connection = self._idle_connection(waiter, now)
+        if connection is not None:
+            self._give(waiter, connection)
+        return connection
 
     def submit(self, waiter: Waiter, now: float) -> None:
         """A request wants an enclave.
@@ -231,10 +251,12 @@ class Machine:
             waiter.state = WaiterState.DONE
             raise PoolRefused(problems.OVERLOADED, retry_after=1)
         waiter.state = WaiterState.QUEUED
-        self.queue.append(waiter)
+        self.queue.add(waiter)
 
     def is_full(self, now: float) -> bool:
         """Whether one more request would be refused as one too many."""
+        if len(self.queue) < self.limits.queue:
+            return False
         # Those for whom there is a place, if not yet a connection, do not count as waiting.
         places = sum(
             max(0, self._capacity(e, now) - e.outstanding)
@@ -250,9 +272,8 @@ class Machine:
         more requests can be retried than there are connections.
         """
         waiter.avoid.add(avoid)
-        waiter.examined = -1
         waiter.state = WaiterState.QUEUED
-        self.queue.appendleft(waiter)
+        self.queue.add(waiter, first=True)
 
     def cancel(self, waiter: Waiter) -> None:
         """Nobody waits for a queued request any more."""
@@ -265,63 +286,68 @@ class Machine:
     def assign(self, now: float) -> Plan:
         """Move everything that can move, and say what I/O this takes."""
         plan = Plan()
-        self._retire(now, plan)
-        self._serve(now, plan)
+        if self._sweep or now >= self._sweep_at:
+            self._retire(now, plan)
+        if self.queue:
+            self._serve(now, plan)
         self._grow(now, plan)
         return plan
 
     def _retire(self, now: float, plan: Plan) -> None:
         """Close what may not, or need not, stay open."""
+        self._sweep = False
+        self._sweep_at = math.inf
         for endpoint in list(self.endpoints):
-            spare = endpoint.count(ConnectionState.IDLE) - self.limits.warm
-            for connection in list(endpoint.connections):
-                idle = connection.state is ConnectionState.IDLE
-                if endpoint.state is EndpointState.OUT or (
-                    endpoint.state is not EndpointState.READY
-                    and connection.state is not ConnectionState.BUSY
-                ):
-                    unwanted = True
-                else:
-                    old = idle and now - connection.idle_since >= self.limits.idle_seconds
-                    unwanted = old and spare > 0
-                    spare -= unwanted
-                if unwanted:
-                    self._close(connection)
-                    plan.close.append(connection)
+            if endpoint.state is EndpointState.READY:
+                unwanted = self._idle_too_long(endpoint, now)
+            elif endpoint.state is EndpointState.OUT:
+                unwanted = list(endpoint.connections)
+            else:
+                unwanted = [c for c in endpoint.connections if c.state is not ConnectionState.BUSY]
+            for connection in unwanted:
+                connection.move(ConnectionState.CLOSED)
+            plan.close += unwanted
             if endpoint.leaving and not endpoint.connections:
                 self.endpoints.remove(endpoint)
+            self._note_oldest(endpoint)
+
+    def _idle_too_long(self, endpoint: Endpoint, now: float) -> list[Connection]:
+        spare = max(0, len(endpoint.idle) - self.limits.warm)
+        longest = self.limits.idle_seconds
+        return [c for c in endpoint.idle[:spare] if c.idle_since + longest <= now]
+
+    def _note_oldest(self, endpoint: Endpoint) -> None:
+        """Sweep no later than when the connection that is idle for the longest is too old."""
+        if len(endpoint.idle) > self.limits.warm:
+            ends = endpoint.idle[0].idle_since + self.limits.idle_seconds
+            self._sweep_at = min(self._sweep_at, ends)
 
     def _serve(self, now: float, plan: Plan) -> None:
         """Give idle connections to requests in the order of arrival; refuse the hopeless."""
-        waiting: deque[Waiter] = deque()
-        any_free = self._any_free(now)
-        while self.queue:
-            waiter = self.queue.popleft()
-            if not any_free and waiter.examined == self._changes and waiter.expires > now:
-                # The usual case of a long queue: nothing has changed for this one.
-                waiting.append(waiter)
-                continue
-            waiter.examined = self._changes
-            if waiter.expires <= now:
-                self._refuse(waiter, PoolRefused(problems.DEADLINE_EXCEEDED), plan)
-                continue
-            open_to = [e for e in self.endpoints if self._takes(e, waiter, now)]
-            if not open_to:
+        queue = self.queue
+        for waiter in queue.pop_late(now):
+            self._refuse(waiter, PoolRefused(problems.DEADLINE_EXCEEDED), plan)
+        # Who has been looked at before and waits still has an enclave, unless something changed.
+        looked_at = list(queue) if self._hope_fades else queue.fresh
+        for waiter in looked_at:
+            if waiter.state is WaiterState.QUEUED and not any(
+                self._takes(endpoint, waiter, now) for endpoint in self.endpoints
+            ):
+                queue.remove(waiter)
                 self._refuse(waiter, self._why_none(waiter, now), plan)
-                continue
-            free = [e for e in open_to if self._has_place(e, now)]
-            connection = self._idle_connection(free)
+        self._hope_fades = False
+        queue.fresh.clear()
+        passed_over: list[Waiter] = []
+        while queue and self._any_free(now):
+            waiter = queue.pop()
+            connection = self._idle_connection(waiter, now)
             if connection is None:
-                waiting.append(waiter)
-                continue
-            connection.state = ConnectionState.BUSY
-            connection.waiter = waiter
-            waiter.state = WaiterState.SERVED
-            self._picks += 1
-            connection.endpoint.picked = self._picks
-            plan.give.append((waiter, connection))
-            any_free = self._any_free(now)
-        self.queue = waiting
+                passed_over.append(waiter)
+            else:
+                self._give(waiter, connection)
+                plan.give.append((waiter, connection))
+        if passed_over:
+            queue.put_back(passed_over)
 
     def _grow(self, now: float, plan: Plan) -> None:
         """Open connections for those who still wait, and the few that are kept warm.
@@ -332,16 +358,22 @@ class Machine:
         for endpoint in self.endpoints:
             if endpoint.state is not EndpointState.READY:
                 continue
+            there = len(endpoint.connections)
             capacity = self._capacity(endpoint, now)
-            room = capacity - len(endpoint.connections)
-            if room <= 0:
+            room = capacity - there
+            if room <= 0 or (there >= self.limits.warm and not self.queue):
                 continue
-            coming = endpoint.count(ConnectionState.CONNECTING)
-            could_serve = (w for w in self.queue if self._takes(endpoint, w, now))
-            wanted = sum(1 for _ in islice(could_serve, coming + room)) - coming
-            cold = min(self.limits.warm, capacity) - len(endpoint.connections)
-            for _ in range(min(room, max(wanted, cold))):
-                self._open(endpoint, plan)
+            cold = min(self.limits.warm, capacity) - there
+            for _ in range(min(room, max(self._lacking(endpoint, room, now), cold))):
+                plan.open.append(endpoint.connect())
+
+    def _lacking(self, endpoint: Endpoint, room: int, now: float) -> int:
+        """How many connections are wanted beyond those that come, up to `room` more."""
+        coming = endpoint.connecting
+        if self.queue.count_for(endpoint) <= coming:
+            return 0
+        could_serve = (w for w in self.queue if self._takes(endpoint, w, now))
+        return sum(1 for _ in islice(could_serve, coming + room)) - coming
 
     def _takes(self, endpoint: Endpoint, waiter: Waiter, now: float) -> bool:
         return (
@@ -351,35 +383,54 @@ class Machine:
             and self._capacity(endpoint, now) > 0
         )
 
-    def _capacity(self, endpoint: Endpoint, now: float) -> int:
-        match endpoint.breaker.state(now):
-            case BreakerState.CLOSED:
-                return endpoint.limit
-            case BreakerState.HALF_OPEN:
-                return 1
-            case BreakerState.OPEN:
-                return 0
-
-    def _has_place(self, endpoint: Endpoint, now: float) -> bool:
-        return endpoint.outstanding < self._capacity(endpoint, now)
+    @staticmethod
+    def _capacity(endpoint: Endpoint, now: float) -> int:
+        """How many requests it may have at once."""
+        if endpoint.breaker.until is None:
+            return endpoint.limit
+        return 1 if endpoint.breaker.state(now) is BreakerState.HALF_OPEN else 0
 
     def _any_free(self, now: float) -> bool:
-        """Whether some request could be given a connection right now."""
+        """Whether somebody who waits could be given a connection right now."""
         return any(
-            e.state is EndpointState.READY
-            and self._has_place(e, now)
-            and e.count(ConnectionState.IDLE) > 0
+            e.idle
+            and e.state is EndpointState.READY
+            and e.outstanding < self._capacity(e, now)
+            and self.queue.count_for(e)
             for e in self.endpoints
         )
 
-    @staticmethod
-    def _idle_connection(free: list[Endpoint]) -> Connection | None:
+    def _idle_connection(self, waiter: Waiter, now: float) -> Connection | None:
         """The freshest idle connection of the enclave with the least outstanding requests."""
-        for endpoint in sorted(free, key=lambda e: (e.outstanding, e.picked)):
-            idle = [c for c in endpoint.connections if c.state is ConnectionState.IDLE]
-            if idle:
-                return max(idle, key=lambda c: c.idle_since)
-        return None
+        best: Endpoint | None = None
+        for endpoint in self.endpoints:
+            if (
+                endpoint.idle
+                and endpoint.outstanding < self._capacity(endpoint, now)
+                and self._takes(endpoint, waiter, now)
+                and (
+                    best is None
+                    or (endpoint.outstanding, endpoint.picked) < (best.outstanding, best.picked)
+                )
+            ):
+                best = endpoint
+        return best.idle[-1] if best is not None else None
+
+    def _give(self, waiter: Waiter, connection: Connection) -> None:
+        connection.move(ConnectionState.BUSY)
+        connection.waiter = waiter
+        waiter.state = WaiterState.SERVED
+        self._picks += 1
+        connection.endpoint.picked = self._picks
+
+    def _rest(self, connection: Connection, now: float) -> None:
+        """A connection has nothing to do."""
+        connection.idle_since = now
+        connection.move(ConnectionState.IDLE)
+        if connection.endpoint.state is EndpointState.READY:
+            self._note_oldest(connection.endpoint)
+        else:
+            self._sweep = True
 
     def _why_none(self, waiter: Waiter, now: float) -> PoolRefused:
         """What to tell a client that no enclave can serve, now that this is certain."""
@@ -400,13 +451,8 @@ class Machine:
         waiter.state = WaiterState.DONE
         plan.refuse.append((waiter, refusal))
 
-    @staticmethod
-    def _open(endpoint: Endpoint, plan: Plan) -> None:
-        connection = Connection(endpoint)
-        endpoint.connections.append(connection)
-        plan.open.append(connection)
-
-    @staticmethod
-    def _close(connection: Connection) -> None:
-        connection.state = ConnectionState.CLOSED
-        connection.endpoint.connections.remove(connection)
+    def _close(self, connection: Connection) -> None:
+        connection.move(ConnectionState.CLOSED)
+        if connection.endpoint.leaving:
+            # It may have been the last.
+            self._sweep = True

@@ -140,18 +140,15 @@ class Pool:
     async def stop(self, grace: float = 0.0) -> None:
         """Finish what is under way for at most `grace` seconds, then close everything."""
         self._stopping = True
-        for waiter, place in list(self._places.items()):
-            self._machine.cancel(waiter)
-            if not place.done():
-                place.set_exception(PoolRefused(problems.ENCLAVE_UNAVAILABLE, retry_after=1))
+        for waiter in list(self._places):
+            self._give_up(waiter, PoolRefused(problems.ENCLAVE_UNAVAILABLE, retry_after=1))
         self._quiet.clear()
         if any(e.outstanding for e in self._machine.endpoints):
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(grace):
                     await self._quiet.wait()
         for endpoint in list(self._machine.endpoints):
-            self._machine.leave(endpoint)
-            endpoint.state = EndpointState.OUT
+            self._machine.leave(endpoint, at_once=True)
         keepers = [keeper.stop() for keeper in self._keepers.values()]
         self._keepers.clear()
         self._settle()
@@ -195,10 +192,14 @@ class Pool:
         request_id = request_id or secrets.token_bytes(REQUEST_ID_BYTES)
         timeline = timeline or Timeline()
         waiter = Waiter(expires, key_id)
-        self._machine.submit(waiter, _now())
+        now = _now()
+        at_once = self._machine.serve_at_once(waiter, now)
+        if at_once is None:
+            self._machine.submit(waiter, now)
         while True:
             with timeline.stage(Stage.QUEUE):
-                connection = await self._place(waiter)
+                connection = at_once or await self._place(waiter)
+            at_once = None
             endpoint = connection.endpoint
             header = RequestHeader(
                 operation,
@@ -224,7 +225,6 @@ class Pool:
                 if outcome is Outcome.DRAINING:
                     self._machine.drain(endpoint)
                 elif outcome is not Outcome.OVERLOADED or not self._has_other(waiter, endpoint):
-                    self._settle()
                     return EnclaveAnswer(
                         outcome, exchange.body, endpoint.address, exchange.header.params
                     )
@@ -241,22 +241,30 @@ class Pool:
 
     async def _place(self, waiter: Waiter) -> Connection:
         """Wait for a connection; whoever gets it must release it."""
-        place: asyncio.Future[Connection] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        place: asyncio.Future[Connection] = loop.create_future()
         self._places[waiter] = place
         self._settle()
+        late = PoolRefused(problems.DEADLINE_EXCEEDED)
+        alarm = loop.call_at(waiter.expires, self._give_up, waiter, late)
         try:
-            async with asyncio.timeout_at(waiter.expires):
-                return await place
-        except BaseException as error:
+            return await place
+        except BaseException:
             self._machine.cancel(waiter)
             if place.done() and not place.cancelled() and place.exception() is None:
-                # It was given in the same turn of the loop in which this gave up.
+                # It was given in the same turn of the loop in which this was cancelled.
                 self._release(place.result(), reusable=True, healthy=None)
-            if isinstance(error, TimeoutError):
-                raise PoolRefused(problems.DEADLINE_EXCEEDED) from None
             raise
         finally:
+            alarm.cancel()
             del self._places[waiter]
+
+    def _give_up(self, waiter: Waiter, why: PoolRefused) -> None:
+        """Take a request that still waits out of the queue."""
+        place = self._places[waiter]
+        if not place.done():
+            self._machine.cancel(waiter)
+            place.set_exception(why)
 
     async def _exchange(
         self, connection: Connection, header: RequestHeader, body: Chunks, expires: float
@@ -298,7 +306,7 @@ class Pool:
             # Not reusable, or its enclave takes nothing new.
             connection.stream.close()
         self._settle()
-        if not any(e.outstanding for e in self._machine.endpoints):
+        if self._stopping and not any(e.outstanding for e in self._machine.endpoints):
             self._quiet.set()
 
     # What the machine wants done

@@ -53,6 +53,9 @@ class Endpoint:
         limit: Connections that it may have at once.
         key_ids: OHTTP key ids that it can open requests for.
         connections: Every connection that is not closed.
+        idle: Those of them that are idle, the freshest last.
+        connecting: How many of them are being opened.
+        outstanding: How many of them are busy: requests that it has not answered yet.
         leaving: True once it is to be forgotten as soon as its last request is answered.
         picked: When it was last given a request, as a count: settles ties fairly.
     """
@@ -63,6 +66,9 @@ class Endpoint:
     limit: int = 1
     key_ids: frozenset[int] = frozenset()
     connections: list[Connection] = field(default_factory=list)
+    idle: list[Connection] = field(default_factory=list)
+    connecting: int = 0
+    outstanding: int = 0
     leaving: bool = False
     picked: int = 0
 
@@ -73,12 +79,22 @@ class Endpoint:
 
     def count(self, state: ConnectionState) -> int:
         """How many of its connections are in a state."""
-        return sum(connection.state is state for connection in self.connections)
+        match state:
+            case ConnectionState.CONNECTING:
+                return self.connecting
+            case ConnectionState.IDLE:
+                return len(self.idle)
+            case ConnectionState.BUSY:
+                return self.outstanding
+            case ConnectionState.CLOSED:
+                return 0
 
-    @property
-    def outstanding(self) -> int:
-        """Requests that it has not answered yet."""
-        return self.count(ConnectionState.BUSY)
+    def connect(self) -> Connection:
+        """One more connection, to be opened."""
+        connection = Connection(self)
+        self.connections.append(connection)
+        self.connecting += 1
+        return connection
 
 
 @dataclass(eq=False, slots=True)
@@ -104,6 +120,31 @@ class Connection:
     def __repr__(self) -> str:
         return f"<Connection {self.endpoint.address} {self.state.upper()}, {self.requests} done>"
 
+    def move(self, state: ConnectionState) -> None:
+        """Change the state: here and nowhere else, so that the endpoint's counts cannot drift."""
+        endpoint = self.endpoint
+        match self.state:
+            case ConnectionState.IDLE if endpoint.idle[-1] is self:
+                endpoint.idle.pop()
+            case ConnectionState.IDLE:
+                endpoint.idle.remove(self)
+            case ConnectionState.BUSY:
+                endpoint.outstanding -= 1
+            case ConnectionState.CONNECTING:
+                endpoint.connecting -= 1
+            case ConnectionState.CLOSED:
+                raise RuntimeError("a closed connection is closed for good")
+        match state:
+            case ConnectionState.IDLE:
+                endpoint.idle.append(self)
+            case ConnectionState.BUSY:
+                endpoint.outstanding += 1
+            case ConnectionState.CLOSED:
+                endpoint.connections.remove(self)
+            case ConnectionState.CONNECTING:
+                raise RuntimeError("a connection is opened once")
+        self.state = state
+
 
 @dataclass(eq=False, slots=True)
 class Waiter:
@@ -114,15 +155,12 @@ class Waiter:
         key_id: The OHTTP key that the enclave must hold; None for any enclave.
         avoid: Enclaves that have refused it already, untouched.
         state: See the table.
-        examined: The machine's count of changes when it last looked for enclaves that could
-            serve this request, so that a long queue is not searched for nothing.
     """
 
     expires: float
     key_id: int | None = None
     avoid: set[Endpoint] = field(default_factory=set)
     state: WaiterState = WaiterState.QUEUED
-    examined: int = -1
 
     def __repr__(self) -> str:
         return f"<Waiter {self.state.upper()}>"

@@ -91,6 +91,50 @@ def test_a_connection_that_is_not_reusable_is_forgotten() -> None:
     assert not endpoint.connections
 
 
+def test_a_request_has_an_idle_connection_at_once() -> None:
+    pool = machine()
+    ready(pool, "a", connections=2)
+    first, second = serve(pool), serve(pool)
+    for now, connection in enumerate((first, second), 1):
+        pool.released(connection, now, reusable=True, healthy=True)
+        pool.assign(now)
+    given = [pool.serve_at_once(Waiter(30), 3) for _ in range(3)]
+    assert given == [second, first, None], "the freshest first"
+    assert pool.assign(3) == Plan()
+
+
+def test_nobody_overtakes_who_waits_and_nobody_late_is_served() -> None:
+    pool = machine()
+    ready(pool, "a", connections=1)
+    busy = serve(pool)
+    waiting = submit(pool)
+    pool.assign(0)
+    pool.released(busy, 1, reusable=True, healthy=True)
+    assert pool.serve_at_once(Waiter(30), 1) is None
+    assert pool.assign(1).give == [(waiting, busy)]
+    pool.released(busy, 2, reusable=True, healthy=True)
+    pool.assign(2)
+    assert pool.serve_at_once(Waiter(2), 2) is None
+
+
+def test_an_enclave_that_left_at_once_does_not_finish() -> None:
+    pool = machine()
+    ready(pool, "a")
+    busy = serve(pool)
+    pool.leave(busy.endpoint, at_once=True)
+    assert pool.assign(1).close == [busy]
+    assert not pool.endpoints
+
+
+def test_a_closed_connection_is_closed_for_good() -> None:
+    pool = machine()
+    ready(pool, "a")
+    connection = serve(pool)
+    pool.released(connection, 1, reusable=False, healthy=True)
+    with pytest.raises(RuntimeError):
+        connection.move(ConnectionState.IDLE)
+
+
 def test_requests_are_served_in_the_order_of_arrival() -> None:
     pool = machine()
     ready(pool, "a", connections=1)

@@ -52,8 +52,7 @@ class PoolPromises(RuleBasedStateMachine):
             self.answer(waiter)
         for waiter, connection in plan.give:
             self.check_gift(waiter, connection)
-            self.in_use[connection] = waiter
-            del self.waiting[waiter]
+            self.in_use[connection] = self.give(waiter)
         for connection in plan.open:
             endpoint = connection.endpoint
             assert endpoint.state is EndpointState.READY
@@ -73,6 +72,12 @@ class PoolPromises(RuleBasedStateMachine):
         state = endpoint.breaker.state(self.now)
         assert state is not BreakerState.OPEN
         assert state is BreakerState.CLOSED or endpoint.outstanding == 1
+
+    def give(self, waiter: Waiter) -> Waiter:
+        assert waiter.state is WaiterState.SERVED
+        assert waiter.expires > self.now, "nothing is given to who is too late"
+        del self.waiting[waiter]
+        return waiter
 
     def answer(self, waiter: Waiter) -> None:
         self.waiting.pop(waiter, None)
@@ -172,9 +177,16 @@ class PoolPromises(RuleBasedStateMachine):
     @rule(
         key_id=st.none() | st.none() | st.integers(1, 3),
         seconds=st.sampled_from([0, 1, 100, 100, 100]),
+        at_once=st.booleans(),
     )
-    def submit(self, key_id: int | None, seconds: int) -> None:
+    def submit(self, key_id: int | None, seconds: int, at_once: bool) -> None:
         waiter = Waiter(self.now + seconds, key_id)
+        if at_once and (connection := self.machine.serve_at_once(waiter, self.now)) is not None:
+            self.waiting[waiter] = None
+            self.check_gift(waiter, connection)
+            self.in_use[connection] = self.give(waiter)
+            assert self.machine.assign(self.now) == Plan(), "it leaves nothing to assign"
+            return
         try:
             self.machine.submit(waiter, self.now)
         except PoolRefused:
@@ -236,6 +248,29 @@ class PoolPromises(RuleBasedStateMachine):
         }
         for state, expected in states.items():
             assert {c for c in listed if c.state is state} == expected
+
+    @invariant()
+    def counts_are_those_of_a_recount(self) -> None:
+        for endpoint in self.machine.endpoints:
+            for state in ConnectionState:
+                counted = sum(c.state is state for c in endpoint.connections)
+                assert endpoint.count(state) == counted
+            since = [c.idle_since for c in endpoint.idle]
+            assert since == sorted(since), "the freshest is the last"
+            assert all(c.state is ConnectionState.IDLE for c in endpoint.idle)
+            wanted = [w for w in self.waiting if w.key_id in {None, *endpoint.key_ids}]
+            assert self.machine.queue.count_for(endpoint) == len(wanted)
+        for waiter in self.waiting:
+            assert self.machine.queue.earliest <= waiter.expires
+
+    @invariant()
+    def what_is_too_old_is_closed(self) -> None:
+        for endpoint in self.machine.endpoints:
+            if endpoint.state is not EndpointState.READY:
+                assert not endpoint.idle
+            old = [c for c in endpoint.idle if c.idle_since + LIMITS.idle_seconds <= self.now]
+            assert not old or len(endpoint.idle) <= LIMITS.warm
+            assert endpoint.connections or not endpoint.leaving
 
     @invariant()
     def limits_are_kept(self) -> None:
