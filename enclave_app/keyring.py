@@ -84,6 +84,9 @@ class Keyring:
         self._lock = threading.Lock()
         self._taken: frozenset[int] = frozenset()
         self._generations: list[_Generation] = []
+        # Of `_generations`, for each request to look at: the pairs by id, and when to act next.
+        self._pairs: dict[int, keys.KeyPair] = {}
+        self._due_at = 0.0
         self._add(clock())
 
     def __repr__(self) -> str:
@@ -107,11 +110,7 @@ class Keyring:
         """The pair of this id, current or still in its overlap; else None."""
         with self._lock:
             self._advance()
-            for generation in self._generations:
-                for pair in generation.pairs:
-                    if pair.config.key_id == key_id:
-                        return pair
-        return None
+            return self._pairs.get(key_id)
 
     def key_ids(self) -> tuple[int, ...]:
         """Every id that `find` knows, current ones first: what the gateway routes by."""
@@ -146,25 +145,32 @@ class Keyring:
             self._advance()
             self._taken = frozenset(key_id for key_id in taken if 0 <= key_id <= 255)
             current = self._generations[0]
-            self._generations = [
-                held for held in self._generations if self._taken.isdisjoint(held.key_ids)
-            ]
-            if self._generations and self._generations[0] is current:
+            kept = [held for held in self._generations if self._taken.isdisjoint(held.key_ids)]
+            if kept and kept[0] is current:
+                self._hold(kept)
                 return False
+            self._generations = kept
             self._add(self._clock())
             return True
 
     def _advance(self) -> bool:
         now = self._clock()
+        if now < self._due_at:
+            return False
         due = now >= self._generations[0].expires_at
         if due:
             self._add(now)
-        self._generations = [
-            held
-            for held in self._generations
-            if held is self._generations[0] or now < held.expires_at + self._overlap
-        ]
+        current, *retired = self._generations
+        self._hold([current, *(held for held in retired if now < held.expires_at + self._overlap)])
         return due
+
+    def _hold(self, generations: list[_Generation]) -> None:
+        current, *retired = generations
+        self._generations = generations
+        self._pairs = {pair.config.key_id: pair for held in generations for pair in held.pairs}
+        self._due_at = min(
+            [current.expires_at, *(held.expires_at + self._overlap for held in retired)]
+        )
 
     def _add(self, now: float) -> None:
         pairs = []
@@ -178,7 +184,7 @@ class Keyring:
             body, hashlib.sha256(body).digest(), tuple(pair.config.key_id for pair in pairs)
         )
         generation = _Generation(now + self._lifetime, tuple(pairs), published)
-        self._generations = [generation, *self._generations][:MAX_GENERATIONS]
+        self._hold([generation, *self._generations][:MAX_GENERATIONS])
 
     def _free_id(self, used: set[int]) -> int:
         own = [key_id for key_id in range(256) if key_id not in used]

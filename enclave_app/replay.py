@@ -36,9 +36,8 @@ class ReplayCache:
 
     def seen(self, encapsulated_key: bytes, now: float) -> bool:
         """Whether this one was remembered and has not expired."""
-        with self._lock:
-            self._forget(now)
-            return _digest(encapsulated_key) in self._expires
+        # One look into a dictionary needs no lock, and what is late is forgotten by `remember`.
+        return self._expires.get(_digest(encapsulated_key), now) > now
 
     def remember(self, encapsulated_key: bytes, now: float) -> bool:
         """Remember this one.

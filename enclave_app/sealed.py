@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import threading
 import time
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import date
 from email.utils import formatdate
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 from urllib.parse import parse_qsl
 
@@ -39,6 +41,27 @@ DATE_PAST_S: Final = 300.0
 DATE_FUTURE_S: Final = 60.0
 #: Names that a query may hold; the schema has five.
 MAX_QUERY_FIELDS: Final = 128
+
+_MONTHS: Final = (
+    "Jan",
+    "Feb",
+    "Mar",
+    "Apr",
+    "May",
+    "Jun",
+    "Jul",
+    "Aug",
+    "Sep",
+    "Oct",
+    "Nov",
+    "Dec",
+)
+_IMF_FIXDATE: Final = re.compile(
+    r"(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun), (\d\d) (" + "|".join(_MONTHS) + r") (\d{4})"
+    r" ([01]\d|2[0-3]):([0-5]\d):([0-5]\d|60) GMT",
+    re.ASCII,
+)
+_EPOCH_DAY: Final = date(1970, 1, 1).toordinal()
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,8 +180,8 @@ class SealedEndpoint:
             return InnerAnswer.of_problem(
                 problems.INVALID_REQUEST, "A sealed request cannot hold an expectation."
             )
-        date = _parse_date(message.header("date"))
-        if date is None or not now - DATE_PAST_S <= date <= now + DATE_FUTURE_S:
+        sent = _parse_date(message.header("date"))
+        if sent is None or not now - DATE_PAST_S <= sent <= now + DATE_FUTURE_S:
             return InnerAnswer.of_problem(problems.OHTTP_DATE)
         if not self._replay.remember(opened.encapsulated_key, now):
             raise OpenRejected
@@ -168,7 +191,7 @@ class SealedEndpoint:
         timings = (("unseal", unsealed), *answer.timings)
         headers = (
             ("content-type", answer.content_type),
-            ("date", formatdate(self._now(), usegmt=True)),
+            ("date", _format_date(int(self._now()))),
             ("server-timing", ", ".join(f"{name};dur={spent:.1f}" for name, spent in timings)),
             *answer.headers,
         )
@@ -191,19 +214,37 @@ def _answer(handle: Callable[[InnerRequest], InnerAnswer], request: InnerRequest
 
 def _inner_request(message: bhttp.Request) -> InnerRequest:
     path, _, query = message.path.partition("?")
-    pairs = parse_qsl(
-        query,
-        keep_blank_values=True,
-        strict_parsing=bool(query),
-        max_num_fields=MAX_QUERY_FIELDS,
-        errors="strict",
-    )
-    return InnerRequest(message.method, path, tuple(pairs), message.headers, message.content)
+    pairs: tuple[tuple[str, str], ...] = ()
+    if query:
+        pairs = tuple(
+            parse_qsl(
+                query,
+                keep_blank_values=True,
+                strict_parsing=True,
+                max_num_fields=MAX_QUERY_FIELDS,
+                errors="strict",
+            )
+        )
+    return InnerRequest(message.method, path, pairs, message.headers, message.content)
 
 
-def _parse_date(value: str | None) -> float | None:
-    """An IMF-fixdate (RFC 9110 §5.6.7) as seconds since the epoch; None for anything else."""
-    try:
-        return datetime.strptime(f"{value} +0000", "%a, %d %b %Y %H:%M:%S GMT %z").timestamp()
-    except ValueError:
+def _parse_date(value: str | None) -> int | None:
+    """An IMF-fixdate (RFC 9110 §5.6.7) as seconds since the epoch; None for anything else.
+
+    A leap second counts as the one after it.
+    """
+    match = _IMF_FIXDATE.fullmatch(value or "")
+    if match is None:
         return None
+    day, month, year, hour, minute, second = match.groups()
+    try:
+        days = date(int(year), _MONTHS.index(month) + 1, int(day)).toordinal() - _EPOCH_DAY
+    except ValueError:  # no such day
+        return None
+    return ((days * 24 + int(hour)) * 60 + int(minute)) * 60 + int(second)
+
+
+@lru_cache(maxsize=1)
+def _format_date(seconds: int) -> str:
+    """Seconds since the epoch as an IMF-fixdate: the same one for a whole second's answers."""
+    return formatdate(seconds, usegmt=True)

@@ -27,6 +27,8 @@ _SCHEME: Final = re.compile(rb"[A-Za-z][A-Za-z0-9+.\-]*")
 #: No white space and no control characters: what could split a request in two elsewhere.
 _VISIBLE: Final = re.compile(rb"[\x21-\x7e\x80-\xff]*")
 
+_ZEROS: Final = bytes(64 * 1024)
+
 Buffer = bytes | bytearray | memoryview
 
 
@@ -171,8 +173,10 @@ def _sections(
         content = _read_chunks(reader, limits) if chunked else reader.prefixed(limit=limits.content)
     trailers = _read_section(reader, chunked, limits) if reader.left else ()
     padding = reader.rest()
-    if bytes(padding) != bytes(len(padding)):
-        raise BinaryHttpError("the padding is not zero")
+    for start in range(0, len(padding), len(_ZEROS)):
+        # Compares without a copy: the padding may be as large as the message.
+        if not _ZEROS.startswith(padding[start : start + len(_ZEROS)]):
+            raise BinaryHttpError("the padding is not zero")
     declared = field_rules.find(headers, "content-length")
     if declared is not None and declared != str(len(content)):
         raise BinaryHttpError("Content-Length is not the length of the content")
@@ -239,9 +243,10 @@ def _assemble(
 
 
 def _section(headers: Fields) -> bytes:
-    return _prefixed(
-        b"".join(_prefixed(name) + _prefixed(value) for name, value in field_rules.checked(headers))
-    )
+    parts: list[bytes] = []
+    for name, value in field_rules.checked(headers):
+        parts += varint.encode(len(name)), name, varint.encode(len(value)), value
+    return _prefixed(b"".join(parts))
 
 
 def _prefixed(part: bytes) -> bytes:

@@ -16,7 +16,8 @@ Fields = tuple[tuple[str, str], ...]
 
 TOKEN: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _LOWER_TOKEN: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9a-z]+")
-_BAD_VALUE: Final = re.compile(rb"[\x00\r\n]|\A[ \t]|[ \t]\Z")
+#: No NUL, CR or LF, and no white space at either end.
+_VALUE: Final = re.compile(rb"(?:[^\x00\r\n \t](?:[^\x00\r\n]*[^\x00\r\n \t])?)?")
 
 #: Fields that speak about a connection; a message that holds one is malformed (RFC 9113 §8.2.2).
 CONNECTION_FIELDS: Final = frozenset(
@@ -35,7 +36,7 @@ def check(name: bytes, value: bytes) -> None:
         raise BinaryHttpError("a field name is not a lower-case token")
     if name in CONNECTION_FIELDS or (name == b"te" and value != b"trailers"):
         raise BinaryHttpError("a field speaks about a connection")
-    if _BAD_VALUE.search(value):
+    if not _VALUE.fullmatch(value):
         raise BinaryHttpError("a field value holds a character that is not allowed")
 
 

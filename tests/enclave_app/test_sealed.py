@@ -9,6 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 from email.utils import formatdate
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from blindgate import problems
 from blindgate.sealing import bhttp, keys, ohttp, padding
@@ -23,6 +25,7 @@ from enclave_app.sealed import (
     InnerAnswer,
     InnerRequest,
     SealedEndpoint,
+    _parse_date,
 )
 
 NOW = 1_800_000_000.0
@@ -188,9 +191,51 @@ def test_a_date_outside_the_window_is_told_with_our_own(
     assert not worker.asked
 
 
-@pytest.mark.parametrize("date", ["yesterday", "2027-01-15T08:00:00Z", "Fri, 15 Jan 2027 08:00:00"])
+@pytest.mark.parametrize(
+    "date",
+    [
+        "yesterday",
+        "2027-01-15T08:00:00Z",
+        "Fri, 15 Jan 2027 08:00:00",
+        "Fri, 15 Jan 2027 08:00:00 UTC",
+        "Fri, 15 Jan 2027 08:00:00 GMT+1",
+        "Friday, 15-Jan-27 08:00:00 GMT",
+        "Fri Jan 15 08:00:00 2027",
+        "fri, 15 jan 2027 08:00:00 gmt",
+        "Fri, 15  Jan 2027 08:00:00 GMT",
+        "Fri, \xb2\xb2 Jan 2027 08:00:00 GMT",
+    ],
+)
 def test_a_date_in_another_form_is_refused(worker: Worker, date: str) -> None:
+    assert formatdate(NOW, usegmt=True) == "Fri, 15 Jan 2027 08:00:00 GMT"
     assert problem(worker.ask(request(None, date=date))) == problems.OHTTP_DATE.type
+
+
+@given(st.integers(-62_135_596_800, 253_402_300_799))
+def test_every_date_that_http_writes_is_read(seconds: int) -> None:
+    assert _parse_date(formatdate(seconds, usegmt=True)) == seconds
+
+
+@pytest.mark.parametrize(
+    ("date", "seconds"),
+    [
+        ("Sun, 06 Nov 1994 08:49:37 GMT", 784_111_777),  # RFC 9110 §5.6.7
+        ("Thu, 29 Feb 2024 23:59:59 GMT", 1_709_251_199),
+        ("Sat, 31 Dec 2016 23:59:60 GMT", 1_483_228_800),  # a leap second
+        ("Wed, 29 Feb 2023 00:00:00 GMT", None),
+        ("Wed, 31 Apr 2024 00:00:00 GMT", None),
+        ("Mon, 00 Jan 2024 00:00:00 GMT", None),
+        ("Mon, 01 Jan 0000 00:00:00 GMT", None),
+        ("Mon, 01 Jan 2024 24:00:00 GMT", None),
+        ("Mon, 01 Jan 2024 00:60:00 GMT", None),
+        ("Mon, 01 Jan 2024 00:00:61 GMT", None),
+        ("Mon, 01 Jan 2024 00:00:00 GMT\n", None),
+        ("", None),
+        (None, None),
+    ],
+)
+def test_only_days_and_times_that_exist_are_read(date: str | None, seconds: int | None) -> None:
+    assert _parse_date(date) == seconds
 
 
 @pytest.mark.parametrize(

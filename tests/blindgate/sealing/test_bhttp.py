@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from blindgate.sealing import bhttp, varint
 from blindgate.sealing.errors import BinaryHttpError
-from blindgate.sealing.fields import CONNECTION_FIELDS
+from blindgate.sealing.fields import CONNECTION_FIELDS, check
 
 # RFC 9292 §5.1, known-length and indeterminate-length encodings of one request.
 REQUEST = bytes.fromhex(
@@ -206,6 +208,28 @@ GET = (0, b"GET", b"https", b"x", b"/")
 def test_invalid_requests_are_refused(message: bytes) -> None:
     with pytest.raises(BinaryHttpError):
         bhttp.decode_request(message)
+
+
+@pytest.mark.parametrize("size", [1, 64 * 1024 - 1, 64 * 1024, 64 * 1024 + 1, 200_000])
+def test_all_of_the_padding_must_be_zero(size: int) -> None:
+    message = build(*GET, b"", b"", b"")
+    padded = bytearray(message + bytes(size))
+    bhttp.decode_request(padded)
+    for at in {0, size // 2, size - 1}:
+        padded[len(message) + at] = 1
+        with pytest.raises(BinaryHttpError, match="padding"):
+            bhttp.decode_request(padded)
+        padded[len(message) + at] = 0
+
+
+VALUE_BYTES = st.sampled_from([0, 9, 10, 13, 32, 11, 12, 65, 127, 128, 255])
+
+
+@given(st.lists(VALUE_BYTES, max_size=6).map(bytes))
+def test_a_value_has_no_line_ends_and_no_outer_white_space(value: bytes) -> None:
+    allowed = value == value.strip(b" \t") and not set(value) & set(b"\0\r\n")
+    with nullcontext() if allowed else pytest.raises(BinaryHttpError):
+        check(b"name", value)
 
 
 @pytest.mark.parametrize("status", [0, 99, 600, 1 << 30])
