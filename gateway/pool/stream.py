@@ -12,7 +12,7 @@ import socket
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from blindgate.link import Address, AnswerHeader, FrameError, FrameLimits, FrameReader
+from blindgate.link import Address, AnswerHeader, FrameError, FrameLimits, FrameReader, Outcome
 from blindgate.link.dial import open_socket
 from blindgate.link.frames import RequestHeader
 from gateway.pool.backend import Chunks, Exchange
@@ -22,6 +22,8 @@ from gateway.pool.errors import StreamLost
 MAX_WRITE: Final = 256 * 1024
 #: Pieces under this are joined with their neighbours: a client may send byte by byte.
 MIN_WRITE: Final = 64 * 1024
+#: Most answers are a few KiB: length, header and body come with a single call to the kernel.
+_FIRST_READ: Final = 16 * 1024
 #: Two writes may be in the kernel while the loop does something else.
 _SEND_BUFFER: Final = 2 * MAX_WRITE
 
@@ -63,6 +65,7 @@ class SocketStream:
         self._answer: asyncio.Future[tuple[AnswerHeader, bytes | bytearray | memoryview]] | None
         self._answer = None
         self._header: AnswerHeader | None = None
+        self._answered_ok = False
         self._writable: asyncio.Future[None] | None = None
         self._closed = False
         self._touched = False
@@ -101,23 +104,34 @@ class SocketStream:
     async def _send(
         self, header: RequestHeader, body: Chunks, answer: asyncio.Future[object]
     ) -> bool:
-        for piece in pieces(header.encode(), body):
-            view = memoryview(piece)
-            while view:
-                if answer.done():
-                    return False
-                try:
-                    view = view[self._sock.send(view) :]
-                    self._touched = True
-                except (BlockingIOError, InterruptedError):
-                    await self._until_writable()
-                except OSError:
-                    # The answer may be here already: an enclave that refuses a request by its
-                    # header answers and closes without reading the rest.
-                    self._receive()
-                    if not answer.done():
-                        self._fail("the connection to the enclave broke")
-                    return False
+        head = header.encode()
+        if len(head) + header.body_length <= MIN_WRITE:
+            return await self._write(head + b"".join(body), answer)
+        for piece in pieces(head, body):
+            if not await self._write(piece, answer):
+                return False
+        return True
+
+    async def _write(
+        self, piece: bytes | bytearray | memoryview, answer: asyncio.Future[object]
+    ) -> bool:
+        """Send all of it; False if an answer, or a failure, came before its end."""
+        view = memoryview(piece)
+        while view:
+            if answer.done():
+                return False
+            try:
+                view = view[self._sock.send(view) :]
+                self._touched = True
+            except (BlockingIOError, InterruptedError):
+                await self._until_writable()
+            except OSError:
+                # The answer may be here already: an enclave that refuses a request by its
+                # header answers and closes without reading the rest.
+                self._receive()
+                if not answer.done():
+                    self._fail("the connection to the enclave broke")
+                return False
         return True
 
     async def _until_writable(self) -> None:
@@ -135,23 +149,46 @@ class SocketStream:
         """Take what the kernel has, until it has no more or an answer is complete."""
         try:
             while not self._closed:
-                event = self._reader.received(self._sock.recv_into(self._reader.buffer()))
-                if isinstance(event, AnswerHeader):
-                    self._header = event
-                    if not event.body_length:
-                        self._complete(b"")
-                elif event is not None:
-                    self._complete(event)
+                if self._reader.is_between_frames:
+                    self._take_first(self._sock.recv(_FIRST_READ))
+                else:
+                    # The rest of a longer answer goes straight into the memory it stays in.
+                    self._took(self._sock.recv_into(self._reader.buffer()))
+                # After a refusal the enclave may have closed: to be known before the next use.
+                if self._answered_ok and self._reader.is_between_frames:
+                    return
         except (BlockingIOError, InterruptedError):
             return
         except (OSError, FrameError) as error:
             self._fail(str(error))
+
+    def _take_first(self, data: bytes) -> None:
+        """Take the beginning of an answer, or all of it; no byte is the end of the connection."""
+        if not data:
+            self._reader.received(0)
+        rest = memoryview(data)
+        while rest and not self._closed:
+            buffer = self._reader.buffer()
+            count = min(len(buffer), len(rest))
+            buffer[:count] = rest[:count]
+            rest = rest[count:]
+            self._took(count)
+
+    def _took(self, count: int) -> None:
+        event = self._reader.received(count)
+        if isinstance(event, AnswerHeader):
+            self._header = event
+            if not event.body_length:
+                self._complete(b"")
+        elif event is not None:
+            self._complete(event)
 
     def _complete(self, body: bytes | bytearray | memoryview) -> None:
         header, self._header = self._header, None
         if self._answer is None or self._answer.done() or header is None:
             self._fail("the enclave answered what nobody asked")
             return
+        self._answered_ok = header.outcome is Outcome.OK
         self._answer.set_result((header, body))
         if self._writable is not None:
             _set(self._writable)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import socket
 from collections.abc import Callable, Coroutine
 from typing import Any
@@ -97,6 +98,56 @@ def test_requests_and_answers_of_any_size(loop: str, size: int) -> None:
             assert bytes(exchange.body) == body
             assert exchange.reusable
         assert not lost
+
+    run(case, loop=loop)
+
+
+@both
+@pytest.mark.parametrize("size", [0, 5, 100_000])
+def test_answers_that_come_in_pieces(loop: str, size: int) -> None:
+    async def case(stream: SocketStream, peer: socket.socket, lost: list[int]) -> None:
+        body = bytes(n % 251 for n in range(size))
+        frame = AnswerHeader(ID, Outcome.OK, size).encode() + body
+        for cuts in ([1], [3, 5], [4], [20], [len(frame) - size], [len(frame) - 1]):
+            exchanging = asyncio.create_task(stream.exchange(request(0), []))
+            await read_request(peer)
+            for start, end in itertools.pairwise([0, *cuts, len(frame)]):
+                await asyncio.get_running_loop().sock_sendall(peer, frame[start:end])
+                await asyncio.sleep(0.001)
+            exchange = await exchanging
+            assert bytes(exchange.body) == body
+            assert exchange.reusable
+        assert not lost
+
+    run(case, loop=loop)
+
+
+@both
+def test_a_refusal_with_the_end_of_the_connection_behind_it(loop: str) -> None:
+    async def case(stream: SocketStream, peer: socket.socket, lost: list[int]) -> None:
+        exchanging = asyncio.create_task(stream.exchange(request(3), [b"abc"]))
+        await read_request(peer)
+        peer.send(AnswerHeader(ID, Outcome.BODY_TOO_LARGE).encode())
+        peer.close()
+        exchange = await exchanging
+        assert exchange.header.outcome is Outcome.BODY_TOO_LARGE
+        assert not exchange.reusable
+        assert lost == [1]
+
+    run(case, loop=loop)
+
+
+@both
+def test_what_follows_an_answer_ends_the_connection(loop: str) -> None:
+    async def case(stream: SocketStream, peer: socket.socket, lost: list[int]) -> None:
+        exchanging = asyncio.create_task(stream.exchange(request(0), []))
+        await read_request(peer)
+        frame = AnswerHeader(ID, Outcome.OK, 3).encode() + b"abc"
+        peer.send(frame + frame)
+        exchange = await exchanging
+        assert bytes(exchange.body) == b"abc"
+        assert not exchange.reusable
+        assert lost == [1]
 
     run(case, loop=loop)
 
