@@ -10,7 +10,6 @@ import asyncio
 import base64
 import hashlib
 from collections.abc import Awaitable, Callable
-from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +28,7 @@ from gateway.audit.trail import Digest, note_answer
 from gateway.disconnects import unless_gone
 from gateway.pool import Chunks, EnclaveAnswer, Pool, PoolRefused
 from gateway.problem_answers import Refused
-from gateway.uploads import ByteBudget, UploadLimits, receive_body
+from gateway.uploads import ByteBudget, ChunkStore, IncomingBody, UploadLimits
 from gateway.uploads.multipart import boundary_of, only_file
 
 if TYPE_CHECKING:
@@ -72,6 +71,7 @@ class Dataplane:
         self._pool = pool
         self._uploads = uploads
         self._budget = budget
+        self._store = ChunkStore()
         self._turn = -1
 
     @property
@@ -102,13 +102,15 @@ class Dataplane:
         """
         boundary = boundary_of(form) if form else None
         params: dict[str, Param] = options.model_dump(mode="json", exclude_none=True)
-        async with self._receive(request) as chunks:
-            envelope: Chunks = only_file(chunks, boundary) if boundary else chunks
+        async with self._receive(request, None if boundary else self._store) as chunks:
+            envelope: Chunks = chunks
+            if boundary:
+                envelope = only_file([bytes(chunk) for chunk in chunks], boundary)
             return await self._ask(request, Operation.DETECT, envelope, expires, params)
 
     async def open_sealed(self, request: Request, expires: float) -> EnclaveAnswer:
         """Have the encapsulated request in a body answered by an enclave that has its key."""
-        async with self._receive(request) as chunks:
+        async with self._receive(request, self._store) as chunks:
             return await self._ask(request, Operation.OHTTP, chunks, expires, key_id=chunks[0][0])
 
     async def infer(
@@ -160,14 +162,14 @@ class Dataplane:
         # During a roll-out two models run, and any of their enclaves may have been free.
         return found if found.model == model else problems.ENCLAVE_UNAVAILABLE
 
-    def _receive(self, request: Request) -> AbstractAsyncContextManager[list[bytes]]:
+    def _receive(self, request: Request, store: ChunkStore | None = None) -> IncomingBody:
         """Receive a body, unless it is certain now that nobody could take it.
 
         Most of an overload would otherwise be spent on receiving what is then refused.
         """
         if self._pool.is_full:
             raise Refused(problems.OVERLOADED, rest_unread=True)
-        return receive_body(request, self._uploads, self._budget)
+        return IncomingBody(request, self._uploads, self._budget, store)
 
     def keys(self) -> bytes:
         """The `application/ohttp-keys` of one ready enclave, of each in its turn.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from gateway.uploads.budget import ByteBudget
-from gateway.uploads.receiving import ClientGone, UploadLimits, receive_body
+from gateway.uploads.direct import ChunkStore, ClientGone
+from gateway.uploads.receiving import IncomingBody, UploadLimits
 
-__all__ = ["ByteBudget", "ClientGone", "UploadLimits", "receive_body"]
+__all__ = ["ByteBudget", "ChunkStore", "ClientGone", "IncomingBody", "UploadLimits"]

@@ -7,25 +7,22 @@ that it has sent and nothing else.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from blindgate import problems
-from blindgate.errors import BlindgateError
 from gateway.problem_answers import Refused
 from gateway.timeline import Stage, Timeline
+from gateway.uploads.direct import ClientGone
 
 if TYPE_CHECKING:
     from starlette.requests import Request
-    from starlette.types import Receive
 
     from gateway.uploads.budget import ByteBudget
+    from gateway.uploads.direct import ChunkStore, RestOfBody
 
 
-class ClientGone(BlindgateError):
-    """The client closed its connection; there is nobody to answer."""
+Chunk = bytes | memoryview
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,66 +48,119 @@ class UploadLimits:
         return min(self.timeout, self.grace + received / self.min_rate)
 
 
-@asynccontextmanager
-async def receive_body(
-    request: Request, limits: UploadLimits, budget: ByteBudget
-) -> AsyncIterator[list[bytes]]:
-    """Receive a whole body; its place in the budget is given back at the end of the block.
+class IncomingBody:
+    """A whole body; its memory and its place in the budget go back with the end of the block.
 
-    Yields:
-        The body in the pieces that it came in; at least one byte.
+    Args:
+        request: Whose body.
+        limits: What it may take.
+        budget: What all bodies together may take.
+        store: Memory for what comes after the first piece, where the server lets go of its
+            connection; without it every piece is the server's.
 
-    Raises:
-        Refused: Empty, over a limit, too slow, or cut off.
-        ClientGone: The client closed the connection.
+    `async with` gives the body in the pieces that it came in; at least one byte. It raises
+    `Refused` if it is empty, over a limit or too slow, and `ClientGone`.
     """
-    declared = _declared_length(request)
-    if declared is not None and declared > limits.max_body:
-        raise _too_large(limits)
-    held = declared or 0
-    # Refused before the first byte is read: a client that sends `Expect: 100-continue` keeps
-    # its upload, and the others are spared most of it.
-    if not budget.take(held):
-        raise _no_memory()
-    chunks: list[bytes] = []
-    timeline: Timeline = request.state.timeline
-    size = 0
-    try:
-        started = asyncio.get_running_loop().time()
+
+    def __init__(
+        self,
+        request: Request,
+        limits: UploadLimits,
+        budget: ByteBudget,
+        store: ChunkStore | None = None,
+    ) -> None:
+        self._request = request
+        self._limits = limits
+        self._budget = budget
+        self._store = store
+        self._chunks: list[Chunk] = []
+        self._declared = _declared_length(request)
+        self._size = 0
+        self._held = 0
+        self._rest: RestOfBody | None = None
+
+    async def __aenter__(self) -> list[Chunk]:
+        if self._declared is not None and self._declared > self._limits.max_body:
+            raise _too_large(self._limits)
+        # Refused before the first byte is read: a client that sends `Expect: 100-continue` keeps
+        # its upload, and the others are spared most of it.
+        self._hold(self._declared or 0)
+        timeline: Timeline = self._request.state.timeline
         try:
-            ends = started + limits.allowance(0)
             with timeline.stage(Stage.UPLOAD):
-                async with asyncio.timeout_at(ends) as patience:
-                    async for chunk in _chunks(request.receive):
-                        size += len(chunk)
-                        if size > limits.max_body:
-                            raise _too_large(limits)
-                        if size > held:
-                            if not budget.take(size - held):
-                                raise _no_memory()
-                            held = size
-                        chunks.append(chunk)
-                        patience.reschedule(started + limits.allowance(size))
+                await self._receive(asyncio.get_running_loop().time())
+            if not self._size:
+                raise Refused(problems.EMPTY_BODY)
+        except BaseException:
+            self._let_go()
+            raise
+        return self._chunks
+
+    async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self._let_go()
+        # After a failure somebody may still look at it.
+        if kind is None and self._rest is not None:
+            self._rest.release()
+
+    def _hold(self, size: int) -> None:
+        if not self._budget.take(size - self._held):
+            raise Refused(problems.OVERLOADED, rest_unread=True)
+        self._held = size
+
+    def _let_go(self) -> None:
+        self._chunks.clear()
+        self._budget.give_back(self._held)
+        self._held = 0
+
+    async def _receive(self, started: float) -> None:
+        try:
+            async with asyncio.timeout_at(started + self._limits.allowance(0)) as patience:
+                while await self._receive_piece():
+                    self._rest = self._take_over()
+                    if self._rest is not None:
+                        break
+                    patience.reschedule(started + self._limits.allowance(self._size))
+            if self._rest is not None:
+                await self._receive_rest(self._rest, started)
         except TimeoutError:
             raise Refused(problems.UPLOAD_TIMEOUT, headers={"connection": "close"}) from None
-        if not size:
-            raise Refused(problems.EMPTY_BODY)
-        yield chunks
-    finally:
-        chunks.clear()
-        budget.give_back(held)
 
-
-async def _chunks(receive: Receive) -> AsyncIterator[bytes]:
-    """The body's pieces, straight from the server."""
-    more = True
-    while more:
-        message = await receive()
+    async def _receive_piece(self) -> bool:
+        """Take what the server has; False if that was the last of it."""
+        message = await self._request.receive()
         if message["type"] == "http.disconnect":
             raise ClientGone("the client closed the connection")
-        more = message.get("more_body", False)
         if chunk := message.get("body", b""):
-            yield chunk
+            self._size += len(chunk)
+            if self._size > self._limits.max_body:
+                raise _too_large(self._limits)
+            if self._size > self._held:
+                self._hold(self._size)
+            self._chunks.append(chunk)
+        more: bool = message.get("more_body", False)
+        return more
+
+    def _take_over(self) -> RestOfBody | None:
+        """Have the rest come into our own memory, if this server can do that."""
+        give_rest = getattr(self._request.state, "give_rest", None)
+        if self._store is None or give_rest is None or self._declared is None:
+            return None
+        rest: RestOfBody | None = give_rest(self._declared - self._size, self._store)
+        return rest
+
+    async def _receive_rest(self, rest: RestOfBody, started: float) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            while not rest.complete.done():
+                patience = started + self._limits.allowance(self._size + rest.received)
+                if patience <= loop.time():
+                    raise TimeoutError
+                await asyncio.wait([rest.complete], timeout=patience - loop.time())
+            rest.complete.result()
+        finally:
+            rest.leave()
+        self._chunks += rest.views()
+        self._size += rest.received
 
 
 def _declared_length(request: Request) -> int | None:
@@ -121,7 +171,3 @@ def _declared_length(request: Request) -> int | None:
 
 def _too_large(limits: UploadLimits) -> Refused:
     return Refused(problems.BODY_TOO_LARGE, rest_unread=True, limit=limits.max_body)
-
-
-def _no_memory() -> Refused:
-    return Refused(problems.OVERLOADED, rest_unread=True)

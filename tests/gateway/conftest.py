@@ -16,6 +16,7 @@ import uvicorn
 
 from blindgate.link import FrameLimits
 from gateway.app import create_app
+from gateway.connections import patient_protocol
 from gateway.pool import Pool, PoolLimits, Probe, SocketBackend
 from gateway.settings import Settings
 from gateway.tracing import Tracing
@@ -86,7 +87,14 @@ async def serve_gateway(
     )
     app = create_app(chosen, pool=pool, tracing=tracing)
     server = _Server(
-        uvicorn.Config(app, port=0, log_config=None, access_log=False, timeout_graceful_shutdown=1)
+        uvicorn.Config(
+            app,
+            port=0,
+            http=patient_protocol(chosen.head_timeout),
+            log_config=None,
+            access_log=False,
+            timeout_graceful_shutdown=1,
+        )
     )
     task = asyncio.create_task(server.serve())
     try:
