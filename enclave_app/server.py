@@ -1,6 +1,6 @@
 """The sockets of the worker: frames in, frames out, one thread a connection.
 
-The threads here only wait, receive and send; what burns CPU goes through `Compute`. Blocking
+A thread here waits, receives and sends; to burn CPU it takes its turn in `Compute`. Blocking
 `recv_into` on the frame reader's own memory costs a half to a quarter of what an asyncio
 StreamReader does.
 """
@@ -14,7 +14,7 @@ import select
 import socket
 import struct
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -137,12 +137,11 @@ class LinkServer:
                 sock.shutdown(socket.SHUT_RDWR)
         self._listener.close()
 
-    def _serve(self, connection: socket.socket) -> None:
-        reader = FrameReader(RequestHeader, self._limits)
+    def _serve(self, sock: socket.socket) -> None:
         try:
-            with connection:
-                _give_up_after(connection, socket.SO_SNDTIMEO, limits.STALL_SECONDS)
-                while self._serve_one(connection, reader):
+            with sock:
+                connection = _Connection(sock, self._limits)
+                while self._serve_one(connection):
                     pass
         except FrameError as error:
             log.warning("closing a connection: %s", error)
@@ -150,28 +149,33 @@ class LinkServer:
             log.info("a connection broke")
         finally:
             with self._changed:
-                self._open.discard(connection)
+                self._open.discard(sock)
 
-    def _serve_one(self, connection: socket.socket, reader: FrameReader[RequestHeader]) -> bool:
+    def _serve_one(self, connection: _Connection) -> bool:
         """Answer one request; False when the connection has come to its end."""
-        header = _read_header(connection, reader)
+        header = connection.read_header()
         if header is None:
             return False
         deadline = Deadline(header.deadline_ms / 1000)
-        with self._counted():
+        with self._changed:
+            self._in_flight += 1
+        try:
             try:
                 with self._uploads.hold(header.body_length, deadline):
-                    body = _read_body(connection, reader, header)
-                    answer = self._answer(
-                        Request(header, body, deadline, lambda: _is_open(connection))
-                    )
+                    body = connection.read_body(header)
+                    answer = self._answer(Request(header, body, deadline, connection.is_open))
             except Overloaded:
                 answer = Answer(Outcome.OVERLOADED)
             except DeadlineExceeded:
                 answer = Answer(Outcome.DEADLINE_EXCEEDED)
-            _send(connection, header, answer)
+            connection.send(header, answer)
+        finally:
+            with self._changed:
+                self._in_flight -= 1
+                if not self._in_flight:
+                    self._changed.notify_all()
         # A body that was refused unread stays in the stream, so the connection is of no more use.
-        return reader.is_between_frames
+        return connection.is_between_frames
 
     def _answer(self, request: Request) -> Answer:
         try:
@@ -181,44 +185,91 @@ class LinkServer:
             log.error("internal error: %s", type(error).__name__)
             return Answer(Outcome.INTERNAL_ERROR)
 
-    @contextlib.contextmanager
-    def _counted(self) -> Iterator[None]:
-        with self._changed:
-            self._in_flight += 1
+
+class _Connection:
+    """One connection of the gateway: blocking reads and writes that a stalled peer ends.
+
+    Args:
+        sock: A connected stream socket.
+        frame_limits: What is taken at most.
+    """
+
+    def __init__(self, sock: socket.socket, frame_limits: FrameLimits) -> None:
+        self._sock = sock
+        self._reader = FrameReader(RequestHeader, frame_limits)
+        self._most_at_once = _most_at_once(sock)
+        _give_up_after(sock, limits.STALL_SECONDS)
+
+    @property
+    def is_between_frames(self) -> bool:
+        """Whether all of a request has been read."""
+        return self._reader.is_between_frames
+
+    def is_open(self) -> bool:
+        """Whether the gateway still keeps the connection open."""
+        arrived = select.poll()
         try:
-            yield
-        finally:
-            with self._changed:
-                self._in_flight -= 1
-                self._changed.notify_all()
+            arrived.register(self._sock, select.POLLIN)
+            return not arrived.poll(0) or self._sock.recv(1, socket.MSG_PEEK) != b""
+        except OSError:
+            return False
 
+    def read_header(self) -> RequestHeader | None:
+        """Wait for the next request, for ever; None when there will be none.
 
-def _read_header(
-    connection: socket.socket, reader: FrameReader[RequestHeader]
-) -> RequestHeader | None:
-    _give_up_after(connection, socket.SO_RCVTIMEO, 0)
-    while True:
-        count = connection.recv_into(reader.buffer())
-        if count == 0 and reader.is_between_frames:
-            return None
-        event = reader.received(count)
-        if isinstance(event, RequestHeader):
-            return event
-        _give_up_after(connection, socket.SO_RCVTIMEO, limits.STALL_SECONDS)
+        Raises:
+            FrameError: What came is no request.
+            OSError: The connection broke, or stalled inside a header.
+        """
+        reader = self._reader
+        while True:
+            try:
+                count = self._sock.recv_into(reader.buffer())
+            except BlockingIOError:
+                if reader.is_between_frames:
+                    continue  # idle, and welcome to stay so
+                raise
+            if count == 0 and reader.is_between_frames:
+                return None
+            event = reader.received(count)
+            if isinstance(event, RequestHeader):
+                return event
 
+    def read_body(self, header: RequestHeader) -> Body:
+        """The body that a header announced.
 
-def _read_body(
-    connection: socket.socket, reader: FrameReader[RequestHeader], header: RequestHeader
-) -> Body:
-    if header.body_length == 0:
-        return bytearray()
-    while True:
-        # One call for the whole body, where it can be: a wake-up for each of its pieces would take
-        # the processor from what computes.
-        room = reader.buffer()[: _most_at_once(connection)]
-        event = reader.received(connection.recv_into(room, 0, socket.MSG_WAITALL))
-        if isinstance(event, bytearray | memoryview):
-            return event
+        Raises:
+            FrameError: The connection ended inside it.
+            OSError: The connection broke, or nothing came for too long.
+        """
+        if header.body_length == 0:
+            return bytearray()
+        reader = self._reader
+        while True:
+            # One call for the whole body, where it can be: a wake-up for each of its pieces would
+            # take the processor from what computes. It comes back early if time is up.
+            room = reader.buffer()[: self._most_at_once]
+            event = reader.received(self._sock.recv_into(room, 0, socket.MSG_WAITALL))
+            if isinstance(event, bytearray | memoryview):
+                return event
+
+    def send(self, header: RequestHeader, answer: Answer) -> None:
+        """Answer one request.
+
+        Raises:
+            OSError: The connection broke, or the gateway took nothing for too long.
+        """
+        head = AnswerHeader(
+            header.request_id, answer.outcome, len(answer.body), answer.params or {}
+        ).encode()
+        body = memoryview(answer.body)
+        # Both in one call, without a copy to join them.
+        sent = self._sock.sendmsg((head, body[: limits.WRITE_BYTES]))
+        if sent < len(head):
+            self._sock.sendall(head[sent:])
+            sent = len(head)
+        for start in range(sent - len(head), len(body), limits.WRITE_BYTES):
+            self._sock.sendall(body[start : start + limits.WRITE_BYTES])
 
 
 def _most_at_once(connection: socket.socket) -> int | None:
@@ -230,8 +281,8 @@ def _most_at_once(connection: socket.socket) -> int | None:
     return _VSOCK_PIECE if connection.family == getattr(socket, "AF_VSOCK", None) else None
 
 
-def _give_up_after(connection: socket.socket, option: int, seconds: float) -> None:
-    """Have the kernel end a read or a write after so long; 0 lets it wait for ever.
+def _give_up_after(connection: socket.socket, seconds: float) -> None:
+    """Have the kernel end every read and every write after so long without progress.
 
     A time-out of Python's makes the socket non-blocking, for which there is no MSG_WAITALL.
     """
@@ -241,26 +292,5 @@ def _give_up_after(connection: socket.socket, option: int, seconds: float) -> No
     # socket passes for another family.
     same = os.dup(connection.fileno())
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, fileno=same) as plain:
-        plain.setsockopt(socket.SOL_SOCKET, option, timeval)
-
-
-def _is_open(connection: socket.socket) -> bool:
-    arrived = select.poll()
-    try:
-        arrived.register(connection, select.POLLIN)
-        return not arrived.poll(0) or connection.recv(1, socket.MSG_PEEK) != b""
-    except OSError:
-        return False
-
-
-def _send(connection: socket.socket, header: RequestHeader, answer: Answer) -> None:
-    head = AnswerHeader(
-        header.request_id, answer.outcome, len(answer.body), answer.params or {}
-    ).encode()
-    if len(answer.body) <= limits.WRITE_BYTES:
-        connection.sendall(head + answer.body)
-        return
-    connection.sendall(head)
-    body = memoryview(answer.body)
-    for start in range(0, len(body), limits.WRITE_BYTES):
-        connection.sendall(body[start : start + limits.WRITE_BYTES])
+        for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
+            plain.setsockopt(socket.SOL_SOCKET, option, timeval)

@@ -7,7 +7,7 @@ import socket
 import struct
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from blindgate.link import (
 from blindgate.link.dial import dial, listen
 from enclave_app import limits
 from enclave_app.compute import MemoryBudget
-from enclave_app.server import Answer, LinkServer, Request, _give_up_after
+from enclave_app.server import Answer, LinkServer, Request, _Connection, _give_up_after
 
 ID = bytes(16)
 
@@ -240,6 +240,70 @@ def test_a_body_that_stalls_ends_its_connection(
         assert server.wait_until_idle(10)
 
 
+@pytest.mark.parametrize("cut", [1, 4, 20])
+def test_a_header_that_stalls_ends_its_connection(
+    path: Path, monkeypatch: pytest.MonkeyPatch, cut: int
+) -> None:
+    monkeypatch.setattr(limits, "STALL_SECONDS", 0.05)
+    with serving(path, echo) as server:
+        client = Client(path)
+        with client.sock:
+            client.sock.sendall(RequestHeader(Operation.DETECT, ID, 1000).encode()[:cut])
+            assert client.is_closed()
+        assert server.wait_until_idle(10)
+
+
+def test_a_wait_that_times_out_keeps_what_came(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """MSG_WAITALL gives back a part of the body when its time is up; the rest is still read."""
+    monkeypatch.setattr(limits, "STALL_SECONDS", 0.05)
+    kept = threading.Event()
+
+    def received(reader: FrameReader[RequestHeader], count: int) -> Any:
+        event = original(reader, count)
+        if reader._filled == len(b"half"):
+            client.sock.sendall(b"more")
+            kept.set()
+        return event
+
+    original = FrameReader.received
+    with serving(path, echo):
+        client = Client(path)
+        with client.sock:
+            monkeypatch.setattr(FrameReader, "received", received)
+            client.sock.sendall(RequestHeader(Operation.DETECT, ID, 10_000, 8).encode() + b"half")
+            assert client.answer()[1] == b"halfmore"[::-1]
+    assert kept.is_set()
+
+
+@pytest.mark.parametrize("taken", [0, 1, 30, 10_000, 300_000])
+def test_whatever_the_first_write_takes_the_rest_follows(taken: int) -> None:
+    """The kernel may take less than it is given, even less than the header."""
+    written = bytearray()
+
+    class Reluctant:
+        family = socket.AF_UNIX
+
+        def fileno(self) -> int:
+            return real.fileno()
+
+        def sendmsg(self, pieces: Iterable[bytes | memoryview]) -> int:
+            joined = b"".join(pieces)
+            written.extend(joined[:taken])
+            return len(joined[:taken])
+
+        def sendall(self, piece: bytes | memoryview) -> None:
+            assert len(piece) <= limits.WRITE_BYTES
+            written.extend(piece)
+
+    body = os.urandom(600_000)
+    real, other = socket.socketpair()
+    with real, other:
+        connection = _Connection(Reluctant(), FrameLimits(body=1))  # type: ignore[arg-type]
+        connection.send(RequestHeader(Operation.DETECT, ID, 1000), Answer(Outcome.OK, body))
+    head = AnswerHeader(ID, Outcome.OK, len(body)).encode()
+    assert written == head + body
+
+
 def test_a_reader_that_stalls_ends_its_connection(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -292,9 +356,10 @@ def test_a_vsock_connection_gets_its_time_limit_too() -> None:
     except OSError as error:
         pytest.skip(f"this kernel has no AF_VSOCK: {error.strerror}")
     with connection:
-        _give_up_after(connection, socket.SO_RCVTIMEO, 1.5)
+        _give_up_after(connection, 1.5)
         same = os.dup(connection.fileno())
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, fileno=same) as plain:
-            found = plain.getsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, 16)
-        seconds, microseconds = struct.unpack("@ll", found)
-        assert seconds + microseconds / 1e6 == pytest.approx(1.5, abs=0.02)
+            for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
+                found = plain.getsockopt(socket.SOL_SOCKET, option, 16)
+                seconds, microseconds = struct.unpack("@ll", found)
+                assert seconds + microseconds / 1e6 == pytest.approx(1.5, abs=0.02)
