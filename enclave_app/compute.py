@@ -1,7 +1,8 @@
-"""The threads that burn CPU, and who may use them.
+"""Who may burn CPU, who may take memory, and in which order.
 
-As many threads as cores: more only take memory and caches from each other. What waits does so
-in order of arrival, which is fair between connections, since each has one request in flight.
+As many compute at once as there are cores: more only take memory and caches from each other.
+What waits does so in order of arrival, which is fair between connections, since each has one
+request in flight.
 Admission is by memory as well as by count: ten large pictures at once need more than a hundred
 small ones.
 """
@@ -12,9 +13,8 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future
 from contextlib import contextmanager
-from typing import Generic, TypeVar
+from typing import TypeVar
 
 from blindgate.errors import BlindgateError
 
@@ -76,79 +76,72 @@ class MemoryBudget:
         """
         if count > self._total:
             raise Overloaded(f"{count} bytes are over the budget of {self._total}")
-        turn = object()
         with self._changed:
-            self._turns.append(turn)
-            try:
-                # First come, first served: a large picture is not passed by small ones for ever.
-                granted = self._changed.wait_for(
-                    lambda: self._turns[0] is turn and self._free >= count, deadline.remaining()
-                )
-                if not granted:
-                    raise DeadlineExceeded("no memory became free in time")
-                self._free -= count
-            finally:
-                self._turns.remove(turn)
-                self._changed.notify_all()
+            if self._turns or self._free < count:
+                self._wait_for(count, deadline)
+            self._free -= count
         try:
             yield
         finally:
             with self._changed:
                 self._free += count
-                self._changed.notify_all()
+                if self._turns:
+                    self._changed.notify_all()
 
-
-class _Job(Generic[T]):
-    __slots__ = ("deadline", "future", "wanted", "work")
-
-    def __init__(
-        self, work: Callable[[], T], deadline: Deadline, wanted: Callable[[], bool]
-    ) -> None:
-        self.work = work
-        self.deadline = deadline
-        self.wanted = wanted
-        self.future: Future[T] = Future()
+    def _wait_for(self, count: int, deadline: Deadline) -> None:
+        # First come, first served: a large picture is not passed by small ones for ever.
+        turn = object()
+        self._turns.append(turn)
+        try:
+            granted = self._changed.wait_for(
+                lambda: self._turns[0] is turn and self._free >= count, deadline.remaining()
+            )
+            if not granted:
+                raise DeadlineExceeded("no memory became free in time")
+        finally:
+            self._turns.remove(turn)
+            self._changed.notify_all()
 
 
 class Compute:
-    """A fixed number of threads behind one bounded queue.
+    """Turns at computing: so many at once, the rest in one bounded queue.
+
+    Whoever asks computes in its own thread, so that nothing is handed over between threads.
+    What changes hands is the turn: it passes straight to whoever has waited longest, and as long
+    as somebody waits no turn is free for a newcomer to take.
 
     Args:
         threads: How many compute at once.
-        queue: How many jobs may wait.
+        queue: How many may wait.
     """
 
     def __init__(self, threads: int, queue: int) -> None:
         self.threads = threads
         self._limit = queue
-        self._jobs: deque[_Job[object]] = deque()
         self._busy = 0
+        # Each is held locked by one that waits; to release it is to give it a turn.
+        self._waiting: deque[threading.Lock] = deque()
         self._closed = False
-        self._changed = threading.Condition()
-        self._workers = [
-            threading.Thread(target=self._serve, name=f"compute-{number}", daemon=True)
-            for number in range(threads)
-        ]
-        for worker in self._workers:
-            worker.start()
+        self._lock = threading.Lock()
+        self._idle = threading.Condition(self._lock)
 
     def __repr__(self) -> str:
-        return f"<Compute {self._busy} of {self.threads} busy, {len(self._jobs)} waiting>"
+        return f"<Compute {self._busy} of {self.threads} busy, {len(self._waiting)} waiting>"
 
     @property
     def busy(self) -> int:
-        """Jobs that run now."""
+        """How many compute now."""
         return self._busy
 
     @property
     def queued(self) -> int:
-        """Jobs that wait."""
-        return len(self._jobs)
+        """How many wait."""
+        return len(self._waiting)
 
     @property
     def has_room(self) -> bool:
-        """Whether one more job would be taken."""
-        return not self._closed and len(self._jobs) < self._limit
+        """Whether one more would be taken."""
+        return not self._closed and len(self._waiting) < self._limit
 
     def run(
         self,
@@ -156,7 +149,7 @@ class Compute:
         deadline: Deadline,
         wanted: Callable[[], bool] = lambda: True,
     ) -> T:
-        """Run `work` on one of the threads and wait for its result.
+        """Wait for a turn, then do `work` in it.
 
         Args:
             work: What to compute.
@@ -164,42 +157,42 @@ class Compute:
             wanted: Asked before `work` starts; False if whoever asked has left.
 
         Raises:
-            Overloaded: The queue is full, or the threads have stopped.
+            Overloaded: The queue is full, or closed.
             DeadlineExceeded: Its turn came too late, or nobody wanted it any more.
             Exception: Whatever `work` raises.
         """
-        job = _Job(work, deadline, wanted)
-        with self._changed:
-            if not self.has_room:
-                raise Overloaded("the queue is full")
-            self._jobs.append(job)  # type: ignore[arg-type]
-            self._changed.notify()
-        return job.future.result()
+        self._take_turn()
+        try:
+            deadline.check()
+            if not wanted():
+                raise DeadlineExceeded("whoever asked has left")
+            return work()
+        finally:
+            self._pass_turn_on()
 
     def close(self) -> None:
-        """Finish what waits and stop the threads."""
-        with self._changed:
+        """Take no more, and wait until all that was taken is done."""
+        with self._lock:
             self._closed = True
-            self._changed.notify_all()
-        for worker in self._workers:
-            worker.join()
+            self._idle.wait_for(lambda: not self._busy)
 
-    def _serve(self) -> None:
-        while True:
-            with self._changed:
-                self._changed.wait_for(lambda: self._jobs or self._closed)
-                if not self._jobs:
-                    return
-                job = self._jobs.popleft()
+    def _take_turn(self) -> None:
+        with self._lock:
+            if not self.has_room:
+                raise Overloaded("the queue is full")
+            if self._busy < self.threads:
                 self._busy += 1
-            try:
-                job.deadline.check()
-                if not job.wanted():
-                    raise DeadlineExceeded("whoever asked has left")
-                job.future.set_result(job.work())
-            except BaseException as error:  # noqa: BLE001 - it belongs to whoever waits for it
-                job.future.set_exception(error)
-            finally:
-                with self._changed:
-                    self._busy -= 1
-                del job
+                return
+            turn = threading.Lock()
+            turn.acquire()
+            self._waiting.append(turn)
+        turn.acquire()
+
+    def _pass_turn_on(self) -> None:
+        with self._lock:
+            if self._waiting:
+                self._waiting.popleft().release()
+                return
+            self._busy -= 1
+            if not self._busy:
+                self._idle.notify_all()
