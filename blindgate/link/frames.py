@@ -70,6 +70,13 @@ class Outcome(StrEnum):
     INTERNAL_ERROR = "internal-error"
 
 
+_REQUEST_FIELDS: Final = frozenset({"v", "op", "id", "ms", "len", "p"})
+_ANSWER_FIELDS: Final = frozenset({"v", "id", "out", "len", "p"})
+# By value: a look into a dictionary costs a fifth of a call of the enumeration.
+_OPERATIONS: Final = {operation.value: operation for operation in Operation}
+_OUTCOMES: Final = {outcome.value: outcome for outcome in Outcome}
+
+
 @dataclass(frozen=True, slots=True)
 class RequestHeader:
     """What the gateway sends before a body.
@@ -92,12 +99,12 @@ class RequestHeader:
         """The header with its length in front, ready to be sent ahead of the body."""
         return _prefixed(
             {
+                "p": self.params,
                 "v": VERSION,
-                "op": self.operation.value,
                 "id": self.request_id,
                 "ms": self.deadline_ms,
+                "op": self.operation.value,
                 "len": self.body_length,
-                "p": dict(self.params),
             }
         )
 
@@ -108,10 +115,10 @@ class RequestHeader:
         Raises:
             FrameError: It is not exactly one header of this version.
         """
-        fields = _fields(data, {"v", "op", "id", "ms", "len", "p"})
+        fields = _fields(data, _REQUEST_FIELDS)
         try:
-            operation = Operation(fields["op"])
-        except ValueError:
+            operation = _OPERATIONS[fields["op"]]
+        except (KeyError, TypeError):
             raise FrameError("the header names an operation that does not exist") from None
         return cls(
             operation,
@@ -142,11 +149,11 @@ class AnswerHeader:
         """The header with its length in front, ready to be sent ahead of the body."""
         return _prefixed(
             {
+                "p": self.params,
                 "v": VERSION,
                 "id": self.request_id,
-                "out": self.outcome.value,
                 "len": self.body_length,
-                "p": dict(self.params),
+                "out": self.outcome.value,
             }
         )
 
@@ -157,10 +164,10 @@ class AnswerHeader:
         Raises:
             FrameError: It is not exactly one header of this version.
         """
-        fields = _fields(data, {"v", "id", "out", "len", "p"})
+        fields = _fields(data, _ANSWER_FIELDS)
         try:
-            outcome = Outcome(fields["out"])
-        except ValueError:
+            outcome = _OUTCOMES[fields["out"]]
+        except (KeyError, TypeError):
             raise FrameError("the header names an outcome that does not exist") from None
         return cls(_request_id(fields), outcome, _uint(fields, "len", 0xFFFF_FFFF), _params(fields))
 
@@ -277,16 +284,22 @@ class FrameReader(Generic[Header]):
 
 
 def _prefixed(fields: dict[str, Any]) -> bytes:
-    header = cbor2.dumps(fields, canonical=True)
+    """The deterministic encoding, whose keys go by length and then by value.
+
+    The headers above name theirs in that order. Only parameters are left to be put in order, and
+    to have their numbers written as short as can be: most frames have none, and save the time.
+    """
+    params = fields["p"] = dict(fields["p"])
+    header = cbor2.dumps(fields, canonical=bool(params))
     return _LENGTH.pack(len(header)) + header
 
 
-def _fields(data: bytes | bytearray, names: set[str]) -> dict[str, Any]:
+def _fields(data: bytes | bytearray, names: frozenset[str]) -> dict[str, Any]:
     try:
         fields = strict_cbor.decode(data, max_bytes=len(data), max_depth=4)
     except strict_cbor.CborError as error:
         raise FrameError("the header is not CBOR") from error
-    if not isinstance(fields, dict) or set(fields) != names:
+    if not isinstance(fields, dict) or fields.keys() != names:
         raise FrameError("the header does not have the fields of this version")
     if _uint(fields, "v", 0xFF) != VERSION:
         raise FrameError(f"the header is of another version than {VERSION}")

@@ -95,6 +95,12 @@ def test_an_answer_header_round_trips(header: AnswerHeader) -> None:
     assert AnswerHeader.decode(header.encode()[4:]) == header
 
 
+@given(st.one_of(requests, answers))
+def test_a_header_is_written_deterministically(header: RequestHeader | AnswerHeader) -> None:
+    written = header.encode()[4:]
+    assert written == cbor2.dumps(cbor2.loads(written), canonical=True)
+
+
 @settings(max_examples=300)
 @given(st.binary(max_size=200), st.booleans())
 def test_any_bytes_give_events_or_a_frame_error(data: bytes, with_length: bool) -> None:
