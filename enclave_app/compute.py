@@ -1,8 +1,9 @@
-"""Who may burn CPU, who may take memory, and in which order.
+"""The threads that burn CPU, and who may use them.
 
-As many compute at once as there are cores: more only take memory and caches from each other.
-What waits does so in order of arrival, which is fair between connections, since each has one
-request in flight.
+As many threads as cores: more only take memory and caches from each other. They are threads of
+their own, since one that hands its turn on still holds the interpreter's lock, and keeps its
+successor and a core waiting. What waits does so in order of arrival, which is fair between
+connections, since each has one request in flight.
 Admission is by memory as well as by count: ten large pictures at once need more than a hundred
 small ones.
 """
@@ -13,8 +14,9 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 from blindgate.errors import BlindgateError
 
@@ -103,45 +105,57 @@ class MemoryBudget:
             self._changed.notify_all()
 
 
-class Compute:
-    """Turns at computing: so many at once, the rest in one bounded queue.
+class _Job(Generic[T]):
+    __slots__ = ("deadline", "future", "wanted", "work")
 
-    Whoever asks computes in its own thread, so that nothing is handed over between threads.
-    What changes hands is the turn: it passes straight to whoever has waited longest, and as long
-    as somebody waits no turn is free for a newcomer to take.
+    def __init__(
+        self, work: Callable[[], T], deadline: Deadline, wanted: Callable[[], bool]
+    ) -> None:
+        self.work = work
+        self.deadline = deadline
+        self.wanted = wanted
+        self.future: Future[T] = Future()
+
+
+class Compute:
+    """A fixed number of threads behind one bounded queue.
 
     Args:
         threads: How many compute at once.
-        queue: How many may wait.
+        queue: How many jobs may wait.
     """
 
     def __init__(self, threads: int, queue: int) -> None:
         self.threads = threads
         self._limit = queue
+        self._jobs: deque[_Job[object]] = deque()
         self._busy = 0
-        # Each is held locked by one that waits; to release it is to give it a turn.
-        self._waiting: deque[threading.Lock] = deque()
         self._closed = False
-        self._lock = threading.Lock()
-        self._idle = threading.Condition(self._lock)
+        self._changed = threading.Condition()
+        self._workers = [
+            threading.Thread(target=self._serve, name=f"compute-{number}", daemon=True)
+            for number in range(threads)
+        ]
+        for worker in self._workers:
+            worker.start()
 
     def __repr__(self) -> str:
-        return f"<Compute {self._busy} of {self.threads} busy, {len(self._waiting)} waiting>"
+        return f"<Compute {self._busy} of {self.threads} busy, {len(self._jobs)} waiting>"
 
     @property
     def busy(self) -> int:
-        """How many compute now."""
+        """Jobs that run now."""
         return self._busy
 
     @property
     def queued(self) -> int:
-        """How many wait."""
-        return len(self._waiting)
+        """Jobs that wait."""
+        return len(self._jobs)
 
     @property
     def has_room(self) -> bool:
-        """Whether one more would be taken."""
-        return not self._closed and len(self._waiting) < self._limit
+        """Whether one more job would be taken."""
+        return not self._closed and len(self._jobs) < self._limit
 
     def run(
         self,
@@ -149,7 +163,7 @@ class Compute:
         deadline: Deadline,
         wanted: Callable[[], bool] = lambda: True,
     ) -> T:
-        """Wait for a turn, then do `work` in it.
+        """Run `work` on one of the threads and wait for its result.
 
         Args:
             work: What to compute.
@@ -157,42 +171,42 @@ class Compute:
             wanted: Asked before `work` starts; False if whoever asked has left.
 
         Raises:
-            Overloaded: The queue is full, or closed.
+            Overloaded: The queue is full, or the threads have stopped.
             DeadlineExceeded: Its turn came too late, or nobody wanted it any more.
             Exception: Whatever `work` raises.
         """
-        self._take_turn()
-        try:
-            deadline.check()
-            if not wanted():
-                raise DeadlineExceeded("whoever asked has left")
-            return work()
-        finally:
-            self._pass_turn_on()
-
-    def close(self) -> None:
-        """Take no more, and wait until all that was taken is done."""
-        with self._lock:
-            self._closed = True
-            self._idle.wait_for(lambda: not self._busy)
-
-    def _take_turn(self) -> None:
-        with self._lock:
+        job = _Job(work, deadline, wanted)
+        with self._changed:
             if not self.has_room:
                 raise Overloaded("the queue is full")
-            if self._busy < self.threads:
-                self._busy += 1
-                return
-            turn = threading.Lock()
-            turn.acquire()
-            self._waiting.append(turn)
-        turn.acquire()
+            self._jobs.append(job)  # type: ignore[arg-type]
+            self._changed.notify()
+        return job.future.result()
 
-    def _pass_turn_on(self) -> None:
-        with self._lock:
-            if self._waiting:
-                self._waiting.popleft().release()
-                return
-            self._busy -= 1
-            if not self._busy:
-                self._idle.notify_all()
+    def close(self) -> None:
+        """Finish what waits and stop the threads."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+        for worker in self._workers:
+            worker.join()
+
+    def _serve(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._jobs or self._closed)
+                if not self._jobs:
+                    return
+                job = self._jobs.popleft()
+                self._busy += 1
+            try:
+                job.deadline.check()
+                if not job.wanted():
+                    raise DeadlineExceeded("whoever asked has left")
+                job.future.set_result(job.work())
+            except BaseException as error:  # noqa: BLE001 - it belongs to whoever waits for it
+                job.future.set_exception(error)
+            finally:
+                with self._changed:
+                    self._busy -= 1
+                del job

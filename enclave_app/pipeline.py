@@ -37,7 +37,7 @@ class Pipeline:
     Args:
         unsealer: Opens envelopes.
         detector: Finds objects.
-        compute: Turns at burning CPU.
+        compute: The threads that may burn CPU.
         images: Memory that all decoded images share.
     """
 

@@ -1,6 +1,6 @@
 """The sockets of the worker: frames in, frames out, one thread a connection.
 
-A thread here waits, receives and sends; to burn CPU it takes its turn in `Compute`. Blocking
+The threads here only wait, receive and send; what burns CPU goes through `Compute`. Blocking
 `recv_into` on the frame reader's own memory costs a half to a quarter of what an asyncio
 StreamReader does.
 """

@@ -62,7 +62,7 @@ class Service:
         credentials: What the parent pushes.
         sealed: Opens sealed requests.
         detector: Named in `status` and in the attestation document.
-        compute: Turns at burning CPU.
+        compute: The threads that may burn CPU.
         pipeline: From an upload to detections.
     """
 

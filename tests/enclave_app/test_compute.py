@@ -107,49 +107,6 @@ def test_as_many_jobs_run_at_once_as_there_are_threads() -> None:
     compute.close()
 
 
-def test_no_turn_is_lost_or_given_twice() -> None:
-    """However often turns change hands, no more than one computes and none is lost."""
-    compute = Compute(threads=1, queue=64)
-    inside, most, ran = [], [], []
-
-    def work(number: int) -> None:
-        inside.append(number)
-        most.append(len(inside))
-        ran.append(number)
-        inside.remove(number)
-
-    with ThreadPoolExecutor(8) as pool:
-        futures = [pool.submit(compute.run, lambda n=n: work(n), Deadline(SOON)) for n in range(64)]
-        for future in futures:
-            future.result()
-    assert max(most) == 1
-    assert sorted(ran) == list(range(64))
-    assert (compute.busy, compute.queued) == (0, 0)
-    compute.close()
-
-
-def test_an_error_or_a_late_turn_passes_the_turn_on(one_thread: Compute) -> None:
-    def fail() -> None:
-        raise KeyError("its own")
-
-    blocker = Blocker()
-    with ThreadPoolExecutor(3) as pool:
-        running = pool.submit(one_thread.run, blocker, Deadline(SOON))
-        assert blocker.started.wait(SOON)
-        failing = pool.submit(one_thread.run, fail, Deadline(SOON))
-        wait_for_queue(one_thread, 1)
-        late = pool.submit(one_thread.run, lambda: "late", Deadline(0))
-        wait_for_queue(one_thread, 2)
-        blocker.let_go.set()
-        assert running.result() == "done"
-        with pytest.raises(KeyError):
-            failing.result()
-        with pytest.raises(DeadlineExceeded):
-            late.result()
-    assert one_thread.busy == 0
-    assert one_thread.run(lambda: "next", Deadline(SOON)) == "next"
-
-
 def test_closing_finishes_what_waits_and_refuses_more() -> None:
     compute = Compute(threads=1, queue=2)
     blocker = Blocker()
