@@ -102,7 +102,7 @@ class Dataplane:
         """
         boundary = boundary_of(form) if form else None
         params: dict[str, Param] = options.model_dump(mode="json", exclude_none=True)
-        async with self._receive(request, None if boundary else self._store) as chunks:
+        async with self._receive(request, expires, None if boundary else self._store) as chunks:
             envelope: Chunks = chunks
             if boundary:
                 envelope = only_file([bytes(chunk) for chunk in chunks], boundary)
@@ -110,7 +110,7 @@ class Dataplane:
 
     async def open_sealed(self, request: Request, expires: float) -> EnclaveAnswer:
         """Have the encapsulated request in a body answered by an enclave that has its key."""
-        async with self._receive(request, self._store) as chunks:
+        async with self._receive(request, expires, self._store) as chunks:
             return await self._ask(request, Operation.OHTTP, chunks, expires, key_id=chunks[0][0])
 
     async def infer(
@@ -128,7 +128,7 @@ class Dataplane:
             Refused: The request is not one, or all envelopes met the same problem.
         """
         header_length = request.headers.get(HEADER_LENGTH)
-        async with self._receive(request) as chunks:
+        async with self._receive(request, expires) as chunks:
             try:
                 asked = parse_request(b"".join(chunks), header_length)
             except OipError as error:
@@ -162,13 +162,16 @@ class Dataplane:
         # During a roll-out two models run, and any of their enclaves may have been free.
         return found if found.model == model else problems.ENCLAVE_UNAVAILABLE
 
-    def _receive(self, request: Request, store: ChunkStore | None = None) -> IncomingBody:
-        """Receive a body, unless it is certain now that nobody could take it.
+    def _receive(
+        self, request: Request, expires: float, store: ChunkStore | None = None
+    ) -> IncomingBody:
+        """Receive a body, unless it is known now that nobody would take it.
 
         Most of an overload would otherwise be spent on receiving what is then refused.
         """
-        if self._pool.is_full:
-            raise Refused(problems.OVERLOADED, rest_unread=True)
+        if (refused := self._pool.would_refuse(expires)) is not None:
+            headers = {"retry-after": str(refused.retry_after)} if refused.retry_after else None
+            raise Refused(refused.problem, headers=headers, rest_unread=True)
         return IncomingBody(request, self._uploads, self._budget, store)
 
     def keys(self) -> bytes:

@@ -38,7 +38,9 @@ Requests
     new     `serve_at_once` has a connection for it     SERVED
             `submit`, unless that refuses it            QUEUED
     QUEUED  `assign` gives it a connection              SERVED
-            `assign` refuses it, `cancel`               DONE
+            `assign` refuses it, since it is late, has  DONE
+            no enclave, or the enclave whose turn it
+            is would answer too late; `cancel`
     SERVED  `released`                                  DONE
             `retry` after `released`                    QUEUED, at the head
 """
@@ -47,13 +49,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING
 
 from blindgate import problems
-from gateway.pool.breaker import Breaker, BreakerState
+from gateway.pool import admission
+from gateway.pool.breaker import Breaker
 from gateway.pool.errors import PoolRefused
+from gateway.pool.pace import Pace
+from gateway.pool.plan import Plan, PoolLimits
 from gateway.pool.queued import Queue
 from gateway.pool.states import (
     Connection,
@@ -66,40 +70,6 @@ from gateway.pool.states import (
 
 if TYPE_CHECKING:
     from blindgate.link import Address
-
-
-@dataclass(frozen=True, slots=True)
-class PoolLimits:
-    """What the pool takes at most; the reasons stand in `gateway.settings`.
-
-    Attributes:
-        queue: Requests that wait for a connection.
-        connections: Connections to one enclave, whatever it says that it can use.
-        warm: Connections to a ready enclave that are kept even if nothing uses them.
-        idle_seconds: How long the others may be idle before they are closed.
-    """
-
-    queue: int = 256
-    connections: int = 32
-    warm: int = 2
-    idle_seconds: float = 60.0
-
-
-@dataclass(slots=True)
-class Plan:
-    """What `assign` wants done; everything in it has already happened in the machine.
-
-    Attributes:
-        open: Connections to open; report `opened` or `failed`.
-        close: Connections to close; nothing is to be reported.
-        give: Requests and the connection that each may now use; report `released`.
-        refuse: Requests that get no connection, and what to tell their clients.
-    """
-
-    open: list[Connection] = field(default_factory=list)
-    close: list[Connection] = field(default_factory=list)
-    give: list[tuple[Waiter, Connection]] = field(default_factory=list)
-    refuse: list[tuple[Waiter, PoolRefused]] = field(default_factory=list)
 
 
 class Machine:
@@ -151,8 +121,22 @@ class Machine:
             self._hope_fades = self._sweep = True
             endpoint.state = EndpointState.VERIFYING
 
-    def ready(self, endpoint: Endpoint, *, connections: int, key_ids: Iterable[int]) -> None:
-        """An enclave's attestation verifies and it says that it takes requests."""
+    def ready(
+        self,
+        endpoint: Endpoint,
+        *,
+        connections: int,
+        key_ids: Iterable[int],
+        busy_at: int | None = None,
+    ) -> None:
+        """An enclave's attestation verifies and it says that it takes requests.
+
+        Args:
+            endpoint: Which.
+            connections: How many it can use.
+            key_ids: The OHTTP keys that it holds.
+            busy_at: How many requests keep it busy; as many as it can have if left out.
+        """
         if endpoint.leaving or endpoint.state is EndpointState.OUT:
             return
         if endpoint.state is not EndpointState.READY:
@@ -161,6 +145,7 @@ class Machine:
             self._hope_fades = True
         endpoint.state = EndpointState.READY
         endpoint.limit = max(1, min(connections, self.limits.connections))
+        endpoint.busy_at = min(busy_at or endpoint.limit, endpoint.limit)
         endpoint.key_ids = frozenset(key_ids)
 
     def drain(self, endpoint: Endpoint) -> None:
@@ -177,6 +162,8 @@ class Machine:
         """
         self._hope_fades = self._sweep = True
         endpoint.state = EndpointState.OUT
+        # What comes back may be another build on another machine.
+        endpoint.pace = Pace()
         return endpoint.breaker.trip(now)
 
     # Events of connections
@@ -195,7 +182,13 @@ class Machine:
             self._close(connection)
 
     def released(
-        self, connection: Connection, now: float, *, reusable: bool, healthy: bool | None
+        self,
+        connection: Connection,
+        now: float,
+        *,
+        reusable: bool,
+        healthy: bool | None,
+        worked: bool = True,
     ) -> None:
         """The request on a connection is over.
 
@@ -205,6 +198,7 @@ class Machine:
             reusable: Whether it can carry another.
             healthy: True for an answer, False for a failure that is the enclave's or the
                 link's, None if nothing can be said, as when the client went away.
+            worked: False for an answer that says no before any work was done.
         """
         if connection.waiter is not None:
             connection.waiter.state = WaiterState.DONE
@@ -223,6 +217,10 @@ class Machine:
             self._rest(connection, now)
         else:
             self._close(connection)
+        endpoint = connection.endpoint
+        endpoint.pace.returned(
+            now, completed=worked and healthy is True, loaded=endpoint.is_loaded(now)
+        )
 
     # Events of requests
 
@@ -234,24 +232,43 @@ class Machine:
         if self.queue or waiter.expires <= now:
             return None
         connection = self._idle_connection(waiter, now)
-        if connection is not None:
-            self._give(waiter, connection)
+        if connection is None:
+            return None
+        if connection.endpoint.is_loaded(now) and self._has_no_chance(waiter, now):
+            return None
+        self._give(waiter, connection, now)
         return connection
 
     def submit(self, waiter: Waiter, now: float) -> None:
         """A request wants an enclave.
 
         Raises:
-            PoolRefused: The queue is full, or it is too late; the request is not taken.
+            PoolRefused: As `refusal` says; the request is not taken.
         """
-        if waiter.expires <= now:
+        if (refusal := self.refusal(waiter, now)) is not None:
             waiter.state = WaiterState.DONE
-            raise PoolRefused(problems.DEADLINE_EXCEEDED)
-        if self.is_full(now):
-            waiter.state = WaiterState.DONE
-            raise PoolRefused(problems.OVERLOADED, retry_after=1)
+            raise refusal
         waiter.state = WaiterState.QUEUED
         self.queue.add(waiter)
+
+    def refusal(self, waiter: Waiter, now: float) -> PoolRefused | None:
+        """What a new request would be told now; None if it would be taken.
+
+        It is refused if it is too late, the queue is full, or it would be answered too late.
+        """
+        if waiter.expires <= now:
+            return PoolRefused(problems.DEADLINE_EXCEEDED)
+        if self.is_full(now):
+            return PoolRefused(problems.OVERLOADED, retry_after=1)
+        return self._has_no_chance(waiter, now)
+
+    def _has_no_chance(self, waiter: Waiter, now: float) -> PoolRefused | None:
+        all_open = [
+            e for e in self.endpoints if e.state is EndpointState.READY and e.capacity(now) > 0
+        ]
+        open_to = [e for e in all_open if e.holds(waiter.key_id)]
+        left = waiter.expires - now
+        return admission.refusal(open_to, all_open, self.queue, left=left, now=now)
 
     def is_full(self, now: float) -> bool:
         """Whether one more request would be refused as one too many."""
@@ -259,7 +276,7 @@ class Machine:
             return False
         # Those for whom there is a place, if not yet a connection, do not count as waiting.
         places = sum(
-            max(0, self._capacity(e, now) - e.outstanding)
+            max(0, e.capacity(now) - e.outstanding)
             for e in self.endpoints
             if e.state is EndpointState.READY
         )
@@ -343,8 +360,10 @@ class Machine:
             connection = self._idle_connection(waiter, now)
             if connection is None:
                 passed_over.append(waiter)
+            elif self._is_in_vain(waiter, connection.endpoint, now):
+                self._refuse(waiter, PoolRefused(problems.DEADLINE_EXCEEDED), plan)
             else:
-                self._give(waiter, connection)
+                self._give(waiter, connection, now)
                 plan.give.append((waiter, connection))
         if passed_over:
             queue.put_back(passed_over)
@@ -359,7 +378,7 @@ class Machine:
             if endpoint.state is not EndpointState.READY:
                 continue
             there = len(endpoint.connections)
-            capacity = self._capacity(endpoint, now)
+            capacity = endpoint.capacity(now)
             room = capacity - there
             if room <= 0 or (there >= self.limits.warm and not self.queue):
                 continue
@@ -379,23 +398,16 @@ class Machine:
         return (
             endpoint.state is EndpointState.READY
             and endpoint not in waiter.avoid
-            and (waiter.key_id is None or waiter.key_id in endpoint.key_ids)
-            and self._capacity(endpoint, now) > 0
+            and endpoint.holds(waiter.key_id)
+            and endpoint.capacity(now) > 0
         )
-
-    @staticmethod
-    def _capacity(endpoint: Endpoint, now: float) -> int:
-        """How many requests it may have at once."""
-        if endpoint.breaker.until is None:
-            return endpoint.limit
-        return 1 if endpoint.breaker.state(now) is BreakerState.HALF_OPEN else 0
 
     def _any_free(self, now: float) -> bool:
         """Whether somebody who waits could be given a connection right now."""
         return any(
             e.idle
             and e.state is EndpointState.READY
-            and e.outstanding < self._capacity(e, now)
+            and e.outstanding < e.capacity(now)
             and self.queue.count_for(e)
             for e in self.endpoints
         )
@@ -406,7 +418,7 @@ class Machine:
         for endpoint in self.endpoints:
             if (
                 endpoint.idle
-                and endpoint.outstanding < self._capacity(endpoint, now)
+                and endpoint.outstanding < endpoint.capacity(now)
                 and self._takes(endpoint, waiter, now)
                 and (
                     best is None
@@ -416,12 +428,20 @@ class Machine:
                 best = endpoint
         return best.idle[-1] if best is not None else None
 
-    def _give(self, waiter: Waiter, connection: Connection) -> None:
+    def _is_in_vain(self, waiter: Waiter, endpoint: Endpoint, now: float) -> bool:
+        """Whether an enclave would answer too late, and no other one is any better off."""
+        return admission.is_in_vain(endpoint, left=waiter.expires - now, now=now) and all(
+            e.is_loaded(now) for e in self.endpoints if self._takes(e, waiter, now)
+        )
+
+    def _give(self, waiter: Waiter, connection: Connection, now: float) -> None:
         connection.move(ConnectionState.BUSY)
         connection.waiter = waiter
         waiter.state = WaiterState.SERVED
         self._picks += 1
-        connection.endpoint.picked = self._picks
+        endpoint = connection.endpoint
+        endpoint.picked = self._picks
+        endpoint.pace.given(now, loaded=endpoint.is_loaded(now))
 
     def _rest(self, connection: Connection, now: float) -> None:
         """A connection has nothing to do."""

@@ -21,7 +21,8 @@ from blindgate.link.frames import MAX_DEADLINE_MS, REQUEST_ID_BYTES, Params
 from gateway.pool.backend import Backend, Chunks, Exchange, Stream
 from gateway.pool.errors import EnclaveRefused, PoolRefused, StreamLost
 from gateway.pool.keeper import Keeper, Probe, StatusHook
-from gateway.pool.machine import Machine, Plan, PoolLimits
+from gateway.pool.machine import Machine
+from gateway.pool.plan import Plan, PoolLimits
 from gateway.pool.states import Connection, ConnectionState, Endpoint, EndpointState, Waiter
 from gateway.pool.verification import Verify, attest
 from gateway.timeline import CANCELLED, LOST, Stage, Timeline
@@ -40,6 +41,12 @@ _CONNECTIONS_A_THREAD: Final = 3
 #: A worker lets eight requests wait for KMS: should it be slow, as many again are left to those
 #: that need no KMS.
 _LEAST_CONNECTIONS: Final = 16
+
+#: Answers that say how the enclave is, not what became of the request: no work was done for
+#: them. Rejections of what is in a request are work: the queue holds as many more of these.
+_NO_WORK: Final = frozenset(
+    {Outcome.OVERLOADED, Outcome.DRAINING, Outcome.DEADLINE_EXCEEDED, Outcome.KMS_UNAVAILABLE}
+)
 
 _random: Final = SystemRandom().random
 
@@ -112,6 +119,17 @@ class Pool:
     def is_full(self) -> bool:
         """Whether one more request would be refused as one too many."""
         return self._machine.is_full(_now())
+
+    def would_refuse(self, expires: float, key_id: int | None = None) -> PoolRefused | None:
+        """What a request would be told that came now; None if it would be taken.
+
+        To be asked before a body is received that nobody would look at.
+
+        Args:
+            expires: Until when an answer is of use, on the event loop's clock.
+            key_id: The OHTTP key that the enclave must hold.
+        """
+        return self._machine.refusal(Waiter(expires, key_id), _now())
 
     def keepers(self) -> list[Keeper]:
         """Those who look after the enclaves that are ready now."""
@@ -297,11 +315,21 @@ class Pool:
             raise PoolRefused(problems.ENCLAVE_UNAVAILABLE, retry_after=1) from error
         finally:
             reusable = exchange is not None and exchange.reusable
-            self._release(connection, reusable=reusable, healthy=healthy)
+            worked = exchange is not None and exchange.header.outcome not in _NO_WORK
+            self._release(connection, reusable=reusable, healthy=healthy, worked=worked)
         return exchange
 
-    def _release(self, connection: Connection, *, reusable: bool, healthy: bool | None) -> None:
-        self._machine.released(connection, _now(), reusable=reusable, healthy=healthy)
+    def _release(
+        self,
+        connection: Connection,
+        *,
+        reusable: bool,
+        healthy: bool | None,
+        worked: bool = False,
+    ) -> None:
+        self._machine.released(
+            connection, _now(), reusable=reusable, healthy=healthy, worked=worked
+        )
         if connection.state is ConnectionState.CLOSED and connection.stream is not None:
             # Not reusable, or its enclave takes nothing new.
             connection.stream.close()
@@ -406,6 +434,7 @@ class Pool:
             self._machine.ready(
                 endpoint,
                 connections=max(_LEAST_CONNECTIONS, _CONNECTIONS_A_THREAD * status.threads),
+                busy_at=_CONNECTIONS_A_THREAD * status.threads,
                 key_ids=status.key_ids,
             )
         self._settle()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -23,7 +23,6 @@ class Queue:
         self.fresh: list[Waiter] = []
         self.earliest = math.inf
         self._waiters: deque[Waiter] = deque()
-        # How many want which key; None for any.
         self._by_key: dict[int | None, int] = {}
 
     def __repr__(self) -> str:
@@ -79,9 +78,13 @@ class Queue:
         """
         total = 0
         for key_id, count in self._by_key.items():
-            if key_id is None or key_id in endpoint.key_ids:
+            if endpoint.holds(key_id):
                 total += count
         return total
+
+    def by_key(self) -> Iterable[tuple[int | None, int]]:
+        """How many want which key; None for any."""
+        return self._by_key.items()
 
     def _count(self, waiter: Waiter, more: int) -> None:
         count = self._by_key.get(waiter.key_id, 0) + more

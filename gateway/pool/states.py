@@ -9,10 +9,12 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from gateway.pool.breaker import Breaker, BreakerState
+from gateway.pool.pace import Pace
+
 if TYPE_CHECKING:
     from blindgate.link import Address
     from gateway.pool.backend import Stream
-    from gateway.pool.breaker import Breaker
 
 
 class EndpointState(StrEnum):
@@ -50,7 +52,9 @@ class Endpoint:
         address: Where it listens.
         breaker: When to leave it alone.
         state: See the table.
+        pace: How fast it answers when it has enough to do.
         limit: Connections that it may have at once.
+        busy_at: Requests that keep it busy; more of them wait inside for their turn.
         key_ids: OHTTP key ids that it can open requests for.
         connections: Every connection that is not closed.
         idle: Those of them that are idle, the freshest last.
@@ -63,7 +67,9 @@ class Endpoint:
     address: Address
     breaker: Breaker
     state: EndpointState = EndpointState.JOINING
+    pace: Pace = field(default_factory=Pace)
     limit: int = 1
+    busy_at: int = 1
     key_ids: frozenset[int] = frozenset()
     connections: list[Connection] = field(default_factory=list)
     idle: list[Connection] = field(default_factory=list)
@@ -88,6 +94,22 @@ class Endpoint:
                 return self.outstanding
             case ConnectionState.CLOSED:
                 return 0
+
+    def holds(self, key_id: int | None) -> bool:
+        """Whether it can open requests for a key; None is for those that need no certain one."""
+        return key_id is None or key_id in self.key_ids
+
+    def capacity(self, now: float) -> int:
+        """How many requests it may have at once."""
+        if self.breaker.until is None:
+            return self.limit
+        return 1 if self.breaker.state(now) is BreakerState.HALF_OPEN else 0
+
+    def is_loaded(self, now: float) -> bool:
+        """Whether one more request would have to wait for its turn."""
+        if self.outstanding >= self.busy_at:
+            return True
+        return self.breaker.until is not None and self.outstanding >= self.capacity(now)
 
     def connect(self) -> Connection:
         """One more connection, to be opened."""

@@ -8,7 +8,8 @@ from blindgate import problems
 from blindgate.link import UnixAddress
 from gateway.pool.breaker import FIRST_PAUSE, LONGEST_PAUSE, THRESHOLD, Breaker, BreakerState
 from gateway.pool.errors import PoolRefused
-from gateway.pool.machine import Machine, Plan, PoolLimits
+from gateway.pool.machine import Machine
+from gateway.pool.plan import Plan, PoolLimits
 from gateway.pool.states import (
     Connection,
     ConnectionState,

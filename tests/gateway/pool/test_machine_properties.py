@@ -6,10 +6,13 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from blindgate import problems
 from blindgate.link import UnixAddress
 from gateway.pool.breaker import BreakerState
 from gateway.pool.errors import PoolRefused
-from gateway.pool.machine import Machine, Plan, PoolLimits
+from gateway.pool.machine import Machine
+from gateway.pool.pace import MEMORY, Pace
+from gateway.pool.plan import Plan, PoolLimits
 from gateway.pool.states import (
     Connection,
     ConnectionState,
@@ -49,6 +52,8 @@ class PoolPromises(RuleBasedStateMachine):
             self.dialling.pop(connection, None)
         for waiter, refusal in plan.refuse:
             assert isinstance(refusal, PoolRefused)
+            if refusal.problem is problems.DEADLINE_EXCEEDED:
+                assert waiter.expires <= self.now or not self.has_idle_capacity(waiter)
             self.answer(waiter)
         for waiter, connection in plan.give:
             self.check_gift(waiter, connection)
@@ -73,6 +78,30 @@ class PoolPromises(RuleBasedStateMachine):
         assert state is not BreakerState.OPEN
         assert state is BreakerState.CLOSED or endpoint.outstanding == 1
 
+    def has_idle_capacity(self, waiter: Waiter) -> bool:
+        """Whether an enclave that may take a request could start on it at once."""
+        return any(
+            e.state is EndpointState.READY
+            and e.breaker.state(self.now) is not BreakerState.OPEN
+            and e not in waiter.avoid
+            and (waiter.key_id is None or waiter.key_id in e.key_ids)
+            and e.outstanding < min(e.busy_at, e.capacity(self.now))
+            for e in self.machine.endpoints
+        )
+
+    def check_refusal(self, waiter: Waiter, refusal: PoolRefused, told: PoolRefused | None) -> None:
+        """Of a request that is refused on arrival."""
+        assert told is not None
+        assert (told.problem, told.retry_after) == (refusal.problem, refusal.retry_after)
+        if waiter.expires <= self.now:
+            assert refusal.problem is problems.DEADLINE_EXCEEDED
+            return
+        assert refusal.problem is problems.OVERLOADED
+        assert refusal.retry_after is not None
+        assert 1 <= refusal.retry_after <= 30
+        full = len(self.machine.queue) >= LIMITS.queue
+        assert full or not self.has_idle_capacity(waiter)
+
     def give(self, waiter: Waiter) -> Waiter:
         assert waiter.state is WaiterState.SERVED
         assert waiter.expires > self.now, "nothing is given to who is too late"
@@ -94,7 +123,7 @@ class PoolPromises(RuleBasedStateMachine):
         """Most runs begin with enclaves that work: what is interesting happens after that."""
         for number in range(count):
             self.join()
-            self.become_ready(number, 3, key_ids[number])
+            self.become_ready(number, 3, key_ids[number], 2)
             self.finish_dialling(0, True)
 
     @precondition(lambda self: len(self.machine.endpoints) < 3)
@@ -105,12 +134,32 @@ class PoolPromises(RuleBasedStateMachine):
         self.settle()
 
     @precondition(lambda self: self.machine.endpoints)
-    @rule(number=pick, connections=st.integers(1, 6), key_ids=keys)
-    def become_ready(self, number: int, connections: int, key_ids: frozenset[int]) -> None:
+    @rule(
+        number=pick,
+        connections=st.integers(1, 6),
+        key_ids=keys,
+        busy_at=st.none() | st.integers(1, 4),
+    )
+    def become_ready(
+        self, number: int, connections: int, key_ids: frozenset[int], busy_at: int | None
+    ) -> None:
         endpoint = self.endpoint(number)
         if endpoint.state in (EndpointState.JOINING, EndpointState.OUT):
             self.machine.verifying(endpoint)
-        self.machine.ready(endpoint, connections=connections, key_ids=key_ids)
+        self.machine.ready(endpoint, connections=connections, key_ids=key_ids, busy_at=busy_at)
+        self.settle()
+
+    @precondition(lambda self: self.machine.endpoints)
+    @rule(number=pick, interval=st.sampled_from([0.01, 1, 20, 80]))
+    def pace_becomes_known(self, number: int, interval: float) -> None:
+        """As after some tens of completions; few runs are long enough to have as many."""
+        endpoint = self.endpoint(number)
+        endpoint.pace = Pace()
+        endpoint.pace.given(self.now, loaded=True)
+        for left in reversed(range(MEMORY)):
+            self.now += interval
+            loaded = left > 0 or endpoint.is_loaded(self.now)
+            endpoint.pace.returned(self.now, completed=True, loaded=loaded)
         self.settle()
 
     @precondition(lambda self: self.machine.endpoints)
@@ -187,11 +236,14 @@ class PoolPromises(RuleBasedStateMachine):
             self.in_use[connection] = self.give(waiter)
             assert self.machine.assign(self.now) == Plan(), "it leaves nothing to assign"
             return
+        told = self.machine.refusal(waiter, self.now)
         try:
             self.machine.submit(waiter, self.now)
-        except PoolRefused:
+        except PoolRefused as refused:
             self.answer(waiter)
+            self.check_refusal(waiter, refused, told)
             return
+        assert told is None
         self.waiting[waiter] = None
         self.settle()
 

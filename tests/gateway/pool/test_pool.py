@@ -12,6 +12,7 @@ import pytest
 from blindgate import problems
 from blindgate.link import Operation, Outcome, RequestHeader, UnixAddress
 from gateway.pool import Exchange, Pool, PoolLimits, PoolRefused, Probe, Status, StreamLost
+from gateway.pool.pace import Pace
 from gateway.pool.states import EndpointState
 from tests.gateway.pool.mock_backend import MockBackend, MockEnclave, MockStream, answer, verify
 
@@ -213,6 +214,49 @@ async def test_a_request_whose_time_ends_in_the_queue_is_504() -> None:
         assert enclave.operations().count(Operation.DETECT) == 1
         first.cancel()
         await asyncio.gather(first, return_exceptions=True)
+
+
+async def test_who_would_wait_in_vain_is_told_before_the_body_is_sent() -> None:
+    enclave = MockEnclave(script=hang)
+    limits = PoolLimits(connections=1, warm=1)
+    async with pooling(MockBackend(a=enclave), limits=limits) as pool:
+        assert pool.would_refuse(in_(5)) is None
+        late = pool.would_refuse(in_(0))
+        assert late is not None
+        assert late.problem is problems.DEADLINE_EXCEEDED
+        running = asyncio.create_task(detect(pool))
+        await until(lambda: Operation.DETECT in enclave.operations())
+        (endpoint,) = pool.machine.endpoints
+        endpoint.pace = Pace()
+        endpoint.pace.given(0, loaded=True)
+        for number in range(1, 50):
+            endpoint.pace.returned(number, completed=True, loaded=True)
+        why = pool.would_refuse(in_(2))
+        assert why is not None
+        assert why.problem is problems.OVERLOADED
+        assert pool.would_refuse(in_(20)) is None
+        assert not pool.is_full
+        with pytest.raises(PoolRefused) as refused:
+            await detect(pool, seconds=2)
+        assert refused.value.retry_after == why.retry_after
+        assert enclave.operations().count(Operation.DETECT) == 1
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+
+@pytest.mark.parametrize(
+    ("outcome", "samples"), [(Outcome.OK, 3), (Outcome.IMAGE_REJECTED, 3), (Outcome.OVERLOADED, 0)]
+)
+async def test_what_an_enclave_worked_on_makes_its_pace(outcome: Outcome, samples: int) -> None:
+    async def slowly(stream: MockStream, header: RequestHeader, body: bytes) -> Exchange:
+        await asyncio.sleep(0.001)
+        return answer(header, outcome)
+
+    limits = PoolLimits(connections=1, warm=1)
+    async with pooling(MockBackend(a=MockEnclave(script=slowly)), limits=limits) as pool:
+        await asyncio.gather(*(detect(pool) for _ in range(3)))
+        (endpoint,) = pool.machine.endpoints
+        assert f", {samples} samples" in repr(endpoint.pace)
 
 
 async def test_cancelling_a_request_closes_its_connection() -> None:
