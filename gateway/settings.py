@@ -150,7 +150,8 @@ class Settings(BaseSettings):
         256,
         ge=0,
         description="Requests that wait for an enclave. Two cores answer about 100 a second, so "
-        "the last waits some three seconds.",
+        "the last waits some three seconds. One that would be answered after its deadline is "
+        "refused even if there is a place.",
     )
     default_deadline: float = Field(
         30.0,

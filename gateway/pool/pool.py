@@ -115,11 +115,6 @@ class Pool:
         """Whether a verified enclave takes requests."""
         return any(e.state is EndpointState.READY for e in self._machine.endpoints)
 
-    @property
-    def is_full(self) -> bool:
-        """Whether one more request would be refused as one too many."""
-        return self._machine.is_full(_now())
-
     def would_refuse(self, expires: float, key_id: int | None = None) -> PoolRefused | None:
         """What a request would be told that came now; None if it would be taken.
 

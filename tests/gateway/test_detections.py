@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -322,7 +323,7 @@ async def test_when_the_queue_is_full_an_upload_is_refused_before_it_is_sent(
             asyncio.create_task(served.http.post(URL, content=b"x", headers=OCTETS))
             for _ in range(2)
         ]
-        await served.until(lambda: served.pool.is_full)
+        await served.until(lambda: served.pool.would_refuse(math.inf) is not None)
         reader, writer = await asyncio.open_connection("127.0.0.1", served.port)
         writer.write(
             f"POST {URL} HTTP/1.1\r\nhost: x\r\ncontent-type: application/octet-stream\r\n"
