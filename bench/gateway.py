@@ -96,12 +96,10 @@ class StandIn:
         match header.operation:
             case Operation.ATTEST:
                 user_data = UserData(hashlib.sha256(_KEYS).digest(), bytes(32), bytes(32)).encode()
-                asked = {"user_data": user_data, "nonce": header.params["nonce"]}
-                answer = self._nsm.handle(
-                    cbor2.dumps({"Attestation": {**asked, "public_key": None}})
+                nonce = header.params["nonce"]
+                return self._nsm.attest(
+                    user_data=user_data, nonce=nonce if isinstance(nonce, bytes) else None
                 )
-                document: bytes = cbor2.loads(answer)["Attestation"]["document"]
-                return document
             case Operation.KEYS:
                 return _KEYS
             case Operation.STATUS:

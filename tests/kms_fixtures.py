@@ -15,7 +15,6 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import boto3
-import cbor2
 import pytest
 from asn1crypto.cms import ContentInfo
 from botocore.config import Config
@@ -161,10 +160,8 @@ class Enclave:
 
     def document(self, public_key: bytes | str | None = "own") -> bytes:
         """An attestation document, with the enclave's key unless told otherwise."""
-        carried = self.public_key if public_key == "own" else public_key
-        request = {"Attestation": {"public_key": carried, "user_data": None, "nonce": None}}
-        answer = cbor2.loads(self.nsm.handle(cbor2.dumps(request)))
-        return bytes(answer["Attestation"]["document"])
+        carried = self.public_key if isinstance(public_key, str) else public_key
+        return self.nsm.attest(public_key=carried)
 
     def recipient(self) -> dict[str, Any]:
         """The `Recipient` of a request, with a fresh document."""

@@ -130,6 +130,25 @@ class DevNsm:
         except PcrLockedError:
             return cbor2.dumps({"Error": "ReadOnlyIndex"})
 
+    def attest(
+        self,
+        *,
+        public_key: bytes | None = None,
+        user_data: bytes | None = None,
+        nonce: bytes | None = None,
+    ) -> bytes:
+        """Ask for an attestation document, for who runs in the same process.
+
+        Raises:
+            ValueError: The request was refused.
+        """
+        fields = {"public_key": public_key, "user_data": user_data, "nonce": nonce}
+        answer = cbor2.loads(self.handle(cbor2.dumps({"Attestation": fields})))
+        if "Error" in answer:
+            raise ValueError(f"the NSM refused: {answer['Error']}")
+        document: bytes = answer["Attestation"]["document"]
+        return document
+
     def _dispatch(self, message: cbor.Value) -> object:
         if message == "DescribeNSM":
             return {"DescribeNSM": self._describe()}

@@ -70,23 +70,10 @@ class FakePipeline:
         return FOUND
 
 
-class LocalNsm:
-    """A dev NSM in this process, spoken to as `enclave_app.nsm` does."""
-
-    def __init__(self) -> None:
-        pcrs = dict.fromkeys(range(3), b"\x11" * 48)
-        self._nsm = DevNsm(DevRoot.generate(), "i-0123456789abcdef0-enc0123456789abcdef", pcrs)
-
-    def attest(
-        self,
-        *,
-        public_key: bytes | None = None,
-        user_data: bytes | None = None,
-        nonce: bytes | None = None,
-    ) -> bytes:
-        fields = {"user_data": user_data, "nonce": nonce, "public_key": public_key}
-        answer = cbor2.loads(self._nsm.handle(cbor2.dumps({"Attestation": fields})))
-        return cast("bytes", answer["Attestation"]["document"])
+def local_nsm() -> DevNsm:
+    """A dev NSM in this process, which attests as `enclave_app.nsm` does."""
+    pcrs = dict.fromkeys(range(3), b"\x11" * 48)
+    return DevNsm(DevRoot.generate(), "i-0123456789abcdef0-enc0123456789abcdef", pcrs)
 
 
 class Worker:
@@ -101,7 +88,7 @@ class Worker:
         detector: Any = SimpleNamespace(manifest=manifest, manifest_digest=b"\x22" * 32)
         self.service = Service(
             measured=measured,
-            nsm=cast("Any", LocalNsm()),
+            nsm=cast("Any", local_nsm()),
             keyring=self.keyring,
             credentials=self.credentials,
             sealed=SealedEndpoint(self.keyring),

@@ -126,7 +126,7 @@ class FakeWorker:
             return await handler(header, body)
         match header.operation:
             case Operation.ATTEST:
-                return Outcome.OK, self._document(header.params["nonce"])
+                return Outcome.OK, self._document(header)
             case Operation.KEYS:
                 return Outcome.OK, keys_body(*self.key_ids)
             case Operation.STATUS:
@@ -136,14 +136,13 @@ class FakeWorker:
             case _:
                 return Outcome.OK, b""
 
-    def _document(self, nonce: object) -> bytes:
+    def _document(self, header: RequestHeader) -> bytes:
+        nonce = header.params["nonce"]
         assert self._nsm is not None
+        assert isinstance(nonce, bytes)
         digest = hashlib.sha256(keys_body(*self.key_ids)).digest()
         user_data = UserData(keys=digest, model=bytes(32), config=bytes(32)).encode()
-        request = {"Attestation": {"user_data": user_data, "nonce": nonce, "public_key": None}}
-        document = cbor2.loads(self._nsm.handle(cbor2.dumps(request)))["Attestation"]["document"]
-        assert isinstance(document, bytes)
-        return document
+        return self._nsm.attest(user_data=user_data, nonce=nonce)
 
     def _status(self) -> dict[str, Any]:
         return {

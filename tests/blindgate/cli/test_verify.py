@@ -11,7 +11,6 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from urllib.parse import parse_qs, urlparse
 
-import cbor2
 import pytest
 from typer.testing import CliRunner, Result
 
@@ -68,9 +67,7 @@ def _gateway(nsm: DevNsm, *, kind: str = MEDIA_TYPE, replay: bytes | None = None
             text = parse_qs(url.query)["nonce"][0]
             nonce = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
             assert url.path == "/v1/attestation"
-            fields = {"user_data": BOUND.encode(), "nonce": nonce, "public_key": None}
-            answer = cbor2.loads(nsm.handle(cbor2.dumps({"Attestation": fields})))
-            content = replay or answer["Attestation"]["document"]
+            content = replay or nsm.attest(user_data=BOUND.encode(), nonce=nonce)
             self.send_response(200)
             self.send_header("content-type", kind)
             self.send_header("content-length", str(len(content)))
@@ -138,8 +135,7 @@ def test_one_of_several_images_is_enough(tmp_path: Path, dev_root: Path, pcrs: P
 
 def test_a_replayed_document_is_refused(dev_root: Path, pcrs: Path) -> None:
     nsm = DevNsm(ROOT, MODULE_ID, IMAGE)
-    fields = {"user_data": None, "nonce": bytes(32), "public_key": None}
-    old = cbor2.loads(nsm.handle(cbor2.dumps({"Attestation": fields})))["Attestation"]["document"]
+    old = nsm.attest(nonce=bytes(32))
     with _gateway(nsm, replay=old) as url:
         result = _run(url, "--pcrs", pcrs, "--dev-root", dev_root)
     assert result.exit_code == 1

@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import cbor2
 import httpx
 
 from blindgate import problems
@@ -70,12 +69,7 @@ class Enclave:
         return UserData(self.keyring.digest(), bytes(32), bytes(32)).encode()
 
     def attest(self, nonce: bytes | None) -> bytes:
-        request = {
-            "Attestation": {"user_data": self.user_data(), "nonce": nonce, "public_key": None}
-        }
-        document = cbor2.loads(self.nsm.handle(cbor2.dumps(request)))["Attestation"]["document"]
-        assert isinstance(document, bytes)
-        return document
+        return self.nsm.attest(user_data=self.user_data(), nonce=nonce)
 
 
 def problem(kind: problems.Problem, **headers: str) -> httpx.Response:

@@ -48,11 +48,3 @@ def nsm(root: DevRoot, clock: Clock) -> DevNsm:
 @pytest.fixture
 def call(nsm: DevNsm) -> Call:
     return lambda request: cbor2.loads(nsm.handle(cbor2.dumps(request)))
-
-
-def attest(nsm: DevNsm, **fields: bytes | None) -> bytes:
-    """A document with the given fields."""
-    request = {"user_data": None, "nonce": None, "public_key": None, **fields}
-    answer = cbor2.loads(nsm.handle(cbor2.dumps({"Attestation": request})))
-    document: bytes = answer["Attestation"]["document"]
-    return document

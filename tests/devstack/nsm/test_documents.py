@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from blindgate.attestation import AWS_NITRO_ROOT, PcrSet, Root, Trust, errors, parse, verify
 from devstack.nsm import DevNsm, DevRoot
-from tests.devstack.nsm.conftest import IMAGE, ROLE, Clock, attest
+from tests.devstack.nsm.conftest import IMAGE, ROLE, Clock
 from tests.vectors.forge import MODULE_ID
 
 TRUSTED = (PcrSet("image", IMAGE),)
@@ -25,7 +25,7 @@ def _chain(document: bytes) -> list[x509.Certificate]:
 
 
 def test_document_verifies_under_the_dev_root(nsm: DevNsm, root: DevRoot, clock: Clock) -> None:
-    document = attest(nsm, nonce=b"n" * 32, user_data=b"data", public_key=b"key")
+    document = nsm.attest(nonce=b"n" * 32, user_data=b"data", public_key=b"key")
     attestation = verify(document, trust=Trust(root.root, TRUSTED), nonce=b"n" * 32, now=clock())
     assert (attestation.user_data, attestation.public_key) == (b"data", b"key")
     assert attestation.timestamp == clock()
@@ -33,11 +33,11 @@ def test_document_verifies_under_the_dev_root(nsm: DevNsm, root: DevRoot, clock:
 
 def test_production_verifier_never_accepts_it(nsm: DevNsm, clock: Clock) -> None:
     with pytest.raises(errors.WrongRoot):
-        verify(attest(nsm), trust=Trust(AWS_NITRO_ROOT, TRUSTED), now=clock())
+        verify(nsm.attest(), trust=Trust(AWS_NITRO_ROOT, TRUSTED), now=clock())
 
 
 def test_pcr3_and_4_are_the_role_and_the_instance(nsm: DevNsm) -> None:
-    pcrs = parse(attest(nsm)).pcrs
+    pcrs = parse(nsm.attest()).pcrs
     assert sorted(pcrs) == list(range(16))
     assert pcrs[3] == hashlib.sha384(bytes(48) + ROLE.encode()).digest()
     assert pcrs[4] == hashlib.sha384(bytes(48) + MODULE_ID.split("-enc")[0].encode()).digest()
@@ -46,7 +46,7 @@ def test_pcr3_and_4_are_the_role_and_the_instance(nsm: DevNsm) -> None:
 def test_debug_mode_measures_nothing(root: DevRoot, clock: Clock) -> None:
     nsm = DevNsm(root, MODULE_ID, IMAGE, debug_mode=True, clock=clock)
     with pytest.raises(errors.DebugMode):
-        verify(attest(nsm), trust=Trust(root.root, TRUSTED), now=clock())
+        verify(nsm.attest(), trust=Trust(root.root, TRUSTED), now=clock())
 
 
 @pytest.mark.parametrize("module_id", ["", "i-1-enc2", MODULE_ID + "0", MODULE_ID.upper()])
@@ -95,7 +95,7 @@ def _skeleton(document: bytes) -> bytes:
 
 def test_document_is_shaped_as_a_real_one(nsm: DevNsm, real: bytes) -> None:
     user_data = parse(real).user_data
-    assert _skeleton(attest(nsm, user_data=user_data)) == _skeleton(real)
+    assert _skeleton(nsm.attest(user_data=user_data)) == _skeleton(real)
 
 
 def _shape(certificate: x509.Certificate) -> object:
@@ -117,7 +117,7 @@ def _shape(certificate: x509.Certificate) -> object:
 
 
 def test_certificates_are_shaped_as_real_ones(nsm: DevNsm, real: bytes) -> None:
-    ours, theirs = _chain(attest(nsm)), _chain(real)
+    ours, theirs = _chain(nsm.attest()), _chain(real)
     assert [_shape(c) for c in ours] == [_shape(c) for c in theirs]
 
 
@@ -132,11 +132,11 @@ def test_certificates_are_named_as_real_ones(nsm: DevNsm, real: bytes) -> None:
             found.append(("H" if len(first) == 16 else first) + dot + rest)
         return found
 
-    assert names(attest(nsm)) == [name.replace("aws", "dev") for name in names(real)]
+    assert names(nsm.attest()) == [name.replace("aws", "dev") for name in names(real)]
 
 
 def test_leaf_serial_is_made_as_a_real_one(nsm: DevNsm, real: bytes) -> None:
-    for document in (attest(nsm), real):
+    for document in (nsm.attest(), real):
         leaf = _chain(document)[-1]
         issued = int(leaf.not_valid_before_utc.timestamp()) + 3
         enclave = bytes.fromhex(parse(document).module_id.split("-enc")[1])
@@ -146,7 +146,7 @@ def test_leaf_serial_is_made_as_a_real_one(nsm: DevNsm, real: bytes) -> None:
 def test_lifetimes_are_those_of_real_ones(nsm: DevNsm, real: bytes) -> None:
     ours, theirs = (
         [c.not_valid_after_utc - c.not_valid_before_utc for c in _chain(document)]
-        for document in (attest(nsm), real)
+        for document in (nsm.attest(), real)
     )
     assert [abs(a - b) <= timedelta(hours=1) for a, b in zip(ours, theirs, strict=True)] == [
         True
@@ -160,11 +160,11 @@ def test_lifetimes_are_those_of_real_ones(nsm: DevNsm, real: bytes) -> None:
 def test_leaf_is_kept_for_over_two_hours_and_renewed_before_it_ends(
     nsm: DevNsm, clock: Clock
 ) -> None:
-    first = _chain(attest(nsm))
+    first = _chain(nsm.attest())
     clock.forward(hours=2, minutes=44)
-    assert _chain(attest(nsm)) == first
+    assert _chain(nsm.attest()) == first
     clock.forward(minutes=2)
-    renewed = _chain(attest(nsm))
+    renewed = _chain(nsm.attest())
     assert renewed[:-1] == first[:-1]
     assert renewed[-1] != first[-1]
 
@@ -176,9 +176,9 @@ def test_leaf_is_kept_for_over_two_hours_and_renewed_before_it_ends(
 def test_issuers_are_renewed_with_everything_below_them(
     nsm: DevNsm, clock: Clock, passed: dict[str, float], kept: int
 ) -> None:
-    first = _chain(attest(nsm))
+    first = _chain(nsm.attest())
     clock.forward(**passed)
-    now = _chain(attest(nsm))
+    now = _chain(nsm.attest())
     assert [a == b for a, b in zip(first, now, strict=True)] == [True] * kept + [False] * (5 - kept)
 
 
@@ -186,23 +186,23 @@ def test_documents_verify_at_any_time_of_a_month(nsm: DevNsm, root: DevRoot, clo
     trust = Trust(root.root, TRUSTED)
     for _ in range(60):
         clock.forward(hours=11, minutes=59)
-        verify(attest(nsm), trust=trust, now=clock())
+        verify(nsm.attest(), trust=trust, now=clock())
 
 
 def test_no_certificate_outlives_its_issuer(nsm: DevNsm, clock: Clock) -> None:
     for _ in range(60):
         clock.forward(hours=7)
-        ends = [c.not_valid_after_utc for c in _chain(attest(nsm))]
+        ends = [c.not_valid_after_utc for c in _chain(nsm.attest())]
         assert ends == sorted(ends, reverse=True)
 
 
 def test_certificates_stay_within_1024_bytes(nsm: DevNsm) -> None:
-    parsed = parse(attest(nsm))
+    parsed = parse(nsm.attest())
     assert max(map(len, (*parsed.cabundle, parsed.certificate))) <= 1024
 
 
 def test_payload_is_an_indefinite_map_with_nulls(nsm: DevNsm) -> None:
-    payload = parse(attest(nsm)).sign1.payload
+    payload = parse(nsm.attest()).sign1.payload
     assert payload[:1] == b"\xbf"
     assert payload.endswith(
         cbor2.dumps("public_key") + b"\xf6" + cbor2.dumps("user_data") + b"\xf6"

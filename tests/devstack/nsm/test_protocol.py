@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from blindgate.attestation import parse
 from devstack.nsm import DevNsm
 from devstack.nsm.protocol import MAX_RESPONSE
-from tests.devstack.nsm.conftest import IMAGE, Call, attest
+from tests.devstack.nsm.conftest import IMAGE, Call
 from tests.vectors.forge import MODULE_ID, ROOT
 
 
@@ -81,10 +81,10 @@ def test_a_range_locks_everything_below_it(call: Call) -> None:
 
 def test_only_locked_pcrs_are_in_a_document(nsm: DevNsm, call: Call) -> None:
     call({"ExtendPCR": {"index": 17, "data": b"x"}})
-    assert 17 not in parse(attest(nsm)).pcrs
+    assert 17 not in parse(nsm.attest()).pcrs
     call({"LockPCR": {"index": 17}})
-    assert 17 in parse(attest(nsm)).pcrs
-    assert 16 not in parse(attest(nsm)).pcrs
+    assert 17 in parse(nsm.attest()).pcrs
+    assert 16 not in parse(nsm.attest()).pcrs
 
 
 @pytest.mark.parametrize(
@@ -141,6 +141,11 @@ _ANY = DevNsm(ROOT, MODULE_ID, IMAGE)
 @given(st.binary(max_size=80))
 def test_any_bytes_get_an_answer(request_: bytes) -> None:
     assert cbor2.loads(_ANY.handle(request_))
+
+
+def test_a_refused_document_is_an_error_that_says_so(nsm: DevNsm) -> None:
+    with pytest.raises(ValueError, match="refused: InputTooLarge"):
+        nsm.attest(nonce=bytes(5000))
 
 
 def test_repr_holds_no_key(nsm: DevNsm) -> None:
