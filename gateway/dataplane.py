@@ -170,8 +170,7 @@ class Dataplane:
         Most of an overload would otherwise be spent on receiving what is then refused.
         """
         if (refused := self._pool.would_refuse(expires)) is not None:
-            headers = {"retry-after": str(refused.retry_after)} if refused.retry_after else None
-            raise Refused(refused.problem, headers=headers, rest_unread=True)
+            raise Refused.by_pool(refused, rest_unread=True)
         return IncomingBody(request, self._uploads, self._budget, store)
 
     def keys(self) -> bytes:

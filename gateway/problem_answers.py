@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import json
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Self
 
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
@@ -49,6 +49,12 @@ class Refused(BlindgateError):
         self.headers = dict(headers or {})
         self.rest_unread = rest_unread
         self.members = members
+
+    @classmethod
+    def by_pool(cls, refused: PoolRefused, *, rest_unread: bool = False) -> Self:
+        """What the pool refused, as a client is told it."""
+        headers = {"retry-after": str(refused.retry_after)} if refused.retry_after else None
+        return cls(refused.problem, headers=headers, rest_unread=rest_unread)
 
 
 #: Seconds in which a client that is still sending can notice that it was refused.
@@ -146,8 +152,7 @@ async def _refused(request: Request, error: Exception) -> Response:
 def refusal(request_id: str, error: Refused | PoolRefused) -> Response:
     """What a request is answered that was refused here, or found no enclave."""
     if isinstance(error, PoolRefused):
-        headers = {"retry-after": str(error.retry_after)} if error.retry_after else None
-        return answer(request_id, error.problem, headers=headers)
+        error = Refused.by_pool(error)
     return answer(
         request_id,
         error.problem,
