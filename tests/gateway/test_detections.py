@@ -8,13 +8,14 @@ import math
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from blindgate import problems
 from blindgate.link import Operation, Outcome, RequestHeader
 from gateway.pool import PoolLimits
-from tests.gateway.conftest import OCTETS, serve_gateway
-from tests.gateway.fake_worker import running
+from tests.gateway.conftest import OCTETS, Served, serve_gateway
+from tests.gateway.fake_worker import FakeWorker, running
 
 pytestmark = pytest.mark.anyio
 URL = "/v1/detections"
@@ -285,20 +286,33 @@ async def test_a_body_beyond_the_byte_budget_is_refused_before_it_is_sent(
     assert problems.OVERLOADED.type.encode() in refused
 
 
-async def test_a_full_queue_is_503_and_the_others_are_served(worker_path: Path) -> None:
+def until_released(worker: FakeWorker) -> asyncio.Event:
+    """Have a worker answer nothing before the event is set."""
     release = asyncio.Event()
 
     async def wait(header: RequestHeader, body: bytes) -> tuple[Outcome, bytes]:
         await release.wait()
         return Outcome.OK, b"{}"
 
-    limits = PoolLimits(queue=1, connections=1, warm=1)
-    async with running(worker_path) as worker, serve_gateway(worker, limits=limits) as served:
-        worker.answers[Operation.DETECT] = wait
-        sent = [
-            asyncio.create_task(served.http.post(URL, content=b"x", headers=OCTETS))
-            for _ in range(3)
-        ]
+    worker.answers[Operation.DETECT] = wait
+    return release
+
+
+def posted(served: Served, count: int) -> list[asyncio.Task[httpx.Response]]:
+    """So many envelopes on their way."""
+    return [
+        asyncio.create_task(served.http.post(URL, content=b"x", headers=OCTETS))
+        for _ in range(count)
+    ]
+
+
+async def test_a_full_queue_is_503_and_the_others_are_served(worker_path: Path) -> None:
+    async with (
+        running(worker_path) as worker,
+        serve_gateway(worker, limits=PoolLimits(queue=1, connections=1, warm=1)) as served,
+    ):
+        release = until_released(worker)
+        sent = posted(served, 3)
         await served.until(lambda: any(task.done() for task in sent))
         release.set()
         answers = await asyncio.gather(*sent)
@@ -310,19 +324,12 @@ async def test_a_full_queue_is_503_and_the_others_are_served(worker_path: Path) 
 async def test_when_the_queue_is_full_an_upload_is_refused_before_it_is_sent(
     worker_path: Path,
 ) -> None:
-    release = asyncio.Event()
-
-    async def wait(header: RequestHeader, body: bytes) -> tuple[Outcome, bytes]:
-        await release.wait()
-        return Outcome.OK, b"{}"
-
-    limits = PoolLimits(queue=1, connections=1, warm=1)
-    async with running(worker_path) as worker, serve_gateway(worker, limits=limits) as served:
-        worker.answers[Operation.DETECT] = wait
-        sent = [
-            asyncio.create_task(served.http.post(URL, content=b"x", headers=OCTETS))
-            for _ in range(2)
-        ]
+    async with (
+        running(worker_path) as worker,
+        serve_gateway(worker, limits=PoolLimits(queue=1, connections=1, warm=1)) as served,
+    ):
+        release = until_released(worker)
+        sent = posted(served, 2)
         await served.until(lambda: served.pool.would_refuse(math.inf) is not None)
         reader, writer = await asyncio.open_connection("127.0.0.1", served.port)
         writer.write(
