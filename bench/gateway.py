@@ -153,7 +153,12 @@ def measure(pid: int, port: int, size: int, rounds: int, count: int) -> float:
     return best / count * 1000
 
 
-def _positive(text: str) -> int:
+def positive(text: str) -> int:
+    """A number above zero, for argparse, whose message names this function.
+
+    Raises:
+        ArgumentTypeError: Another number.
+    """
     if (value := int(text)) < 1:
         raise argparse.ArgumentTypeError(f"{value} is not above zero")
     return value
@@ -162,9 +167,9 @@ def _positive(text: str) -> int:
 def main() -> None:
     """Print what a request costs, and how much of it is for its body."""
     parser = argparse.ArgumentParser(prog="bench.gateway", description=__doc__)
-    parser.add_argument("--kilobytes", type=_positive, action="append", help="only these sizes")
-    parser.add_argument("--rounds", type=_positive, default=5)
-    parser.add_argument("--count", type=_positive, default=600, help="requests a round")
+    parser.add_argument("--kilobytes", type=positive, action="append", help="only these sizes")
+    parser.add_argument("--rounds", type=positive, default=5)
+    parser.add_argument("--count", type=positive, default=600, help="requests a round")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="bg-bench-") as name:
         folder, port = Path(name), free_port()
