@@ -186,6 +186,10 @@ def quantize(
         Path | None,
         typer.Option(help="Also write manifest and value ranges here, to be kept in git."),
     ] = None,
+    batch: Annotated[
+        int,
+        typer.Option(help="Pictures that one run may take, if the graph's first size is free."),
+    ] = 1,
 ) -> None:
     """Make the 8-bit twin NAME-int8 of a model, and measure both.
 
@@ -200,7 +204,7 @@ def quantize(
     with bar() as progress:
         folder = fetch.pull(name, progress=progress)
         data = CocoSet.open(coco)
-        twin = quantized(folder, calibrate, data, coco.resolve().name, progress)
+        twin = quantized(folder, calibrate, data, coco.resolve().name, progress, batch=batch)
     target = install(twin, folder, model_folder(twin.manifest.name))
     if write is not None:
         keep(twin, folder, write)

@@ -63,7 +63,13 @@ class Quantized:
 
 
 def quantized(
-    folder: Path, pictures: Path, data: CocoSet, data_name: str, progress: Progress = silent
+    folder: Path,
+    pictures: Path,
+    data: CocoSet,
+    data_name: str,
+    progress: Progress = silent,
+    *,
+    batch: int = 1,
 ) -> Quantized:
     """Quantize a model.
 
@@ -73,23 +79,32 @@ def quantized(
         data: Annotated pictures to measure both on; better others than the former.
         data_name: What the manifest calls them.
         progress: Is told what happens.
+        batch: Pictures that one run of the twin may take.
 
     Raises:
         BuildError: There is nothing to calibrate with, or nothing to quantize.
+        ModelError: The network takes no such batch.
     """
     base, network = read_manifest(folder / MANIFEST_FILE), (folder / ONNX_FILE).read_bytes()
     before = Detector.from_onnx(base, network)
     base_sha256 = hashlib.sha256(network).hexdigest()
     ranges = measure(network, before, base_sha256, pictures, progress)
     base_accuracy = evaluate(before.detect, data, progress=progress)
+    wanted = base.manifest.input.model_copy(update={"batch": batch})
     leave, made, after, accuracy = _most_integer(
-        base.manifest, network, ranges, data, base_accuracy.ap, progress
+        base.manifest.model_copy(update={"input": wanted}),
+        network,
+        ranges,
+        data,
+        base_accuracy.ap,
+        progress,
     )
     speedup = times_as_fast(before, after)
     ranges_file = ranges.to_json()
     manifest = base.manifest.model_copy(
         update={
             "name": base.manifest.name + SUFFIX,
+            "input": wanted,
             "title": f"{base.manifest.title or base.manifest.name}, in 8-bit integers",
             "onnx_sha256": hashlib.sha256(made).hexdigest(),
             "source": ModelDerived(kind="model", name=base.manifest.name, onnx_sha256=base_sha256),

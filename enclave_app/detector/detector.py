@@ -19,11 +19,11 @@ from enclave_app.detector.manifest import MANIFEST_FILE, ONNX_FILE, read_manifes
 from enclave_app.detector.nms import suppress
 from enclave_app.detector.orientation import SIDEWAYS, read_orientation
 from enclave_app.detector.preprocess import normalise, prepare, wanted_size
-from enclave_app.detector.session import Network, read_onnx
+from enclave_app.detector.session import Network, Outputs, read_onnx
 from enclave_app.detector.tiles import merge, regions
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from enclave_app.detector.decode import Box as Region
     from enclave_app.detector.decode import Picture
     from enclave_app.detector.manifest import Manifest, ManifestFile
+    from enclave_app.detector.preprocess import Placement
 
 _DEFAULTS: Final = DetectOptions()
 #: Finer than a pixel or a score means anything, so that answers are short.
@@ -61,6 +62,51 @@ class Inspected:
 Image = bytes | memoryview | Inspected
 
 
+@dataclass(frozen=True, slots=True)
+class Look:
+    """A picture, and what is asked of it.
+
+    Attributes:
+        image: The file, or what `Detector.inspect` made of it with the same options.
+        options: What the client asked.
+        checkpoint: Called before each expensive step; what it raises ends the detection.
+    """
+
+    image: Image
+    options: DetectOptions = _DEFAULTS
+    checkpoint: Callable[[], None] = _go_on
+
+
+@dataclass(slots=True)
+class _Sight:
+    """A picture that is being looked at: its parts as the network wants them, and what they gave.
+
+    Attributes:
+        look: What was asked.
+        size: The whole picture's width and height, in pixels.
+        places: The regions that are looked at, in pixels of the picture.
+        views: The network's input for each, and how to come back from it.
+        found: For each region that was looked at, its candidates in pixels of the picture.
+        failure: What ended it.
+    """
+
+    look: Look
+    size: tuple[int, int]
+    places: list[Region]
+    views: list[tuple[NDArray[np.generic], Placement]]
+    found: list[tuple[Region, Candidates]] = field(default_factory=list)
+    failure: Exception | None = None
+
+    def goes_on(self) -> bool:
+        """Whether the network need still look."""
+        if self.failure is None:
+            try:
+                self.look.checkpoint()
+            except Exception as error:  # noqa: BLE001 - whatever it is, it ends this detection
+                self.failure = error
+        return self.failure is None
+
+
 class Detector:
     """A loaded model. Several threads may use it at once."""
 
@@ -74,6 +120,11 @@ class Detector:
         self._reference = ModelRef(name=read.manifest.name, version=read.manifest.version)
         self._numbers = {name: at for at, name in enumerate(read.manifest.labels) if name}
 
+    @property
+    def batch(self) -> int:
+        """How many pictures one run of the network takes."""
+        return self._network.batch
+
     def __repr__(self) -> str:
         return f"<Detector {self.manifest.name} {self.manifest.version}>"
 
@@ -86,7 +137,7 @@ class Detector:
                 processor lacks and names a model to use instead, that one is loaded, from the
                 folder of its name beside this.
             limits: Of the pictures.
-            threads: That one run uses; with requests in parallel, 1 is fastest.
+            threads: That a run uses which is alone; with requests in parallel each has one.
 
         Raises:
             ManifestError: The manifest breaks a rule.
@@ -110,9 +161,15 @@ class Detector:
     ) -> Detector:
         """The same from an ONNX file's bytes, whatever its manifest pins."""
         wanted = read.manifest.input
-        detector = cls(read, Network(onnx, wanted, threads=threads), limits or Limits())
+        network = Network(onnx, read.manifest, threads=threads)
+        detector = cls(read, network, limits or Limits())
         shape = (wanted.height, wanted.width, 3)
         detector.look(np.full(shape, 127, np.uint8))
+        noise = np.random.default_rng(0)  # any pictures that differ
+        pictures = (
+            noise.integers(0, 256, shape, np.uint8) // (at + 1) for at in range(wanted.batch)
+        )
+        network.check_batch([normalise(each, wanted) for each in pictures])
         return detector
 
     def inspect(self, image: bytes | memoryview, options: DetectOptions = _DEFAULTS) -> Inspected:
@@ -154,17 +211,9 @@ class Detector:
         Raises:
             UnknownClass: The options name a class that the model does not know.
         """
-        numbers = self._wanted_classes(options)
-        thresholds = self.manifest.thresholds
-        min_score = thresholds.score if options.min_score is None else options.min_score
-        found: list[tuple[Region, Candidates]] = []
-        for region in regions(picture.width, picture.height, options.tiles or 1):
-            checkpoint()
-            found.append((region, self._look_at(picture, region, min_score)))
-        objects = found[0][1] if len(found) == 1 else merge(found, thresholds.nms_iou)
-        if numbers is not None:
-            objects = objects.take(np.isin(objects.classes, numbers))
-        return self._answer(picture, objects, options.max_detections or thresholds.max_detections)
+        sight = self._sight(picture, Look(b"", options, checkpoint))
+        self._see([sight])
+        return self._concluded(sight)
 
     def detect(
         self,
@@ -178,19 +227,83 @@ class Detector:
             ImageRejected: It is no picture that we accept.
             UnknownClass: The options name a class that the model does not know.
         """
-        self._wanted_classes(options)
-        checkpoint()
-        return self.infer(self.decode(image, options), options, checkpoint)
+        (found,) = self.detect_together([Look(image, options, checkpoint)])
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+    def detect_together(
+        self, looks: Sequence[Look], *, alone: bool = False
+    ) -> list[Detections | Exception]:
+        """Look at several pictures, in as few runs of the network as its batch allows.
+
+        Args:
+            looks: The pictures, and what is asked of each.
+            alone: Whether nothing else is looked at meanwhile.
+
+        Returns:
+            For each what was found, exactly as if it had been alone, or what `detect` would raise.
+        """
+        begun: list[_Sight | Exception] = []
+        for look in looks:
+            try:
+                self._wanted_classes(look.options)
+                look.checkpoint()
+                begun.append(self._sight(self.decode(look.image, look.options), look))
+            except Exception as error:  # noqa: BLE001 - of this picture alone
+                begun.append(error)
+        self._see([sight for sight in begun if isinstance(sight, _Sight)], alone=alone)
+        found: list[Detections | Exception] = []
+        for sight in begun:
+            try:
+                found.append(self._concluded(sight) if isinstance(sight, _Sight) else sight)
+            except Exception as error:  # noqa: BLE001 - of this picture alone
+                found.append(error)
+        return found
 
     def look(self, pixels: NDArray[np.uint8], min_score: float = 0.5) -> Candidates:
         """Run the network on pixels of exactly the input's size: boxes in pixels of the input."""
-        outputs = self._network.run(normalise(pixels, self.manifest.input))
+        (outputs,) = self._network.run([normalise(pixels, self.manifest.input)])
         return self._candidates(outputs, min_score)
 
-    def _look_at(self, picture: Picture, region: Region, min_score: float) -> Candidates:
-        tensor, placement = prepare(picture, region, self.manifest.input)
-        seen = self._candidates(self._network.run(tensor), min_score)
+    def _sight(self, picture: Picture, look: Look) -> _Sight:
+        places = regions(picture.width, picture.height, look.options.tiles or 1)
+        views = [prepare(picture, region, self.manifest.input) for region in places]
+        return _Sight(look, (picture.width, picture.height), places, views)
+
+    def _see(self, sights: Sequence[_Sight], *, alone: bool = False) -> None:
+        """Run the network on every view; what goes wrong is noted with those it concerns."""
+        views = [(sight, at) for sight in sights for at in range(len(sight.views))]
+        for start in range(0, len(views), self._network.batch):
+            run = [(s, at) for s, at in views[start : start + self._network.batch] if s.goes_on()]
+            try:
+                tensors = [s.views[at][0] for s, at in run]
+                outputs = self._network.run(tensors, alone=alone) if run else []
+                for (sight, at), each in zip(run, outputs, strict=True):
+                    sight.found.append((sight.places[at], self._seen(sight, at, each)))
+            except Exception as error:  # noqa: BLE001 - the network's, so of all in this run
+                for sight, _ in run:
+                    sight.failure = error
+
+    def _seen(self, sight: _Sight, at: int, outputs: Outputs) -> Candidates:
+        seen = self._candidates(outputs, self._min_score(sight.look.options))
+        placement = sight.views[at][1]
         return Candidates(placement.to_picture(seen.boxes), seen.scores, seen.classes)
+
+    def _min_score(self, options: DetectOptions) -> float:
+        return self.manifest.thresholds.score if options.min_score is None else options.min_score
+
+    def _concluded(self, sight: _Sight) -> Detections:
+        """One answer from all views of a picture."""
+        if sight.failure is not None:
+            raise sight.failure
+        found, options, thresholds = sight.found, sight.look.options, self.manifest.thresholds
+        numbers = self._wanted_classes(options)
+        objects = found[0][1] if len(found) == 1 else merge(found, thresholds.nms_iou)
+        if numbers is not None:
+            objects = objects.take(np.isin(objects.classes, numbers))
+        most = options.max_detections or thresholds.max_detections
+        return self._answer(sight.size, objects, most)
 
     def _candidates(self, outputs: dict[str, NDArray[np.generic]], min_score: float) -> Candidates:
         with np.errstate(all="ignore"):  # a network may give anything; what is no number goes
@@ -217,12 +330,12 @@ class Detector:
             raise UnknownClass(f"{self.manifest.name} knows no class {', '.join(unknown)}")
         return [self._numbers[name] for name in options.classes]
 
-    def _answer(self, picture: Picture, objects: Candidates, most: int) -> Detections:
+    def _answer(self, size: tuple[int, int], objects: Candidates, most: int) -> Detections:
         sized = np.asarray((objects.boxes[:, 2:] > objects.boxes[:, :2]).all(axis=1))
         rows = objects.take(sized).best_first()
         return Detections(
             model=self._reference,
-            image=ImageSize(width=picture.width, height=picture.height),
+            image=ImageSize(width=size[0], height=size[1]),
             detections=tuple(
                 self._detection(box, score, number)
                 for box, score, number in zip(

@@ -139,6 +139,9 @@ class Input(_Strict):
     #: An integer input `[1, 2]` that wants the picture's width and height, as official RT-DETR
     #: and D-FINE exports have it; it is given those of the input.
     size_input: Text | None = None
+    #: How many images one run may take, if so many wait: above 1 where it is faster than one by
+    #: one, and only if the graph's first dimension is free.
+    batch: Annotated[int, Field(ge=1, le=8)] = 1
 
     @model_validator(mode="after")
     def _bytes_are_raw(self) -> Self:
@@ -163,6 +166,8 @@ class Outputs(_Strict):
     scores: Text | None = None
     classes: Text | None = None
     logits: Text | None = None
+    #: `boxes` family: which image of a batch each row belongs to, from 0.
+    images: Text | None = None
     #: `boxes` family: the order of a box's coordinates and their unit.
     order: Literal["yxyx", "xyxy"] = "xyxy"
     units: Literal["relative", "pixels"] = "pixels"

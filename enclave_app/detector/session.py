@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -11,14 +13,20 @@ import onnxruntime
 from enclave_app.detector.errors import ModelError
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
-    from enclave_app.detector.manifest import Input
+    from enclave_app.detector.manifest import Input, Manifest
+
+Outputs = dict[str, "NDArray[np.generic]"]
 
 #: Errors come as exceptions; the runtime's own log would tell the console about pictures' sizes.
 _FATAL_ONLY: Final = 4
+#: Bytes of an ONNX file up to which there is a second session: it takes twice as much memory.
+_TWICE: Final = 32 * 1024 * 1024
+#: What our exporters call the output that says which image a row belongs to.
+IMAGES: Final = "images"
 _TYPES: Final = {"tensor(float)": "float32", "tensor(uint8)": "uint8"}
 
 onnxruntime.set_default_logger_severity(_FATAL_ONLY)
@@ -26,29 +34,132 @@ onnxruntime.disable_telemetry_events()
 
 
 class Network:
-    """One ONNX session. Several threads may run it at once."""
+    """An ONNX model. Several threads may run it at once.
 
-    def __init__(self, onnx: bytes, wanted: Input, *, threads: int) -> None:
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        options.log_severity_level = _FATAL_ONLY
-        # an idle thread that spins takes the processor from the next request's decoding
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        try:
-            self._session: Any = onnxruntime.InferenceSession(
-                onnx, options, providers=["CPUExecutionProvider"]
-            )
-        except Exception as error:  # noqa: BLE001 - it raises types of its own for each failure
-            raise ModelError(f"onnxruntime cannot load the ONNX file: {error}") from None
-        self._feed_name, self._extra = _inputs(self._session, wanted)
+    They share one session, whose runs use one thread each: with requests in parallel that is
+    fastest. A run that is alone leaves the other cores idle; for it there is a second session.
+
+    Args:
+        onnx: The file's bytes.
+        manifest: What they should be.
+        threads: That a run uses which is alone.
+
+    Raises:
+        ModelError: The file cannot be loaded, or does not fit the manifest.
+    """
+
+    def __init__(self, onnx: bytes, manifest: Manifest, *, threads: int) -> None:
+        self._session = _session(onnx, 1)
+        twice = threads > 1 and len(onnx) <= _TWICE
+        self._alone = _session(onnx, threads) if twice else self._session
+        #: How many inputs one run takes.
+        self.batch = manifest.input.batch
+        self._feed_name, self._extra = _inputs(self._session, manifest.input)
         self._output_names = [output.name for output in self._session.get_outputs()]
+        self._images = _rows_of_images(self._output_names, manifest)
 
-    def run(self, tensor: NDArray[np.generic]) -> dict[str, NDArray[np.generic]]:
-        """Run the network on one input, with its batch dimension; outputs by name."""
-        feeds = {self._feed_name: tensor, **self._extra}
-        outputs = self._session.run(self._output_names, feeds)
-        return dict(zip(self._output_names, outputs, strict=True))
+    def run(self, tensors: Sequence[NDArray[np.generic]], *, alone: bool = False) -> list[Outputs]:
+        """Run the network once.
+
+        Args:
+            tensors: 1 to `batch` inputs, each with its batch dimension `[1, ...]`.
+            alone: Whether nothing else runs that would want the other cores.
+
+        Returns:
+            For each the outputs by name, as if it had been alone.
+
+        Raises:
+            ModelError: The outputs are not one for each input.
+        """
+        count = len(tensors)
+        tensor = tensors[0] if count == 1 else np.concatenate(tensors)
+        feeds = {self._feed_name: tensor}
+        feeds |= {name: np.repeat(value, count, axis=0) for name, value in self._extra.items()}
+        outputs = (self._alone if alone else self._session).run(self._output_names, feeds)
+        by_name = dict(zip(self._output_names, outputs, strict=True))
+        return [by_name] if count == 1 else self._apart(by_name, count)
+
+    def check_batch(self, samples: Sequence[NDArray[np.generic]]) -> None:
+        """See that an input's outputs do not depend on those beside it.
+
+        Otherwise one client's answer would say something of another one's picture, as it does
+        where a network finds the scale of its integers anew for each run.
+
+        Args:
+            samples: At least `batch` different inputs.
+
+        Raises:
+            ModelError: They do, or the network takes no such batch.
+        """
+        if self.batch == 1:
+            return
+        samples = samples[: self.batch]
+        try:
+            together = self.run(samples)
+        except ModelError:
+            raise
+        except Exception as error:  # noqa: BLE001 - it raises types of its own for each failure
+            raise ModelError(f"the graph takes no batch of {self.batch}: {error}") from None
+        for sample, beside in zip(samples, together, strict=True):
+            (alone,) = self.run([sample])
+            if any(not np.array_equal(alone[name], beside[name]) for name in beside):
+                raise ModelError(
+                    "what the graph says of an image depends on the others in its batch: "
+                    "leave out input.batch in the manifest"
+                )
+
+    def _apart(self, outputs: Outputs, count: int) -> list[Outputs]:
+        if self._images is not None:
+            image = outputs.pop(self._images)
+            return [
+                {name: rows[image == at] for name, rows in outputs.items()} for at in range(count)
+            ]
+        if any(rows.shape[:1] != (count,) for rows in outputs.values()):
+            raise ModelError(f"the graph does not give {count} rows of outputs for {count} images")
+        return [{name: rows[at : at + 1] for name, rows in outputs.items()} for at in range(count)]
+
+
+def _session(onnx: bytes, threads: int) -> Any:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = _FATAL_ONLY
+    # an idle thread that spins takes the processor from the next request's decoding
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    if threads > 1:
+        # Small pieces of work: who comes late to a core has not taken half of it.
+        options.add_session_config_entry("session.dynamic_block_base", "4")
+    before = _threads()
+    try:
+        session: Any = onnxruntime.InferenceSession(
+            onnx, options, providers=["CPUExecutionProvider"]
+        )
+    except Exception as error:  # noqa: BLE001 - it raises types of its own for each failure
+        raise ModelError(f"onnxruntime cannot load the ONNX file: {error}") from None
+    # It keeps the file, to start anew with other providers, which we never ask for.
+    session._model_bytes = None  # noqa: SLF001 - 17 to 70 MB
+    for thread in _threads() - before:
+        # They help where a core has nothing to do, and step aside for whatever else comes.
+        os.sched_setscheduler(thread, os.SCHED_IDLE, os.sched_param(0))
+    return session
+
+
+def _threads() -> set[int]:
+    """The threads of this process, where /proc knows them."""
+    try:
+        return {int(entry.name) for entry in Path("/proc/self/task").iterdir()}
+    except OSError:
+        return set()
+
+
+def _rows_of_images(outputs: Sequence[str], manifest: Manifest) -> str | None:
+    """The output that says which image each row of the others belongs to, if there is one."""
+    if manifest.family != "boxes":
+        return None
+    name = manifest.outputs.images
+    if name is not None and name not in outputs:
+        raise ModelError(f"no output {name}; the graph has {', '.join(outputs)}")
+    return name or (IMAGES if IMAGES in outputs else None)
 
 
 def read_onnx(path: Path, sha256: str | None) -> bytes:
@@ -92,6 +203,10 @@ def _inputs(session: Any, wanted: Input) -> tuple[str, dict[str, NDArray[np.int6
     )
     if not fits:
         raise ModelError(f"the input {name} is {found.shape}, the manifest makes {shape}")
+    if wanted.batch > 1 and fixed[0]:
+        raise ModelError(
+            f"the input {name} is {found.shape}: leave out input.batch, it takes one image a run"
+        )
     if _TYPES.get(found.type) != wanted.dtype:
         raise ModelError(f"the input {name} is a {found.type}, the manifest makes {wanted.dtype}")
     return name, extra

@@ -7,9 +7,10 @@ the constants of the model's `pipeline.config` (tensorflow/models, `ssd_anchor_g
 `reduce_boxes_in_lowest_layer`, `faster_rcnn_box_coder`), sigmoid scores without the background
 class, and a non-maximum suppression per class.
 
-Input `image`: uint8 `[1, 300, 300, 3]`, RGB. Outputs, with n objects: `boxes` float32 `[n, 4]`
-as y_min, x_min, y_max, x_max in 0..1, `scores` float32 `[n]`, `classes` int64 `[n]` (COCO's
-category ids, 1 to 90). The same source gives the same bytes.
+Input `image`: uint8 `[b, 300, 300, 3]`, RGB, any number of images. Outputs, with n objects on all
+of them: `boxes` float32 `[n, 4]` as y_min, x_min, y_max, x_max in 0..1, `scores` float32 `[n]`,
+`classes` int64 `[n]` (COCO's category ids, 1 to 90), `images` int64 `[n]` (which of the images,
+from 0). The same source gives the same bytes.
 """
 
 from __future__ import annotations
@@ -153,14 +154,14 @@ class _Exporter:
         )
 
     def predictions(self, name: str, width: int) -> str:
-        """One of the two prediction tensors as `[1, anchors, width]`."""
+        """One of the two prediction tensors as `[b, anchors, width]`."""
         parts = []
         for reshape in self.graph[name].inputs[: len(GRIDS)]:
             source = self.graph[reshape].inputs[0]
             last = self.write(
                 "Transpose", [self.tensor(source)], f"{reshape}/nhwc", perm=[0, 2, 3, 1]
             )
-            shape = self.constant(f"{reshape}/shape", np.array([1, -1, width], np.int64))
+            shape = self.constant(f"{reshape}/shape", np.array([0, -1, width], np.int64))
             parts.append(self.write("Reshape", [last, shape], reshape))
         return self.write("Concat", parts, name, axis=1)
 
@@ -222,7 +223,7 @@ def _decode(exporter: _Exporter, encodings: str) -> str:
 
 
 def _select(exporter: _Exporter, corners: str, logits: str) -> None:
-    """Scores, the suppression per class, and the three outputs."""
+    """Scores, the suppression per class, and the four outputs."""
     constant, write = exporter.constant, exporter.write
     ends = [
         constant(f"class/{name}", np.array([at], np.int64))
@@ -246,17 +247,16 @@ def _select(exporter: _Exporter, corners: str, logits: str) -> None:
         ],
         "nms",
     )  # [n, 3]: batch, class, anchor
-    column = {
-        name: write(
-            "Gather", [chosen, constant(f"nms/{name}/at", np.int64(at))], f"nms/{name}", axis=1
-        )
-        for name, at in (("class", 1), ("anchor", 2))
+    at = {
+        name: constant(f"nms/{name}/at", np.array(columns, np.int64))
+        for name, columns in (("image", 0), ("class", 1), ("box", [0, 2]))
     }
-    flat = constant("box/flat", np.array([-1, 4], np.int64))
-    rows = write("Reshape", [corners, flat], "box/rows")
-    write("Gather", [rows, column["anchor"]], "boxes", axis=0)
+    write("Gather", [chosen, at["image"]], "images", axis=1)
+    kind = write("Gather", [chosen, at["class"]], "nms/class", axis=1)
+    box = write("Gather", [chosen, at["box"]], "nms/box", axis=1)
+    write("GatherND", [corners, box], "boxes")
     write("GatherND", [by_class, chosen], "scores")
-    write("Add", [column["class"], constant("class/offset", np.int64(1))], "classes")
+    write("Add", [kind, constant("class/offset", np.int64(1))], "classes")
 
 
 def export(source: bytes) -> bytes:
@@ -288,11 +288,12 @@ def export(source: bytes) -> bytes:
     graph = helper.make_graph(
         exporter.nodes,
         "ssd-mobilenet-v2-coco",
-        [helper.make_tensor_value_info("image", TensorProto.UINT8, [1, SIZE, SIZE, 3])],
+        [helper.make_tensor_value_info("image", TensorProto.UINT8, ["b", SIZE, SIZE, 3])],
         [
             helper.make_tensor_value_info("boxes", TensorProto.FLOAT, ["n", 4]),
             helper.make_tensor_value_info("scores", TensorProto.FLOAT, ["n"]),
             helper.make_tensor_value_info("classes", TensorProto.INT64, ["n"]),
+            helper.make_tensor_value_info("images", TensorProto.INT64, ["n"]),
         ],
         exporter.constants,
     )

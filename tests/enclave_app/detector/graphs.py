@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,39 @@ def constant_detr(logits: Any, boxes: Any, side: int = 64) -> bytes:
         nodes,
         [("images", TensorProto.FLOAT, [1, 3, side, side])],
         [(name, TensorProto.FLOAT, list(value.shape)) for name, value in values.items()],
+        constants,
+    )
+
+
+def brightness_detr(*, of_all: bool = False, side: int = 64) -> bytes:
+    """A network for any number of pictures that sees one object in each which is bright.
+
+    Args:
+        of_all: Whether it goes by the brightness of all pictures of a run, as no network should.
+        side: Of the input.
+    """
+    values = {
+        "logits": np.array([[[-5, -50, -50]]], np.float32),
+        "pred_boxes": np.array([[[0.5, 0.5, 0.5, 0.5]]], np.float32),
+        "ten": np.array(10, np.float32),
+        "zero": np.array(0, np.float32),
+    }
+    constants = [numpy_helper.from_array(value, f"{name}/value") for name, value in values.items()]
+    constants.append(numpy_helper.from_array(np.array([-1, 1, 1], np.int64), "column"))
+    nodes = [
+        helper.make_node("ReduceMean", ["images"], ["means"], axes=[1, 2, 3], keepdims=0),
+        helper.make_node("Reshape", ["means", "column"], ["each"]),
+        helper.make_node("ReduceMean", ["images"], ["all"], keepdims=0),
+        helper.make_node("Mul", ["each", "zero/value"], ["nothing"]),
+        helper.make_node("Mul", ["all" if of_all else "each", "ten/value"], ["light"]),
+        helper.make_node("Add", ["logits/value", "light"], ["lit"]),
+        helper.make_node("Add", ["lit", "nothing"], ["logits"]),
+        helper.make_node("Add", ["pred_boxes/value", "nothing"], ["pred_boxes"]),
+    ]
+    return model(
+        nodes,
+        [("images", TensorProto.FLOAT, ["b", 3, side, side])],
+        [("logits", TensorProto.FLOAT, None), ("pred_boxes", TensorProto.FLOAT, None)],
         constants,
     )
 
@@ -65,8 +99,8 @@ def sized_boxes(side: int = 64) -> bytes:
 
 def model(
     nodes: list[Any],
-    inputs: list[tuple[str, int, list[int] | None]],
-    outputs: list[tuple[str, int, list[int] | None]],
+    inputs: list[tuple[str, int, Sequence[int | str] | None]],
+    outputs: list[tuple[str, int, Sequence[int | str] | None]],
     constants: list[Any],
 ) -> bytes:
     graph = helper.make_graph(

@@ -55,7 +55,7 @@ def greedy(found: list[Found], limit: float) -> list[Found]:
 
 def boxes(path: Path, image: Image.Image, min_score: float) -> list[Found]:
     pixels = np.asarray(image.resize((300, 300), Image.Resampling.BILINEAR))
-    corners, scores, classes = run(path, pixels[None])
+    corners, scores, classes, _ = run(path, pixels[None])
     found = []
     for (y1, x1, y2, x2), score, number in zip(corners, scores, classes, strict=True):
         if score >= min_score:
