@@ -61,9 +61,16 @@ def _run(path: Path) -> None:
     nsm = open_nsm(config.nsm.device)
     if config.nsm.device == "/dev/nsm":
         check_hardware(clock_sources=config.nsm.clock_sources or None)
-    detector = Detector.load(config.model.folder, limits=_image_limits(config))
+    detector = Detector.load(
+        config.model.folder, limits=_image_limits(config), threads=config.threads_alone
+    )
     credentials = CredentialStore()
-    compute = Compute(config.threads, config.limits.queue)
+    compute = Compute(
+        detector.detect_together,
+        threads=config.threads,
+        queue=config.limits.queue,
+        together=detector.batch,
+    )
     keyring = Keyring()
     with contextlib.closing(KmsClient(_kms_settings(config), nsm, credentials)) as kms:
         pipeline = Pipeline(

@@ -107,6 +107,9 @@ class LimitsSection(_Section):
     """What the worker takes at most. Reasons stand in `enclave_app/limits.py`."""
 
     threads: Annotated[int, Field(ge=0, le=256, description="0: one a core.")] = 0
+    threads_alone: Annotated[
+        int, Field(ge=0, le=64, description="0: one a core, four at most.")
+    ] = 0
     connections: Annotated[int, Field(ge=1, le=1024)] = 64
     queue: Annotated[int, Field(ge=1, le=4096)] = 128
     body_bytes: Annotated[int, Field(ge=1024, le=256 * _MIB)] = 32 * _MIB
@@ -130,6 +133,11 @@ class EnclaveConfig(_Section):
     def threads(self) -> int:
         """Threads that compute: as many as asked for, or one for each core."""
         return self.limits.threads or len(os.sched_getaffinity(0))
+
+    @property
+    def threads_alone(self) -> int:
+        """Threads that look at a picture which is the only one."""
+        return self.limits.threads_alone or min(self.threads, 4)
 
 
 @dataclass(frozen=True, slots=True)

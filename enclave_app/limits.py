@@ -7,6 +7,8 @@ its defaults are explained here too.
 - `limits.connections` 64: the gateway keeps at most 32 to one enclave; twice that for a second
   gateway during an upgrade.
 - `limits.queue` 128: at 15 ms an image on one thread, 2 s of work ahead at most.
+- `limits.threads_alone` one a core, 4 at most: of the default detector's layers, more find little
+  to share out. Models of 32 MiB and less have a second session for it, which takes some 30 MB.
 - `limits.image_memory_bytes` 384 MiB: ten 12-megapixel images decoded at once (36 MB each); the
   rest of a 1 GiB enclave is the model, the runtime and uploads.
 - `limits.upload_memory_bytes` 192 MiB: six of the largest bodies, or hundreds of usual ones.
@@ -26,5 +28,8 @@ NONCE_BYTES: Final = range(16, 65)
 DRAIN_SECONDS: Final = 30.0
 #: Largest single write: vsock streams collapse above 1 MiB (docs/link.md §6).
 WRITE_BYTES: Final = 256 * 1024
+#: Memory of bodies that is kept for the next ones: what comes next takes what was given back last,
+#: so the five photos of 3 MB that fit are more than two threads give back before more come.
+KEPT_BODY_BYTES: Final = 16 * 1024 * 1024
 #: Seconds for the peer to take an answer or to go on with a frame that it began.
 STALL_SECONDS: Final = 30.0

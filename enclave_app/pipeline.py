@@ -9,6 +9,7 @@ from blindgate.detections import Detections, DetectOptions
 from blindgate.envelope.recognise import is_envelope
 from enclave_app.compute import Compute, Deadline, MemoryBudget
 from enclave_app.detector import Detector
+from enclave_app.detector.detector import Look
 from enclave_app.unseal import EnvelopeRejected, Unsealer
 
 
@@ -42,7 +43,11 @@ class Pipeline:
     """
 
     def __init__(
-        self, unsealer: Unsealer, detector: Detector, compute: Compute, images: MemoryBudget
+        self,
+        unsealer: Unsealer,
+        detector: Detector,
+        compute: Compute[Look, Detections],
+        images: MemoryBudget,
     ) -> None:
         self._unsealer = unsealer
         self._detector = detector
@@ -72,8 +77,5 @@ class Pipeline:
             raise EnvelopeRejected
         picture = self._detector.inspect(image, options)
         with self._images.hold(picture.decoded_bytes, upload.deadline):
-            return self._compute.run(
-                lambda: self._detector.detect(picture, options, upload.deadline.check),
-                upload.deadline,
-                upload.wanted,
-            )
+            look = Look(picture, options, upload.deadline.check)
+            return self._compute.run(look, upload.deadline, upload.wanted)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any
 
 import pytest
 
@@ -12,10 +14,23 @@ from enclave_app.compute import Compute, Deadline, DeadlineExceeded, MemoryBudge
 
 SOON = 10.0
 
+Job = Callable[[], Any]
+
+
+def call_each(jobs: Sequence[Job], *, alone: bool = False) -> list[Any]:
+    """Each job by itself; what it raises is its outcome."""
+    outcomes: list[Any] = []
+    for job in jobs:
+        try:
+            outcomes.append(job())
+        except Exception as error:  # noqa: BLE001 - the job's own
+            outcomes.append(error)
+    return outcomes
+
 
 @pytest.fixture
-def one_thread() -> Iterator[Compute]:
-    compute = Compute(threads=1, queue=2)
+def one_thread() -> Iterator[Compute[Job, Any]]:
+    compute: Compute[Job, Any] = Compute(call_each, threads=1, queue=2)
     yield compute
     compute.close()
 
@@ -33,17 +48,17 @@ class Blocker:
         return "done"
 
 
-def wait_for_queue(compute: Compute, length: int) -> None:
+def wait_for_queue(compute: Compute[Any, Any], length: int) -> None:
     ends = Deadline(SOON)
     while compute.queued != length:
         ends.check()
 
 
-def test_a_job_gives_its_result(one_thread: Compute) -> None:
+def test_a_job_gives_its_result(one_thread: Compute[Job, Any]) -> None:
     assert one_thread.run(lambda: 6 * 7, Deadline(SOON)) == 42
 
 
-def test_a_job_gives_its_own_error(one_thread: Compute) -> None:
+def test_a_job_gives_its_own_error(one_thread: Compute[Job, Any]) -> None:
     def fail() -> None:
         raise KeyError("its own")
 
@@ -52,7 +67,7 @@ def test_a_job_gives_its_own_error(one_thread: Compute) -> None:
     assert one_thread.run(lambda: "still there", Deadline(SOON)) == "still there"
 
 
-def test_a_full_queue_is_said_at_once(one_thread: Compute) -> None:
+def test_a_full_queue_is_said_at_once(one_thread: Compute[Job, Any]) -> None:
     blocker = Blocker()
     with ThreadPoolExecutor(3) as pool:
         running = pool.submit(one_thread.run, blocker, Deadline(SOON))
@@ -66,20 +81,23 @@ def test_a_full_queue_is_said_at_once(one_thread: Compute) -> None:
         assert [future.result() for future in waiting] == ["later", "later"]
 
 
-def test_jobs_run_in_the_order_of_their_arrival(one_thread: Compute) -> None:
-    blocker, ran = Blocker(), []
+def test_jobs_run_in_the_order_of_their_arrival(one_thread: Compute[Job, Any]) -> None:
+    blocker = Blocker()
+    ran: list[int] = []
     with ThreadPoolExecutor(3) as pool:
         pool.submit(one_thread.run, blocker, Deadline(SOON))
         assert blocker.started.wait(SOON)
         for number in range(2):
-            pool.submit(one_thread.run, lambda n=number: ran.append(n), Deadline(SOON))
+            pool.submit(one_thread.run, partial(ran.append, number), Deadline(SOON))
             wait_for_queue(one_thread, number + 1)
         blocker.let_go.set()
     assert ran == [0, 1]
 
 
 @pytest.mark.parametrize("reason", ["late", "left"])
-def test_work_that_nobody_waits_for_is_not_begun(one_thread: Compute, reason: str) -> None:
+def test_work_that_nobody_waits_for_is_not_begun(
+    one_thread: Compute[Job, Any], reason: str
+) -> None:
     now = 0.0
     deadline = Deadline(5, clock=lambda: now)
     ran = []
@@ -99,7 +117,7 @@ def test_work_that_nobody_waits_for_is_not_begun(one_thread: Compute, reason: st
 
 
 def test_as_many_jobs_run_at_once_as_there_are_threads() -> None:
-    compute = Compute(threads=2, queue=8)
+    compute: Compute[Job, Any] = Compute(call_each, threads=2, queue=8)
     together = threading.Barrier(2, timeout=SOON)
     with ThreadPoolExecutor(2) as pool:
         futures = [pool.submit(compute.run, together.wait, Deadline(SOON)) for _ in range(2)]
@@ -107,8 +125,98 @@ def test_as_many_jobs_run_at_once_as_there_are_threads() -> None:
     compute.close()
 
 
+class Recorder:
+    """Work that is told apart by how many jobs come at once, and whether it was alone."""
+
+    def __init__(self) -> None:
+        self.runs: list[tuple[list[object], bool]] = []
+        self.started = threading.Semaphore(0)
+        self.let_go = threading.Semaphore(0)
+
+    def __call__(self, jobs: Sequence[object], *, alone: bool) -> list[object]:
+        self.runs.append((list(jobs), alone))
+        self.started.release()
+        assert self.let_go.acquire(timeout=SOON)
+        return list(jobs)
+
+    def finish(self, runs: int) -> None:
+        self.let_go.release(runs)
+
+
+def test_what_waits_anyway_is_done_together_and_everybody_gets_his_own() -> None:
+    work = Recorder()
+    compute: Compute[object, object] = Compute(work, threads=1, queue=8, together=2)
+    with ThreadPoolExecutor(4) as pool:
+        futures = [pool.submit(compute.run, 0, Deadline(SOON))]
+        assert work.started.acquire(timeout=SOON)
+        for number in (1, 2, 3):
+            futures.append(pool.submit(compute.run, number, Deadline(SOON)))
+            wait_for_queue(compute, number)
+        work.finish(3)
+        assert [future.result() for future in futures] == [0, 1, 2, 3]
+    assert [jobs for jobs, _ in work.runs] == [[0], [1, 2], [3]]
+    compute.close()
+
+
+def test_nobody_waits_behind_another_one_while_a_thread_is_free() -> None:
+    work = Recorder()
+    compute: Compute[object, object] = Compute(work, threads=2, queue=8, together=2)
+    with ThreadPoolExecutor(4) as pool:
+        futures = [pool.submit(compute.run, number, Deadline(SOON)) for number in (0, 1)]
+        assert work.started.acquire(timeout=SOON)
+        assert work.started.acquire(timeout=SOON)
+        assert sorted(len(jobs) for jobs, _ in work.runs) == [1, 1]
+        work.finish(2)
+        assert sorted(str(future.result()) for future in futures) == ["0", "1"]
+    compute.close()
+
+
+def test_work_is_told_when_it_is_alone() -> None:
+    work = Recorder()
+    compute: Compute[object, object] = Compute(work, threads=2, queue=8)
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(compute.run, 0, Deadline(SOON))
+        assert work.started.acquire(timeout=SOON)
+        second = pool.submit(compute.run, 1, Deadline(SOON))
+        assert work.started.acquire(timeout=SOON)
+        work.finish(2)
+        first.result()
+        second.result()
+    assert work.runs == [([0], True), ([1], False)]
+    compute.close()
+
+
+def test_who_has_left_does_not_keep_the_other_one_from_being_done() -> None:
+    compute: Compute[Job, Any] = Compute(call_each, threads=1, queue=4, together=2)
+    blocker = Blocker()
+    with ThreadPoolExecutor(3) as pool:
+        pool.submit(compute.run, blocker, Deadline(SOON))
+        assert blocker.started.wait(SOON)
+        left = pool.submit(compute.run, lambda: "nobody", Deadline(SOON), lambda: False)
+        wait_for_queue(compute, 1)
+        stays = pool.submit(compute.run, lambda: "found", Deadline(SOON))
+        wait_for_queue(compute, 2)
+        blocker.let_go.set()
+        assert stays.result() == "found"
+        with pytest.raises(DeadlineExceeded):
+            left.result()
+    compute.close()
+
+
+def test_work_that_fails_as_a_whole_fails_for_everybody() -> None:
+    def fail(jobs: Sequence[object], *, alone: bool) -> list[object]:
+        raise ValueError("all of them")
+
+    compute: Compute[object, object] = Compute(fail, threads=1, queue=4, together=2)
+    for _ in range(2):
+        with pytest.raises(ValueError, match="all of them"):
+            compute.run(1, Deadline(SOON))
+    assert compute.busy == 0
+    compute.close()
+
+
 def test_closing_finishes_what_waits_and_refuses_more() -> None:
-    compute = Compute(threads=1, queue=2)
+    compute: Compute[Job, Any] = Compute(call_each, threads=1, queue=2)
     blocker = Blocker()
     with ThreadPoolExecutor(3) as pool:
         running = pool.submit(compute.run, blocker, Deadline(SOON))

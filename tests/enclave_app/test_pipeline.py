@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, cast
 
 import pytest
 
 from blindgate.detections import DetectOptions
 from enclave_app.compute import Compute, Deadline, DeadlineExceeded, MemoryBudget, Overloaded
-from enclave_app.detector.detector import Inspected
+from enclave_app.detector.detector import Inspected, Look
 from enclave_app.detector.header import Header
 from enclave_app.pipeline import Pipeline, Upload
 from enclave_app.unseal import EnvelopeRejected
@@ -36,17 +36,21 @@ class FakeDetector:
         header = Header("jpeg", 1, 1, 0)
         return Inspected(bytes(image), header, (1, 1), self.needs)
 
-    def detect(self, image: Inspected, options: DetectOptions, checkpoint: Any) -> str:
-        checkpoint()
-        self.seen.append(bytes(image.data))
-        return "found"
+    def detect_together(self, looks: Sequence[Look], *, alone: bool) -> list[Any]:
+        for look in looks:
+            look.checkpoint()
+            assert isinstance(look.image, Inspected)
+            self.seen.append(bytes(look.image.data))
+        return ["found"] * len(looks)
 
 
 class Parts:
     def __init__(self) -> None:
         self.unsealer = FakeUnsealer()
         self.detector = FakeDetector()
-        self.compute = Compute(threads=1, queue=4)
+        self.compute: Compute[Look, Any] = Compute(
+            self.detector.detect_together, threads=1, queue=4
+        )
         self.images = MemoryBudget(100)
         self.pipeline = Pipeline(
             cast("Any", self.unsealer), cast("Any", self.detector), self.compute, self.images
