@@ -34,13 +34,22 @@ class ReplayCache:
     def __len__(self) -> int:
         return len(self._expires)
 
-    def seen(self, encapsulated_key: bytes, now: float) -> bool:
-        """Whether this one was remembered and has not expired."""
-        # One look into a dictionary needs no lock, and what is late is forgotten by `remember`.
-        return self._expires.get(_digest(encapsulated_key), now) > now
+    def seen(self, name: bytes, now: float) -> bool:
+        """Whether this one was remembered and has not expired.
 
-    def remember(self, encapsulated_key: bytes, now: float) -> bool:
+        Args:
+            name: Of an encapsulated key, from `name_of`.
+            now: The time.
+        """
+        # One look into a dictionary needs no lock, and what is late is forgotten by `remember`.
+        return self._expires.get(name, now) > now
+
+    def remember(self, name: bytes, now: float) -> bool:
         """Remember this one.
+
+        Args:
+            name: Of an encapsulated key, from `name_of`.
+            now: The time.
 
         Returns:
             Whether it is new; False means that it is a replay.
@@ -48,14 +57,13 @@ class ReplayCache:
         Raises:
             Overloaded: There is no room until the oldest expires.
         """
-        digest = _digest(encapsulated_key)
         with self._lock:
             self._forget(now)
-            if digest in self._expires:
+            if name in self._expires:
                 return False
             if len(self._expires) >= self._capacity:
                 raise Overloaded("too many sealed requests within the Date window")
-            self._expires[digest] = now + self._retention
+            self._expires[name] = now + self._retention
             return True
 
     def _forget(self, now: float) -> None:
@@ -66,6 +74,6 @@ class ReplayCache:
             del self._expires[oldest]
 
 
-def _digest(encapsulated_key: bytes) -> bytes:
+def name_of(encapsulated_key: bytes) -> bytes:
     """16 bytes for any KEM; two that collide by chance cost one refused request in 2^60."""
     return hashlib.blake2b(encapsulated_key, digest_size=16).digest()

@@ -22,7 +22,7 @@ from urllib.parse import parse_qsl
 from blindgate import problems
 from blindgate.sealing import bhttp, fields, ohttp, padding
 from blindgate.sealing.errors import BinaryHttpError, OpenRejected, UnknownKey
-from enclave_app.replay import ReplayCache
+from enclave_app.replay import ReplayCache, name_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -142,13 +142,13 @@ class SealedEndpoint:
 
     def open_and_answer(
         self,
-        encapsulated: bytes | bytearray | memoryview,
+        encapsulated: bytearray | memoryview,
         handle: Callable[[InnerRequest], InnerAnswer],
-    ) -> bytes:
+    ) -> bytearray:
         """One exchange; the answer has one of `padding.ANSWER_BUCKETS` sizes.
 
         Args:
-            encapsulated: The body of a `message/ohttp-req`.
+            encapsulated: The body of a `message/ohttp-req`; it is opened where it lies.
             handle: Answers the inner request; what it raises becomes `internal-error`, sealed.
 
         Raises:
@@ -159,15 +159,18 @@ class SealedEndpoint:
         started = time.perf_counter()
         now = self._now()
         header = ohttp.parse_header(encapsulated, self._keyring.find)
-        if self._replay.seen(header.encapsulated_key, now):
+        name = name_of(header.encapsulated_key)
+        if self._replay.seen(name, now):
             raise OpenRejected
-        opened = ohttp.open_parsed(encapsulated, header)
-        request = self._admit(opened, now)
+        opened = ohttp.open_in_place(encapsulated, header)
+        request = self._admit(opened, name, now)
         unsealed = (time.perf_counter() - started) * 1000
         answer = request if isinstance(request, InnerAnswer) else _answer(handle, request)
         return self._seal(opened.response, answer, unsealed)
 
-    def _admit(self, opened: ohttp.OpenedRequest, now: float) -> InnerRequest | InnerAnswer:
+    def _admit(
+        self, opened: ohttp.OpenedRequest, name: bytes, now: float
+    ) -> InnerRequest | InnerAnswer:
         """The inner request, or the sealed problem that stands in its way."""
         try:
             message = bhttp.decode_request(opened.message, self._limits)
@@ -183,11 +186,13 @@ class SealedEndpoint:
         sent = _parse_date(message.header("date"))
         if sent is None or not now - DATE_PAST_S <= sent <= now + DATE_FUTURE_S:
             return InnerAnswer.of_problem(problems.OHTTP_DATE)
-        if not self._replay.remember(opened.encapsulated_key, now):
+        if not self._replay.remember(name, now):
             raise OpenRejected
         return request
 
-    def _seal(self, response: ohttp.ResponseSealer, answer: InnerAnswer, unsealed: float) -> bytes:
+    def _seal(
+        self, response: ohttp.ResponseSealer, answer: InnerAnswer, unsealed: float
+    ) -> bytearray:
         timings = (("unseal", unsealed), *answer.timings)
         headers = (
             ("content-type", answer.content_type),
@@ -196,7 +201,7 @@ class SealedEndpoint:
             *answer.headers,
         )
         message = bhttp.Response(answer.status, headers, answer.content).encode()
-        return response.seal(message.ljust(padding.answer_size(len(message)), b"\0"))
+        return response.seal(message, padded_to=padding.answer_size(len(message)))
 
     def _now(self) -> float:
         with self._lock:

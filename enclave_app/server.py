@@ -28,6 +28,7 @@ from blindgate.link import (
 )
 from blindgate.link.frames import Body, Params
 from enclave_app import limits
+from enclave_app.body_memory import BodyMemory
 from enclave_app.compute import Deadline, DeadlineExceeded, MemoryBudget, Overloaded
 
 log = logging.getLogger("blindgate.worker")
@@ -44,21 +45,20 @@ class Request:
 
     Attributes:
         header: What the gateway says of it.
-        body: All of its body, in memory of its own.
+        body: All of its body, in memory of its own, to write to as well.
         deadline: When nobody waits for the answer any more.
         wanted: Whether the gateway still keeps the connection open.
+        release: Gives the body's memory back before the end: what was in it has been opened,
+            and is elsewhere.
+        others: How many further requests have come whose answers have not left.
     """
 
     header: RequestHeader
     body: Body
     deadline: Deadline
     wanted: Callable[[], bool]
-
-    def release(self) -> None:
-        """Give the body's memory back: what was in it has been opened, and is elsewhere."""
-        if isinstance(self.body, bytearray):
-            with contextlib.suppress(BufferError):  # somebody still looks at it
-                self.body.clear()
+    release: Callable[[], None] = lambda: None
+    others: Callable[[], int] = lambda: 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +66,7 @@ class Answer:
     """What goes back."""
 
     outcome: Outcome
-    body: bytes = b""
+    body: bytes | bytearray = b""
     params: Params | None = None
 
 
@@ -94,6 +94,7 @@ class LinkServer:
         self._handle = handle
         self._limits = FrameLimits(body=body_bytes)
         self._uploads = uploads
+        self._memory = BodyMemory(limits.KEPT_BODY_BYTES)
         self._most = connections
         self._open: set[socket.socket] = set()
         self._in_flight = 0
@@ -162,8 +163,7 @@ class LinkServer:
         try:
             try:
                 with self._uploads.hold(header.body_length, deadline):
-                    body = connection.read_body(header)
-                    answer = self._answer(Request(header, body, deadline, connection.is_open))
+                    answer = self._receive_and_answer(connection, header, deadline)
             except Overloaded:
                 answer = Answer(Outcome.OVERLOADED)
             except DeadlineExceeded:
@@ -176,6 +176,26 @@ class LinkServer:
                     self._changed.notify_all()
         # A body that was refused unread stays in the stream, so the connection is of no more use.
         return connection.is_between_frames
+
+    def _receive_and_answer(
+        self, connection: _Connection, header: RequestHeader, deadline: Deadline
+    ) -> Answer:
+        if not header.body_length:
+            return self._answer(
+                Request(header, bytearray(), deadline, connection.is_open, others=self._others)
+            )
+        lease = self._memory.lease(header.body_length)
+        try:
+            connection.read_body(lease.view)
+            return self._answer(
+                Request(header, lease.view, deadline, connection.is_open, lease.end, self._others)
+            )
+        finally:
+            lease.end()
+
+    def _others(self) -> int:
+        """Requests in hand, but for the one that asks."""
+        return self._in_flight - 1
 
     def _answer(self, request: Request) -> Answer:
         try:
@@ -235,23 +255,23 @@ class _Connection:
             if isinstance(event, RequestHeader):
                 return event
 
-    def read_body(self, header: RequestHeader) -> Body:
-        """The body that a header announced.
+    def read_body(self, memory: memoryview) -> None:
+        """Receive the body that a header announced.
+
+        Args:
+            memory: Of exactly its length, above zero.
 
         Raises:
             FrameError: The connection ended inside it.
             OSError: The connection broke, or nothing came for too long.
         """
-        if header.body_length == 0:
-            return bytearray()
         reader = self._reader
-        while True:
+        reader.use_memory(memory)
+        while not reader.is_between_frames:
             # One call for the whole body, where it can be: a wake-up for each of its pieces would
             # take the processor from what computes. It comes back early if time is up.
             room = reader.buffer()[: self._most_at_once]
-            event = reader.received(self._sock.recv_into(room, 0, socket.MSG_WAITALL))
-            if isinstance(event, bytearray | memoryview):
-                return event
+            reader.received(self._sock.recv_into(room, 0, socket.MSG_WAITALL))
 
     def send(self, header: RequestHeader, answer: Answer) -> None:
         """Answer one request.

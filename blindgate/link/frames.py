@@ -212,11 +212,12 @@ class FrameReader(Generic[Header]):
         self._header: type[Header] = header
         self._limits = limits
         self._state = _State.LENGTH
+        self._size = _LENGTH.size
         self._memory: Body = bytearray(_LENGTH.size)
         self._filled = 0
 
     def __repr__(self) -> str:
-        return f"<FrameReader {self._state.name}, {self._filled} of {len(self._memory)} bytes>"
+        return f"<FrameReader {self._state.name}, {self._filled} of {self._size} bytes>"
 
     @property
     def is_between_frames(self) -> bool:
@@ -225,6 +226,8 @@ class FrameReader(Generic[Header]):
 
     def buffer(self) -> memoryview:
         """Where to receive next; never empty, never longer than what this frame still lacks."""
+        if not self._memory:
+            self._memory = bytearray(self._size)
         return memoryview(self._memory)[self._filled :]
 
     def use_memory(self, memory: memoryview) -> None:
@@ -236,7 +239,7 @@ class FrameReader(Generic[Header]):
         Raises:
             ValueError: There is no such body, part of it has come already, or the size is wrong.
         """
-        if self._state is not _State.BODY or self._filled or len(memory) != len(self._memory):
+        if self._state is not _State.BODY or self._filled or len(memory) != self._size:
             raise ValueError("this memory does not fit the body that is expected")
         self._memory = memory
 
@@ -254,7 +257,7 @@ class FrameReader(Generic[Header]):
         if count == 0:
             raise FrameError("the connection ended inside a frame")
         self._filled += count
-        if self._filled < len(self._memory):
+        if self._filled < self._size:
             return None
         complete = self._memory
         match self._state:
@@ -279,7 +282,9 @@ class FrameReader(Generic[Header]):
 
     def _expect(self, state: _State, length: int) -> None:
         self._state = state
-        self._memory = bytearray(length)
+        self._size = length
+        # A body's memory is taken only if the caller brings none.
+        self._memory = bytearray(0 if state is _State.BODY else length)
         self._filled = 0
 
 

@@ -105,18 +105,27 @@ class ResponseSealer(_ResponseKeys):
 
     __slots__ = ()
 
-    def seal(self, message: Buffer, *, nonce: bytes | None = None) -> bytes:
+    def seal(self, message: Buffer, *, padded_to: int = 0, nonce: bytes | None = None) -> bytearray:
         """Encapsulate a Binary HTTP response (§4.4).
 
         Args:
-            message: The Binary HTTP response, padded.
+            message: The Binary HTTP response.
+            padded_to: Zero bytes follow it up to this length.
             nonce: For test vectors alone; fresh if left out.
         """
         nonce = os.urandom(self._nonce_size) if nonce is None else nonce
         if len(nonce) != self._nonce_size:
             raise SealingError("the response nonce has another length")
         cipher, aead_nonce = self._derive(nonce)
-        return nonce + cipher.encrypt(aead_nonce, message, b"")
+        start = len(nonce)
+        end = start + max(len(message), padded_to)
+        # In place: the padding is there already, and nothing is moved.
+        sealed = bytearray(end + TAG_SIZE)
+        sealed[:start] = nonce
+        sealed[start : start + len(message)] = message
+        with memoryview(sealed) as view:
+            cipher.encrypt_into(aead_nonce, view[start:end], b"", view[start:])
+        return sealed
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +179,7 @@ class OpenedRequest:
 
     key_id: int
     encapsulated_key: bytes
-    message: bytes = field(repr=False)
+    message: memoryview = field(repr=False)
     response: ResponseSealer
 
 
@@ -213,32 +222,33 @@ def parse_header(encapsulated: Buffer, find_key: Callable[[int], KeyPair | None]
 
 
 def open_request(encapsulated: Buffer, find_key: Callable[[int], KeyPair | None]) -> OpenedRequest:
-    """Open an encapsulated request (§4.3).
+    """Open an encapsulated request (§4.3), and leave it as it is.
 
     Args:
-        encapsulated: The body of a `message/ohttp-req`; it is not copied before decryption.
+        encapsulated: The body of a `message/ohttp-req`.
         find_key: The key pair of an id, or None.
 
     Raises:
         UnknownKey: We hold no key of this id and KEM.
         OpenRejected: Anything else, always the same.
     """
-    return open_parsed(encapsulated, parse_header(encapsulated, find_key))
+    return open_in_place(bytearray(encapsulated), parse_header(encapsulated, find_key))
 
 
-def open_parsed(encapsulated: Buffer, header: RequestHeader) -> OpenedRequest:
-    """Open an encapsulated request whose header was looked at before.
+def open_in_place(encapsulated: bytearray | memoryview, header: RequestHeader) -> OpenedRequest:
+    """Open an encapsulated request where it lies, without memory for a second one.
 
     Args:
-        encapsulated: The body of a `message/ohttp-req`; it is not copied before decryption.
+        encapsulated: The body of a `message/ohttp-req`, writable. The message takes the place of
+            its ciphertext, and is a view; after an error nothing in there is of use.
         header: What `parse_header` gave for it.
 
     Raises:
         OpenRejected: It cannot be opened, whatever the reason.
     """
-    pair, _, enc = header
     view = memoryview(encapsulated)
     mode = _base_mode(bytes(view[: HEADER.size]))
+    pair, _, enc = header
     try:
         message, exporter = mode.open(pair.private, enc, view[HEADER.size + len(enc) :])
     except Exception:  # noqa: BLE001 - one and the same error, whatever it was

@@ -50,7 +50,7 @@ class Worker:
         return self.answer
 
     def open(self, encapsulated: bytes | bytearray) -> bytes:
-        return self.endpoint.open_and_answer(encapsulated, self.handle)
+        return bytes(self.endpoint.open_and_answer(bytearray(encapsulated), self.handle))
 
     def seal(self, message: bytes, kem: Kem = Kem.X25519) -> ohttp.SealedRequest:
         configs = keys.decode_list(self.keyring.keys_body())
@@ -282,7 +282,7 @@ def test_a_handler_that_fails_is_told_inside_and_says_nothing_outside(
         raise RuntimeError("what the photo showed")
 
     with caplog.at_level(logging.DEBUG):
-        answer = worker.endpoint.open_and_answer(sealed.encapsulated, fail)
+        answer = worker.endpoint.open_and_answer(bytearray(sealed.encapsulated), fail)
     response = bhttp.decode_response(sealed.response.open(answer))
     assert problem(response) == problems.INTERNAL_ERROR.type
     assert "RuntimeError" in caplog.text

@@ -319,6 +319,29 @@ def test_a_reader_that_stalls_ends_its_connection(
             assert server.wait_until_idle(10)
 
 
+def test_a_request_is_in_hand_until_its_answer_has_left(path: Path) -> None:
+    entered, let_go = threading.Event(), threading.Event()
+
+    def handle(request: Request) -> Answer:
+        if bytes(request.body) == b"slow":
+            entered.set()
+            assert let_go.wait(10)
+        return Answer(Outcome.OK, params={"others": request.others()})
+
+    with serving(path, handle):
+        slow, quick = Client(path), Client(path)
+        with slow.sock, quick.sock:
+            header = RequestHeader(Operation.DETECT, ID, 10_000, 4)
+            slow.sock.sendall(header.encode() + b"slow")
+            assert entered.wait(10)
+            assert quick.ask()[0].params == {"others": 1}
+            let_go.set()
+            slow.answer()
+            ends = time.monotonic() + 10
+            while quick.ask()[0].params != {"others": 0}:
+                assert time.monotonic() < ends
+
+
 def test_an_idle_connection_may_stay(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "STALL_SECONDS", 0.05)
     with serving(path, echo):
@@ -329,23 +352,36 @@ def test_an_idle_connection_may_stay(path: Path, monkeypatch: pytest.MonkeyPatch
             assert client.ask(b"y")[1] == b"y"
 
 
-def test_a_released_body_takes_no_memory(path: Path) -> None:
-    left: list[int] = []
-
+def test_the_memory_of_a_released_body_serves_the_next_one(path: Path) -> None:
     def opens(request: Request) -> Answer:
-        with memoryview(request.body):
-            request.release()
-            left.append(len(request.body))
+        found = bytes(request.body)
         request.release()
-        left.append(len(request.body))
-        return Answer(Outcome.OK)
+        with pytest.raises(ValueError, match="released"):
+            bytes(request.body)
+        request.release()
+        return Answer(Outcome.OK, found)
 
-    with serving(path, opens):
+    with serving(path, opens) as server:
         client = Client(path)
         with client.sock:
-            client.ask(b"opened")
-            client.ask(b"once more")
-    assert left == [6, 0, 9, 0]
+            assert client.ask(b"opened")[1] == b"opened"
+            assert client.ask(b"once more")[1] == b"once more"
+        assert repr(server._memory) == f"<BodyMemory 4096 of {limits.KEPT_BODY_BYTES} bytes free>"
+
+
+def test_who_keeps_a_view_of_a_body_never_sees_another_one(path: Path) -> None:
+    kept: list[memoryview] = []
+
+    def keeps(request: Request) -> Answer:
+        kept.append(memoryview(request.body)[:])
+        return Answer(Outcome.OK)
+
+    with serving(path, keeps):
+        client = Client(path)
+        with client.sock:
+            for number in range(3):
+                client.ask(bytes([number]) * 5000)
+    assert [bytes(view) for view in kept] == [bytes([number]) * 5000 for number in range(3)]
 
 
 @pytest.mark.skipif(not hasattr(socket, "AF_VSOCK"), reason="this system has no AF_VSOCK")

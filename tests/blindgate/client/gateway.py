@@ -133,12 +133,13 @@ class Gateway:
         if enclave is None:
             return problem(problems.OHTTP_KEY)
         try:
-            answer = enclave.endpoint.open_and_answer(request.content, enclave.handle)
+            answer = enclave.endpoint.open_and_answer(bytearray(request.content), enclave.handle)
         except UnknownKey:
             return problem(problems.OHTTP_KEY)
         except OpenRejected:
             return problem(problems.OHTTP_REJECTED)
-        return httpx.Response(200, headers={"content-type": ohttp.RESPONSE_TYPE}, content=answer)
+        headers = {"content-type": ohttp.RESPONSE_TYPE}
+        return httpx.Response(200, headers=headers, content=bytes(answer))
 
     def holder(self, key_id: int) -> Enclave | None:
         holders = (one for one in self.enclaves if key_id in one.keyring.key_ids())
