@@ -7,7 +7,7 @@ OpenAPI document.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Sequence
 from enum import StrEnum
 from typing import Annotated, Any, Final
 
@@ -73,7 +73,7 @@ class DetectOptions(_Frozen):
     ] = AnswerFormat.JSON
 
     @classmethod
-    def from_query(cls, query: Iterable[tuple[str, str]]) -> DetectOptions:
+    def from_query(cls, query: Sequence[tuple[str, str]]) -> DetectOptions:
         """Read the options from the decoded names and values of a query string.
 
         `classes` may come several times and may hold several labels with commas between them.
@@ -82,6 +82,8 @@ class DetectOptions(_Frozen):
             pydantic.ValidationError: A parameter is unknown, comes twice or is out of bounds.
         """
         values: dict[str, Any] = {}
+        if not query:
+            return _DEFAULTS
         for name, value in query:
             if name == "classes":
                 values.setdefault(name, []).extend(value.split(","))
@@ -98,6 +100,10 @@ class DetectOptions(_Frozen):
             (name, ",".join(value) if isinstance(value, list) else str(value))
             for name, value in given.items()
         ]
+
+
+#: What a client asks who says nothing: the usual case, which need not be validated each time.
+_DEFAULTS: Final = DetectOptions()
 
 
 def describe_faults(error: ValidationError) -> list[dict[str, str]]:

@@ -21,7 +21,7 @@ from enclave_app import limits
 from enclave_app.compute import Compute, DeadlineExceeded, Overloaded
 from enclave_app.config import Measured
 from enclave_app.credentials import CredentialsError, CredentialStore
-from enclave_app.detector.detector import Detector
+from enclave_app.detector.detector import Detector, Look
 from enclave_app.detector.errors import ImageRejected, UnknownClass
 from enclave_app.inference import answer_inference, is_inference
 from enclave_app.keyring import Keyring
@@ -75,7 +75,7 @@ class Service:
         credentials: CredentialStore,
         sealed: SealedEndpoint,
         detector: Detector,
-        compute: Compute,
+        compute: Compute[Look, Detections],
         pipeline: Pipeline,
     ) -> None:
         self._measured = measured
@@ -130,8 +130,6 @@ class Service:
 
     def _ohttp(self, request: Request) -> Answer:
         def answer(inner: InnerRequest) -> InnerAnswer:
-            # Opened, and in memory of its own: while it waits its turn, once is enough.
-            request.release()
             return self._answer_sealed(inner, request)
 
         return Answer(Outcome.OK, self._sealed.open_and_answer(request.body, answer))
@@ -152,7 +150,9 @@ class Service:
         started = time.perf_counter()
         try:
             options = DetectOptions.from_query(inner.query)
-            upload = Upload(inner.content, True, outer.deadline, outer.wanted)
+            upload = Upload(
+                inner.content, True, outer.deadline, outer.wanted, release=outer.release
+            )
             found: Detections = self._pipeline.detect(upload, options)
         except ValidationError as error:
             return InnerAnswer.of_problem(problems.INVALID_REQUEST, errors=describe_faults(error))
@@ -195,7 +195,7 @@ class Service:
             self._keyring.give_way(taken)
         return Answer(Outcome.OK, self._keyring.keys_body())
 
-    def _status(self, _: Request) -> Answer:
+    def _status(self, request: Request) -> Answer:
         status = {
             "ready": not self._draining.is_set(),
             "draining": self._draining.is_set(),
@@ -204,6 +204,7 @@ class Service:
             "key_ids": bytes(self._keyring.key_ids()),
             "queued": self._compute.queued,
             "busy": self._compute.busy,
+            "in_hand": request.others(),
             "threads": self._compute.threads,
             "model": self._model(),
         }

@@ -200,12 +200,19 @@ def drain(address: Address, grace: float) -> None:
                 status = strict_cbor.decode(
                     _ask(sock, Operation.STATUS), max_bytes=_MAX_STATUS, max_depth=4
                 )
-                if not isinstance(status, dict) or not (status["busy"] or status["queued"]):
+                if not isinstance(status, dict) or not _in_hand(status):
                     return
                 time.sleep(0.1)
         log.warning("giving up what is still in hand")
     except (OSError, KeyError, BlindgateError) as error:
         log.warning("cannot drain: %s", error)
+
+
+def _in_hand(status: dict[str, Any]) -> bool:
+    """Whether a worker still has requests: those that it opens, computes, seals and sends."""
+    if "in_hand" in status:
+        return bool(status["in_hand"])
+    return bool(status["busy"] or status["queued"])  # a worker of an earlier version
 
 
 def _ask(sock: socket.socket, operation: Operation) -> bytes:

@@ -123,7 +123,8 @@ class Worker:
         self.asked.append(request.operation)
         body = b""
         if request.operation is Operation.STATUS:
-            body = cbor2.dumps({"busy": 0 if self.idle.is_set() else 1, "queued": 0})
+            # Nothing computes, but an answer is still on its way.
+            body = cbor2.dumps({"busy": 0, "queued": 0, "in_hand": not self.idle.is_set()})
         sock.sendall(AnswerHeader(request.request_id, Outcome.OK, len(body)).encode() + body)
         if request.operation is Operation.DRAIN:
             self.drained.set()

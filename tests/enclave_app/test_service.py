@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from email.utils import formatdate
 from pathlib import Path
@@ -25,6 +25,7 @@ from devstack.nsm.root import DevRoot
 from enclave_app.compute import Compute, Deadline, DeadlineExceeded, Overloaded
 from enclave_app.config import Measured, load
 from enclave_app.credentials import CredentialStore
+from enclave_app.detector.detector import Look
 from enclave_app.detector.errors import ImageRejected
 from enclave_app.keyring import Keyring
 from enclave_app.kms import trail
@@ -76,6 +77,10 @@ def local_nsm() -> DevNsm:
     return DevNsm(DevRoot.generate(), "i-0123456789abcdef0-enc0123456789abcdef", pcrs)
 
 
+def _no_work(looks: Sequence[Look], *, alone: bool) -> list[Any]:
+    raise AssertionError("the pipeline is a fake")
+
+
 class Worker:
     """A service around fakes, and a gateway's way of asking it."""
 
@@ -83,7 +88,7 @@ class Worker:
         self.pipeline = FakePipeline()
         self.keyring = Keyring()
         self.credentials = CredentialStore()
-        self.compute = Compute(threads=1, queue=1)
+        self.compute: Compute[Look, Any] = Compute(_no_work, threads=1, queue=1)
         manifest = SimpleNamespace(name="m", version="1", labels=("", "cup", "bowl"))
         detector: Any = SimpleNamespace(manifest=manifest, manifest_digest=b"\x22" * 32)
         self.service = Service(
@@ -257,7 +262,7 @@ def test_the_document_binds_keys_model_and_configuration(
 ) -> None:
     nonce = bytes(range(32))
     answer = worker.ask(Operation.ATTEST, params={"nonce": nonce})
-    document = parse(answer.body)
+    document = parse(bytes(answer.body))
     assert document.nonce == nonce
     assert document.user_data is not None
     bound = UserData.decode(document.user_data)
@@ -283,6 +288,7 @@ def test_keys_give_way_to_those_of_other_enclaves(worker: Worker) -> None:
 def test_the_status_says_how_the_worker_is(worker: Worker) -> None:
     status = cbor2.loads(worker.ask(Operation.STATUS).body)
     assert status["ready"] is True
+    assert status["in_hand"] == 0
     assert status["draining"] is False
     assert status["needs_credentials"] is True
     assert status["answers"] == "open"
