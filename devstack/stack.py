@@ -318,8 +318,14 @@ class Stack:
         return kms_client(self._places, f"https://127.0.0.1:{self._kms_port}", "admin")
 
 
-#: Fixed memory arenas and returning what is free keep a worker of many threads small.
-WORKER_ENVIRONMENT: Final = {"MALLOC_ARENA_MAX": "2"}
+#: glibc's allocator (mallopt(3)), as in the enclave image: few arenas keep a worker of many threads
+#: small; bodies of 2 MiB and more go back to the system at once, and what is smaller stays, so
+#: that decoding the next picture finds it.
+WORKER_ENVIRONMENT: Final = {
+    "MALLOC_ARENA_MAX": "2",
+    "MALLOC_MMAP_THRESHOLD_": "2097152",
+    "MALLOC_TRIM_THRESHOLD_": "16777216",
+}
 
 
 def kms_client(places: Places, endpoint: str, profile: str) -> Any:

@@ -20,6 +20,8 @@ import numpy as np
 MAX_JPEG_SCANS: Final = 100
 #: Colour profiles and maker notes come in pieces of 64 KB; a few hundred at most.
 MAX_JPEG_SEGMENTS: Final = 2_000
+#: What is searched at once: what comes between stays in the processor's caches.
+_BLOCK: Final = 256 * 1024
 #: Writers cut the image data into pieces of 8 KB or more.
 MAX_PNG_CHUNKS: Final = 20_000
 
@@ -114,8 +116,12 @@ def _jpeg_frame(data: Buffer, at: int, length: int, exif: bytes, *, progressive:
 def _scans(data: Buffer, at: int) -> int:
     """How many scans begin behind `at`: five times as fast as `bytes.count` on a photo."""
     octets = np.frombuffer(data, np.uint8, offset=at)
-    markers = np.flatnonzero(octets[:-1] == 0xFF)
-    return int(np.count_nonzero(octets[markers + 1] == 0xDA))
+    found = 0
+    for start in range(0, len(octets) - 1, _BLOCK):
+        block = octets[start : start + _BLOCK + 1]
+        markers = np.flatnonzero(block[:-1] == 0xFF)
+        found += int(np.count_nonzero(block[markers + 1] == 0xDA))
+    return found
 
 
 def _png(data: Buffer) -> Header:

@@ -1,0 +1,20 @@
+"""The worker runs with the same allocator everywhere, as `docs/performance.md` measures it."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from devstack.stack import WORKER_ENVIRONMENT
+
+_ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.mark.parametrize(
+    "file", ["blindgate/image/init", "enclave_app/Dockerfile", "docker-compose.dev.yml"]
+)
+def test_the_worker_s_allocator_is_set_alike(file: str) -> None:
+    found = re.findall(r"(MALLOC_\w+)[=:] ?\"?(\d+)", (_ROOT / file).read_text())
+    assert dict(found) == WORKER_ENVIRONMENT
