@@ -32,7 +32,7 @@ from gateway.routes.console import console_routes
 from gateway.settings import Settings
 from gateway.tracing import Tracing, tracing_from_environment
 from gateway.trust import trust_from, verifier
-from gateway.uploads import ByteBudget, UploadLimits
+from gateway.uploads import UploadLimits
 
 #: The largest answer: a sealed one of 300 detections is under 64 KiB; attestation 16 KiB.
 _MAX_ANSWER = 1024 * 1024
@@ -112,9 +112,7 @@ def create_app(
         redirect_slashes=False,
     )
     app.state.settings = settings
-    app.state.dataplane = Dataplane(
-        pool, _upload_limits(settings), ByteBudget(settings.byte_budget)
-    )
+    app.state.dataplane = Dataplane(pool, _upload_limits(settings), settings.byte_budget)
     metrics = app.state.metrics = Metrics(app.state.dataplane)
     app.state.sign_in, app.state.rates = auth.sign_in, auth.rates
     for routes in (detections, ohttp, attestation, models, oip, enclaves):
@@ -150,7 +148,11 @@ def make_pool(settings: Settings, on_status: StatusHook | None = None) -> Pool:
 
 def _upload_limits(settings: Settings) -> UploadLimits:
     return UploadLimits(
-        settings.max_body, settings.upload_timeout, settings.min_upload_rate, settings.upload_grace
+        settings.max_body,
+        settings.upload_patience,
+        settings.upload_timeout,
+        settings.min_upload_rate,
+        settings.upload_grace,
     )
 
 

@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 
 #: Counts so many further detections for whoever asks.
 Charge = Callable[[int], Awaitable[None]]
+#: See `Settings.byte_budget`.
+_BYTES_A_THREAD = 16 * 1024 * 1024
 #: An attestation takes milliseconds; keys may rotate between it and the reading of the keys.
 _ATTESTATION_TRIES = 2
 
@@ -64,13 +66,14 @@ class Dataplane:
     Args:
         pool: The enclaves.
         uploads: What one body may take.
-        budget: What all bodies together may take.
+        byte_budget: Bytes that all bodies together may take; if None, by the enclaves' threads.
     """
 
-    def __init__(self, pool: Pool, uploads: UploadLimits, budget: ByteBudget) -> None:
+    def __init__(self, pool: Pool, uploads: UploadLimits, byte_budget: int | None = None) -> None:
         self._pool = pool
         self._uploads = uploads
-        self._budget = budget
+        self._fixed_budget = byte_budget
+        self._budget = ByteBudget(self.byte_budget)
         self._store = ChunkStore()
         self._turn = -1
 
@@ -85,9 +88,16 @@ class Dataplane:
         return self._budget.held
 
     @property
+    def uploads_waiting(self) -> int:
+        """Uploads that wait for memory, unread."""
+        return self._budget.waiting
+
+    @property
     def byte_budget(self) -> int:
         """Bytes of bodies that may be in memory."""
-        return self._budget.total
+        if self._fixed_budget is not None:
+            return self._fixed_budget
+        return max(self._uploads.max_body, _BYTES_A_THREAD * self._pool.threads)
 
     async def detect(
         self, request: Request, options: DetectOptions, expires: float, form: str | None
@@ -169,7 +179,9 @@ class Dataplane:
 
         Most of an overload would otherwise be spent on receiving what is then refused.
         """
-        if (refused := self._pool.would_refuse(expires)) is not None:
+        self._budget.total = self.byte_budget
+        ahead = self._budget.waiting
+        if (refused := self._pool.would_refuse(expires, ahead=ahead)) is not None:
             raise Refused.by_pool(refused, rest_unread=True)
         return IncomingBody(request, self._uploads, self._budget, store)
 

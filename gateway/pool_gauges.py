@@ -49,8 +49,13 @@ class PoolGauges(Collector):
         )
         yield GaugeMetricFamily(
             "blindgate_body_bytes_limit",
-            "Bytes of bodies that may be in memory; uploads beyond are refused.",
+            "Bytes of bodies that may be in memory; uploads beyond wait for it.",
             value=self._plane.byte_budget,
+        )
+        yield GaugeMetricFamily(
+            "blindgate_uploads_waiting",
+            "Uploads that wait for memory, before they are read.",
+            value=self._plane.uploads_waiting,
         )
 
     def describe(self) -> list[Metric]:

@@ -27,6 +27,7 @@ def refusal(
     open_to: Sequence[Endpoint],
     all_open: Sequence[Endpoint],
     queue: Queue,
+    ahead: int = 0,
     *,
     left: float,
     now: float,
@@ -40,6 +41,7 @@ def refusal(
         open_to: The enclaves that may take it.
         all_open: The enclaves that may take anything.
         queue: Who waits already.
+        ahead: How many will be in the queue before it, for whichever enclave.
         left: Seconds until its deadline.
         now: The time.
 
@@ -57,6 +59,7 @@ def refusal(
         line += endpoint.outstanding
     if not open_to:
         return None
+    line += ahead * len(open_to) / len(all_open)
     for key_id, count in queue.by_key():
         # Those who may go to other enclaves as well take their turn there as often as here.
         holders = [e for e in all_open if e.holds(key_id)]

@@ -50,7 +50,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from blindgate import problems
 from gateway.pool import admission
@@ -72,12 +72,16 @@ if TYPE_CHECKING:
     from blindgate.link import Address
 
 
+#: Seconds over which those come back who found the queue full: as long as a full one lasts.
+_SPREAD: Final = 3
+
+
 class Machine:
     """See the module.
 
     Args:
         limits: What is taken at most.
-        random: Gives numbers of 0 to 1 for the breakers' jitter.
+        random: Gives numbers of 0 to 1 for jitter.
     """
 
     def __init__(self, limits: PoolLimits, random: Callable[[], float]) -> None:
@@ -251,28 +255,35 @@ class Machine:
         waiter.state = WaiterState.QUEUED
         self.queue.add(waiter)
 
-    def refusal(self, waiter: Waiter, now: float) -> PoolRefused | None:
+    def refusal(self, waiter: Waiter, now: float, *, ahead: int = 0) -> PoolRefused | None:
         """What a new request would be told now; None if it would be taken.
 
         It is refused if it is too late, the queue is full, or it would be answered too late.
+
+        Args:
+            waiter: The request.
+            now: The time.
+            ahead: Requests that are not here yet and will be in the queue before it.
         """
         if waiter.expires <= now:
             return PoolRefused(problems.DEADLINE_EXCEEDED)
-        if self.is_full(now):
-            return PoolRefused(problems.OVERLOADED, retry_after=1)
-        return self._has_no_chance(waiter, now)
+        if self.is_full(now, ahead):
+            # Spread, so that those who are refused together do not come back together.
+            seconds = 1 + min(int(self._random() * _SPREAD), _SPREAD - 1)
+            return PoolRefused(problems.OVERLOADED, retry_after=seconds)
+        return self._has_no_chance(waiter, now, ahead)
 
-    def _has_no_chance(self, waiter: Waiter, now: float) -> PoolRefused | None:
+    def _has_no_chance(self, waiter: Waiter, now: float, ahead: int = 0) -> PoolRefused | None:
         all_open = [
             e for e in self.endpoints if e.state is EndpointState.READY and e.capacity(now) > 0
         ]
         open_to = [e for e in all_open if e.holds(waiter.key_id)]
         left = waiter.expires - now
-        return admission.refusal(open_to, all_open, self.queue, left=left, now=now)
+        return admission.refusal(open_to, all_open, self.queue, ahead, left=left, now=now)
 
-    def is_full(self, now: float) -> bool:
-        """Whether one more request would be refused as one too many."""
-        if len(self.queue) < self.limits.queue:
+    def is_full(self, now: float, ahead: int = 0) -> bool:
+        """Whether one more request would be refused as one too many, with so many before it."""
+        if len(self.queue) + ahead < self.limits.queue:
             return False
         # Those for whom there is a place, if not yet a connection, do not count as waiting.
         places = sum(
@@ -280,7 +291,7 @@ class Machine:
             for e in self.endpoints
             if e.state is EndpointState.READY
         )
-        return len(self.queue) >= self.limits.queue + places
+        return len(self.queue) + ahead >= self.limits.queue + places
 
     def retry(self, waiter: Waiter, avoid: Endpoint) -> None:
         """A released request was not acted upon and may go to another enclave.

@@ -115,7 +115,14 @@ class Pool:
         """Whether a verified enclave takes requests."""
         return any(e.state is EndpointState.READY for e in self._machine.endpoints)
 
-    def would_refuse(self, expires: float, key_id: int | None = None) -> PoolRefused | None:
+    @property
+    def threads(self) -> int:
+        """Threads of the ready enclaves."""
+        return sum(keeper.status.threads for keeper in self.keepers() if keeper.status)
+
+    def would_refuse(
+        self, expires: float, key_id: int | None = None, *, ahead: int = 0
+    ) -> PoolRefused | None:
         """What a request would be told that came now; None if it would be taken.
 
         To be asked before a body is received that nobody would look at.
@@ -123,8 +130,9 @@ class Pool:
         Args:
             expires: Until when an answer is of use, on the event loop's clock.
             key_id: The OHTTP key that the enclave must hold.
+            ahead: Requests that came before, and will come here before this one.
         """
-        return self._machine.refusal(Waiter(expires, key_id), _now())
+        return self._machine.refusal(Waiter(expires, key_id), _now(), ahead=ahead)
 
     def keepers(self) -> list[Keeper]:
         """Those who look after the enclaves that are ready now."""

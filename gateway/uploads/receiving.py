@@ -31,12 +31,14 @@ class UploadLimits:
 
     Attributes:
         max_body: Bytes.
+        patience: Seconds to wait for memory, before the first byte is read.
         timeout: Seconds in total.
         min_rate: Bytes a second after the grace.
         grace: Seconds without a minimum rate.
     """
 
     max_body: int
+    patience: float
     timeout: float
     min_rate: int
     grace: float
@@ -82,12 +84,10 @@ class IncomingBody:
     async def __aenter__(self) -> list[Chunk]:
         if self._declared is not None and self._declared > self._limits.max_body:
             raise _too_large(self._limits)
-        # Refused before the first byte is read: a client that sends `Expect: 100-continue` keeps
-        # its upload, and the others are spared most of it.
-        self._hold(self._declared or 0)
         timeline: Timeline = self._request.state.timeline
         try:
             with timeline.stage(Stage.UPLOAD):
+                await self._wait_for_memory(self._declared or 0)
                 await self._receive(asyncio.get_running_loop().time())
             if not self._size:
                 raise Refused(problems.EMPTY_BODY)
@@ -102,9 +102,17 @@ class IncomingBody:
         if kind is None and self._rest is not None:
             self._rest.release()
 
+    async def _wait_for_memory(self, size: int) -> None:
+        # Nothing is read before: a client that sends `Expect: 100-continue` keeps its upload, and
+        # the others are held up by TCP after some of it.
+        if not await self._budget.wait(size, self._limits.patience):
+            raise _no_memory()
+        self._held = size
+
     def _hold(self, size: int) -> None:
         if not self._budget.take(size - self._held):
-            raise Refused(problems.OVERLOADED, rest_unread=True)
+            # It has memory already, and whoever waits with some for more may wait for ever.
+            raise _no_memory()
         self._held = size
 
     def _let_go(self) -> None:
@@ -167,6 +175,10 @@ def _declared_length(request: Request) -> int | None:
     text = request.headers.get("content-length")
     # The server's parser has refused everything that is no number.
     return int(text) if text is not None and text.isdecimal() else None
+
+
+def _no_memory() -> Refused:
+    return Refused(problems.OVERLOADED, rest_unread=True)
 
 
 def _too_large(limits: UploadLimits) -> Refused:
