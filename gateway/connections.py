@@ -5,17 +5,63 @@ a few thousand connections that send it byte by byte, or nothing, would take eve
 descriptor. Bodies have limits of their own (`gateway.uploads`), and so have connections between
 two requests (uvicorn's keep-alive).
 
-And they give the rest of a body to whoever has memory for it (`gateway.uploads.direct`).
+And they give the rest of a body to whoever has memory for it (`gateway.uploads.direct`). So they
+read little at a time: what has come with the head is copied three times before a route sees it,
+and should be the head alone.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
+from functools import partial
+from typing import Final
 
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from gateway.uploads.direct import ChunkStore, RestOfBody
+from gateway.uploads.direct import ChunkStore, Discard, RestOfBody
+
+#: Most heads fit, and nearly nothing of a photo does.
+_READ: Final = 2048
+
+
+class _Reading(asyncio.BufferedProtocol):
+    """Reads for an HTTP server that takes bytes: no more at once than one buffer of ours holds.
+
+    Args:
+        server: Whose connection it is.
+    """
+
+    #: One for all connections: what comes into it is copied before anybody else reads.
+    _buffer: Final = memoryview(bytearray(_READ))
+
+    def __init__(self, server: HttpToolsProtocol) -> None:
+        self._server = server
+
+    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - ours decides
+        """Where to receive next."""
+        return self._buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """So many bytes have come."""
+        self._server.data_received(bytes(self._buffer[:nbytes]))
+
+    def eof_received(self) -> None:
+        """The client sends nothing more."""
+        self._server.eof_received()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The connection has ended."""
+        self._server.connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        """The transport's buffer is full."""
+        self._server.pause_writing()
+
+    def resume_writing(self) -> None:
+        """The transport's buffer has room again."""
+        self._server.resume_writing()
 
 
 class PatientProtocol(HttpToolsProtocol):
@@ -34,6 +80,9 @@ class PatientProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Wait for the first head."""
         super().connection_made(transport)
+        self._tell: list[Callable[[], None]] = []
+        self._reading = _Reading(self)
+        transport.set_protocol(self._reading)
         self._wait_for_head()
 
     def on_message_begin(self) -> None:
@@ -45,8 +94,14 @@ class PatientProtocol(HttpToolsProtocol):
         """The head is there."""
         self._stop_waiting()
         super().on_headers_complete()
+        # What comes next is the application's to receive, which begins only when this has returned.
+        self.flow.pause_reading()
         # For `IncomingBody`, which knows what the head says of the body's length.
         self.scope["state"]["give_rest"] = self.give_rest
+        # For answers that come before the end of the body.
+        self.scope["state"]["discard_rest"] = self.discard_rest
+        # For `unless_gone`.
+        self.scope["state"]["when_gone"] = self.when_gone
 
     def give_rest(self, count: int, store: ChunkStore) -> RestOfBody | None:
         """Have the next bytes of the current request's body received without this server.
@@ -61,17 +116,56 @@ class PatientProtocol(HttpToolsProtocol):
         if self.cycle.body or not self.cycle.more_body or self.transport.is_closing():
             return None
         rest = RestOfBody(self, count, store)
-        # A transport notices how its protocol wants to receive when it starts to read.
-        self.flow.pause_reading()
         self.transport.set_protocol(rest)
         self.flow.resume_reading()
         return rest
 
+    def discard_rest(self) -> asyncio.Future[None]:
+        """Throw away whatever still comes, for a connection that is about to be closed.
+
+        Nothing of the body may have been taken, if its length is known.
+
+        Returns:
+            What is done once all of it has come, or the client has closed its side.
+        """
+        declared = next((int(v) for n, v in self.headers if n == b"content-length"), None)
+        discard = Discard(self, None if declared is None else declared - len(self.cycle.body))
+        if self.transport.is_closing():
+            discard.eof_received()
+        else:
+            self.transport.set_protocol(discard)
+            self.flow.resume_reading()
+        return discard.ended
+
+    def when_gone(self, tell: Callable[[], None]) -> Callable[[], None]:
+        """Have somebody told that the client went away, while a request is under way.
+
+        Its body must have been received.
+
+        Returns:
+            What ends that.
+        """
+        self._tell.append(tell)
+        if self.cycle.disconnected or self.transport.is_closing():
+            self.loop.call_soon(self._gone)
+        else:
+            self.flow.resume_reading()  # otherwise nobody would notice
+        return partial(self._forget, tell)
+
+    def _forget(self, tell: Callable[[], None]) -> None:
+        if tell in self._tell:
+            self._tell.remove(tell)
+
+    def _gone(self) -> None:
+        while self._tell:
+            self._tell.pop()()
+
     def rest_is_over(self, *, whole: bool) -> None:
-        """The connection is this server's again; it reads on when the application asks it to."""
-        self.flow.pause_reading()
-        self.transport.set_protocol(self)
-        if whole:
+        """The connection is this server's again."""
+        self.transport.set_protocol(self._reading)
+        if not whole:
+            self.flow.pause_reading()  # until the application asks for more
+        else:
             # The old parser waits for a body that went elsewhere; what comes is a new request.
             self.parser = httptools.HttpRequestParser(self)
             self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
@@ -81,6 +175,7 @@ class PatientProtocol(HttpToolsProtocol):
         """There is nothing to wait for."""
         self._stop_waiting()
         super().connection_lost(exc)
+        self._gone()
 
     def _wait_for_head(self) -> None:
         if self._timer is None:

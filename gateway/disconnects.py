@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
 from gateway.uploads import ClientGone
@@ -27,28 +28,43 @@ async def unless_gone(request: Request, work: Coroutine[None, None, T]) -> T:
     if task is None:
         raise RuntimeError("nobody to wait for the work")
     cancelled_before = task.cancelling()
-    waiting, gone = True, False
+    gone = False
 
-    def left(_: asyncio.Task[None]) -> None:
+    def left() -> None:
         nonlocal gone
-        if waiting:
-            gone = True
-            task.cancel()
+        gone = True
+        task.cancel()
 
-    watcher = asyncio.create_task(_gone(request.receive))
-    watcher.add_done_callback(left)
+    with _told(request, left):
+        try:
+            return await work
+        except asyncio.CancelledError:
+            # As asyncio.timeout does: ours only if nobody else wants this task to stop.
+            if gone and task.uncancel() <= cancelled_before:
+                raise ClientGone("the client closed the connection") from None
+            raise
+
+
+@contextmanager
+def _told(request: Request, left: Callable[[], None]) -> Iterator[None]:
+    """Have `left` called if the client goes away before the end of the block."""
+    when_gone = getattr(request.state, "when_gone", None)
+    if when_gone is not None:
+        forget = when_gone(left)
+        try:
+            yield
+        finally:
+            forget()
+        return
+    # Another server than ours: it only tells whoever asks to receive more.
+    watcher = asyncio.create_task(_gone(request.receive, left))
     try:
-        return await work
-    except asyncio.CancelledError:
-        # As asyncio.timeout does: ours only if nobody else wants this task to stop.
-        if gone and task.uncancel() <= cancelled_before:
-            raise ClientGone("the client closed the connection") from None
-        raise
+        yield
     finally:
-        waiting = False
         watcher.cancel()
 
 
-async def _gone(receive: Receive) -> None:
+async def _gone(receive: Receive, left: Callable[[], None]) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
+    left()

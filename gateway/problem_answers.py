@@ -105,7 +105,7 @@ class ProblemAnswer(Response):
         scope["state"]["problem"] = self.problem.slug
         if self._rest_unread:
             await super().__call__(scope, receive, _holding_open(send))
-            await _discard(receive)
+            await _discard(scope, receive)
             await send({"type": "http.response.body", "body": b"", "more_body": False})
         else:
             await super().__call__(scope, receive, send)
@@ -122,12 +122,17 @@ def _holding_open(send: Send) -> Send:
     return send_part
 
 
-async def _discard(receive: Receive) -> None:
+async def _discard(scope: Scope, receive: Receive) -> None:
     """Throw the rest of a body away for a while.
 
     Closing a socket with unread bytes resets the connection, and a client that is still
     sending would then see the reset instead of the answer (RFC 9112 §9.6).
     """
+    discard_rest = scope["state"].get("discard_rest")
+    if discard_rest is not None:
+        await asyncio.wait([discard_rest()], timeout=_LINGER)
+        return
+    # Another server than ours: it throws away what it is asked for.
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(_LINGER):
             more = True

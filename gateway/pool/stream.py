@@ -22,10 +22,12 @@ from gateway.pool.errors import StreamLost
 MAX_WRITE: Final = 256 * 1024
 #: Pieces under this are joined with their neighbours: a client may send byte by byte.
 MIN_WRITE: Final = 64 * 1024
-#: Most answers are a few KiB: length, header and body come with a single call to the kernel.
-_FIRST_READ: Final = 16 * 1024
-#: Two writes may be in the kernel while the loop does something else.
-_SEND_BUFFER: Final = 2 * MAX_WRITE
+#: Length and header, and all of a short answer, come with a single call to the kernel; a sealed
+#: one has 64 KiB, which then go where they stay.
+_FIRST_READ: Final = 1024
+#: A photo may be in the kernel as a whole: who receives it then need not wait for this process to
+#: have another turn. AF_VSOCK has a window of its own.
+_SEND_BUFFER: Final = 16 * MAX_WRITE
 
 
 class SocketBackend:

@@ -22,4 +22,4 @@ async def detect(request: Request, plane: Plane, options: Options, expires: Expi
     kind = content_type(request, [OCTETS, FORM])
     form = request.headers["content-type"] if kind == FORM else None
     answer = await plane.detect(request, options, expires, form)
-    return Response(bytes(answer.body), media_type=JSON, headers={"cache-control": "no-store"})
+    return Response(memoryview(answer.body), media_type=JSON, headers={"cache-control": "no-store"})

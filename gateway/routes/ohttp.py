@@ -32,4 +32,4 @@ async def open_sealed(request: Request, plane: Plane, expires: Expires) -> Respo
     content_type(request, [OHTTP_REQUEST])
     answer = await plane.open_sealed(request, expires)
     headers = {"cache-control": "no-store"}
-    return Response(bytes(answer.body), media_type=media_type, headers=headers)
+    return Response(memoryview(answer.body), media_type=media_type, headers=headers)

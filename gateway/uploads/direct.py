@@ -9,6 +9,7 @@ memory of its own takes the connection over until the last byte is there.
 from __future__ import annotations
 
 import asyncio
+import math
 from typing import TYPE_CHECKING, Final, Protocol
 
 from blindgate.errors import BlindgateError
@@ -70,6 +71,59 @@ class Connection(Protocol):
     def rest_is_over(self, *, whole: bool) -> None:
         """The connection is the server's again."""
         ...
+
+
+class Discard(asyncio.BufferedProtocol):
+    """Throws away whatever a client still sends that has been refused.
+
+    Args:
+        server: Whose connection it is.
+        count: Bytes that are still to come, if that is known.
+
+    Attributes:
+        ended: Done once they have come, or the client has closed its side.
+    """
+
+    #: One for all connections: nobody reads it.
+    _nowhere: Final = memoryview(bytearray(CHUNK))
+
+    def __init__(self, server: Connection, count: int | None) -> None:
+        self._server = server
+        self._left = math.inf if count is None else count
+        self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.buffer_updated(0)
+
+    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - as much as there is
+        """Where to receive next."""
+        return self._nowhere
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """So many bytes have come, and are gone."""
+        self._left -= nbytes
+        if self._left <= 0:
+            self._end()
+
+    def eof_received(self) -> bool | None:
+        """The client sends nothing more."""
+        self._end()
+        return self._server.eof_received()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The client is gone."""
+        self._end()
+        self._server.connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        """For the server."""
+        self._server.pause_writing()
+
+    def resume_writing(self) -> None:
+        """For the server."""
+        self._server.resume_writing()
+
+    def _end(self) -> None:
+        if not self.ended.done():
+            self.ended.set_result(None)
 
 
 class RestOfBody(asyncio.BufferedProtocol):
