@@ -8,6 +8,7 @@ after.
 from __future__ import annotations
 
 import contextlib
+import heapq
 import select
 import socket
 import time
@@ -69,7 +70,12 @@ class _Line:
 
 
 def run(
-    port: int, messages: Sequence[Message], concurrency: int, *, pause_when_refused: float = 0.0
+    port: int,
+    messages: Sequence[Message],
+    concurrency: int,
+    *,
+    comes_back: bool = False,
+    arrival: float = 0.0,
 ) -> Run:
     """Send every message once, `concurrency` of them at any time.
 
@@ -77,13 +83,14 @@ def run(
         port: On 127.0.0.1.
         messages: What to send; each gets one outcome for each time that it was sent.
         concurrency: Connections, with one request on each.
-        pause_when_refused: Seconds for which a connection rests after a 503; its message is
-            then sent once more. 0 counts a refusal as the message's end.
+        comes_back: Whether a message that was refused with 503 is sent once more, after the
+            seconds of Retry-After. Otherwise a refusal is the message's end.
+        arrival: Seconds over which the connections send their first request; all at once if 0.
 
     Raises:
         TimeoutError: Nothing came for a minute.
     """
-    generator = _Generator(port, messages, pause_when_refused)
+    generator = _Generator(port, messages, comes_back, arrival)
     try:
         return generator.run(min(concurrency, len(messages)))
     finally:
@@ -91,12 +98,16 @@ def run(
 
 
 class _Generator:
-    def __init__(self, port: int, messages: Sequence[Message], pause: float) -> None:
+    def __init__(
+        self, port: int, messages: Sequence[Message], comes_back: bool, arrival: float
+    ) -> None:
         self._port = port
         self._messages = messages
-        self._pause = pause
+        self._comes_back = comes_back
+        self._arrival = arrival
         self._todo = deque(range(len(messages)))
-        self._resting: deque[tuple[float, _Line]] = deque()
+        #: A heap: when whom it is to send again.
+        self._resting: list[tuple[float, int, _Line]] = []
         self._lines: dict[int, _Line] = {}
         self._epoll = select.epoll()
         self._run = Run()
@@ -109,8 +120,12 @@ class _Generator:
     def run(self, concurrency: int) -> Run:
         lines = [self._open() for _ in range(concurrency)]
         cpu, started = time.process_time(), time.perf_counter()
-        for line in lines:
-            self._next(line)
+        now = time.perf_counter()
+        for number, line in enumerate(lines):
+            if self._arrival:
+                self._rest(line, now + number * self._arrival / concurrency)
+            else:
+                self._next(line)
         busy = concurrency
         while busy:
             events = self._epoll.poll(self._patience())
@@ -123,10 +138,13 @@ class _Generator:
                 if event & ~select.EPOLLOUT:
                     busy -= self._receive(line)
             while self._resting and self._resting[0][0] <= time.perf_counter():
-                busy -= not self._next(self._resting.popleft()[1])
+                busy -= not self._next(heapq.heappop(self._resting)[2])
         self._run.seconds = time.perf_counter() - started
         self._run.cpu = time.process_time() - cpu
         return self._run
+
+    def _rest(self, line: _Line, until: float) -> None:
+        heapq.heappush(self._resting, (until, id(line), line))
 
     def _patience(self) -> float:
         if self._resting:
@@ -169,14 +187,15 @@ class _Generator:
         if body is None:
             return False
         now = time.perf_counter()
-        status = line.reader.status if data else 0
+        reader = line.reader
+        status = reader.status if data else 0
         self._run.outcomes.append(Outcome(line.number, status, now - line.started, body))
         unfinished = bool(line.pieces)
         if not data or unfinished or not line.reader.stays_open:
             line = self._reopen(line)
-        if status == OVERLOADED and self._pause:
+        if status == OVERLOADED and self._comes_back:
             self._todo.append(line.number)
-            self._resting.append((now + self._pause, line))
+            self._rest(line, now + reader.retry_after)
             return False
         return not self._next(line)
 

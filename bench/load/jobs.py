@@ -19,6 +19,7 @@ from bench.load.wire import Message, post
 from blindgate.sealing import bhttp, keys, ohttp, padding
 from blindgate.sealing.errors import SealingError
 from enclave_app.detector import Detector
+from enclave_app.detector.detector import Look
 
 Kind = Literal["photo", "v2", "sealed", "files"]
 _V2_INPUT = {"name": "image", "shape": [1], "datatype": "BYTES"}
@@ -39,7 +40,8 @@ class Job:
         envelopes: Files that hold the photo encrypted, used in turn.
         first: Which envelope comes first.
         keys: The enclave's `application/ohttp-keys`.
-        pause: Seconds to wait after a 503, whose request is then sent again.
+        comes_back: Whether a request is sent again that was refused, when Retry-After says.
+        arrival: Seconds over which the clients begin.
     """
 
     port: int
@@ -52,7 +54,8 @@ class Job:
     envelopes: tuple[Path, ...] = ()
     first: int = 0
     keys: bytes = b""
-    pause: float = 0.0
+    comes_back: bool = False
+    arrival: float = 0.0
 
 
 @dataclass(slots=True)
@@ -82,14 +85,23 @@ class Measured:
 def ask(job: Job) -> Measured:
     """Prepare the requests, send them, then look at every answer."""
     messages, read = _prepare(job)
-    done = run(job.port, messages, job.concurrency, pause_when_refused=job.pause)
+    done = run(job.port, messages, job.concurrency, comes_back=job.comes_back, arrival=job.arrival)
     return _judge(done, read, job)
 
 
-def loop(model: Path, photo: Path, threads: int, count: int) -> Measured:
-    """The limit: the same detector in a loop on each of some threads, and nothing else."""
+def loop(model: Path, photo: Path, threads: int, count: int, in_batches: bool = False) -> Measured:
+    """The limit: the same detector in a loop on each of some threads, and nothing else.
+
+    Args:
+        model: The detector's folder.
+        photo: Its file.
+        threads: How many loops.
+        count: How often the photo is looked at.
+        in_batches: Whether one run of the network takes as many photos as it can.
+    """
     detector, image = _detector(model), photo.read_bytes()
-    left = iter(range(count))
+    together = [Look(image)] * (detector.batch if in_batches else 1)
+    left = iter(range(0, count, len(together)))
     lock = threading.Lock()
     latencies: list[float] = []
 
@@ -99,8 +111,11 @@ def loop(model: Path, photo: Path, threads: int, count: int) -> Measured:
                 if next(left, None) is None:
                     return
             began = time.perf_counter()
-            detector.detect(image).to_json()
-            latencies.append(time.perf_counter() - began)
+            for found in detector.detect_together(together):
+                if isinstance(found, Exception):
+                    raise found
+                found.to_json()
+                latencies.append(time.perf_counter() - began)
 
     cpu, started = time.process_time(), time.perf_counter()
     with ThreadPoolExecutor(threads) as pool:

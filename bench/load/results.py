@@ -7,7 +7,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
+#: One photo after the other on each core: what everybody is compared with.
 LIMIT: Final = "bare loop"
+#: The same with as many photos in one run of the network as its batch allows.
+BATCHED: Final = "bare loop, in batches"
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +90,7 @@ class Results:
     def targets(self) -> list[str]:
         """Names in the order in which they were measured first, the limit left out."""
         names = dict.fromkeys(name for _, name in self.samples)
-        return [name for name in names if name != LIMIT]
+        return [name for name in names if name not in (LIMIT, BATCHED)]
 
     def cells(self) -> list[Cell]:
         """Every cell."""

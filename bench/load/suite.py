@@ -19,7 +19,7 @@ from bench.load import jobs
 from bench.load.jobs import Job, Measured
 from bench.load.photos import Photo, make_photos
 from bench.load.processes import cpu_seconds, family, memory
-from bench.load.results import LIMIT, Cell, Results, Sample, percentile
+from bench.load.results import BATCHED, LIMIT, Cell, Results, Sample, percentile
 from bench.load.targets import (
     FRESH_KEYS,
     Peers,
@@ -38,6 +38,8 @@ T = TypeVar("T")
 FP32: Final = "ssd-mobilenet-v2-coco"
 #: Clients at once that fill the gateway's queue (256 by default) and what the worker holds.
 _CROWD: Final = 512
+#: Seconds over which they come: clients do not begin in the same millisecond.
+_ARRIVAL: Final = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,6 +202,9 @@ class Suite:
                 done = await self._in(self._loop, jobs.loop, model, file, threads, count)
                 self._rates[LIMIT, cell.photo] = done.rate * 2 / threads
                 results.add(cell, LIMIT, _sample(done, done.client_cpu))
+                if threads > 1:
+                    done = await self._in(self._loop, jobs.loop, model, file, threads, count, True)
+                    results.add(cell, BATCHED, _sample(done, done.client_cpu))
                 for target in order.sample(targets, len(targets)):
                     with _awake(target):
                         sample = await self._sample(target, cell, expected[cell.photo])
@@ -220,8 +225,9 @@ class Suite:
         wanted = self._rates[key] * self._plan.seconds / (2 if cell.concurrency == 1 else 1)
         count = max(8, 2 * cell.concurrency, int(wanted))
         before = [cpu_seconds([pid]) for pid in target.pids]
-        # A refused client comes again after the second that Retry-After names.
-        done = await self._ask(target, cell.photo, expected, count, cell.concurrency, 1.0)
+        done = await self._ask(
+            target, cell.photo, expected, count, cell.concurrency, comes_back=True
+        )
         spent = [cpu_seconds([p]) - b for p, b in zip(target.pids, before, strict=True)]
         return _sample(done, sum(spent), spent[0])
 
@@ -232,7 +238,9 @@ class Suite:
         expected: bytes,
         count: int,
         concurrency: int,
-        pause: float = 0.0,
+        *,
+        comes_back: bool = False,
+        arrival: float = 0.0,
     ) -> Measured:
         job: Job = replace(
             target.job,
@@ -242,7 +250,8 @@ class Suite:
             concurrency=concurrency,
             envelopes=target.envelopes.get(photo, ()),
             first=self._sent,
-            pause=pause,
+            comes_back=comes_back,
+            arrival=arrival,
         )
         self._sent += count
         return await self._in(self._asker, jobs.ask, job)
@@ -258,8 +267,16 @@ class Suite:
             for concurrency, seen in rates.items():
                 self._said(f"{concurrency} clients")
                 count = max(concurrency + 128, int(rate * self._plan.seconds))
-                pause = 1.0 if concurrency == _CROWD else 0.0
-                done = await self._ask(target, photo, expected, count, concurrency, pause)
+                crowd = concurrency == _CROWD
+                done = await self._ask(
+                    target,
+                    photo,
+                    expected,
+                    count,
+                    concurrency,
+                    comes_back=crowd,
+                    arrival=_ARRIVAL if crowd else 0.0,
+                )
                 seen.append(done.rate)
                 refusals += done.refusals
                 failures += done.failures

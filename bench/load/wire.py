@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import socket
 from dataclasses import dataclass
 from typing import Final
 
 _END: Final = b"\r\n\r\n"
 _LENGTH: Final = b"\r\ncontent-length:"
+_RETRY_AFTER: Final = re.compile(rb"\r\nretry-after: *(\d+)\r\n")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +45,12 @@ class AnswerReader:
         self._data = bytearray()
         self._body_at = 0
         self._ends: int | None = None
+
+    @property
+    def retry_after(self) -> int:
+        """Seconds of Retry-After; 1 where the answer has none."""
+        found = _RETRY_AFTER.search(self.head)
+        return int(found[1]) if found else 1
 
     def take(self, data: bytes) -> bytes | None:
         """Add what arrived; the body as soon as the answer is complete.
