@@ -1,0 +1,74 @@
+"""The load generator does what a patient client does."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from bench.load.generator import run
+from bench.load.wire import AnswerReader, post
+
+OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
+BUSY = b"HTTP/1.1 503 x\r\nretry-after: 1\r\ncontent-length: 0\r\n\r\n"
+MESSAGE = post("/", b"photo", "image/jpeg")
+
+
+@contextmanager
+def answering(*answers: bytes) -> Iterator[int]:
+    """A server that gives these answers one after the other, whatever it is asked."""
+    left = iter(answers)
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def serve() -> None:
+        while True:
+            try:
+                sock, _ = listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=talk, args=(sock,), daemon=True).start()
+
+    def talk(sock: socket.socket) -> None:
+        with sock:
+            while sock.recv(4096):
+                sock.sendall(next(left))
+
+    threading.Thread(target=serve, daemon=True).start()
+    with listener:
+        yield listener.getsockname()[1]
+        listener.shutdown(socket.SHUT_RDWR)
+
+
+def test_a_refused_message_is_sent_again_when_the_answer_says() -> None:
+    with answering(BUSY, OK, OK) as port:
+        done = run(port, [MESSAGE, MESSAGE], 1, comes_back=True)
+    assert [outcome.status for outcome in done.outcomes] == [503, 200, 200]
+    assert sorted(outcome.number for outcome in done.outcomes) == [0, 0, 1]
+    assert done.seconds >= 1
+
+
+def test_a_refusal_may_be_the_end() -> None:
+    with answering(BUSY, OK) as port:
+        done = run(port, [MESSAGE, MESSAGE], 1)
+    assert [outcome.status for outcome in done.outcomes] == [503, 200]
+    assert done.seconds < 1
+
+
+def test_clients_arrive_one_after_the_other() -> None:
+    with answering(OK, OK, OK) as port:
+        done = run(port, [MESSAGE] * 3, 3, arrival=0.3)
+    assert len(done.outcomes) == 3
+    assert done.seconds >= 0.2
+    assert all(outcome.seconds < 0.2 for outcome in done.outcomes)
+
+
+@pytest.mark.parametrize(
+    ("head", "seconds"), [(BUSY, 1), (BUSY.replace(b": 1", b": 30"), 30), (OK, 1)]
+)
+def test_retry_after_is_read(head: bytes, seconds: int) -> None:
+    reader = AnswerReader()
+    reader.take(head)
+    assert reader.retry_after == seconds
