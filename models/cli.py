@@ -188,7 +188,9 @@ def quantize(
     ] = None,
     batch: Annotated[
         int,
-        typer.Option(help="Pictures that one run may take, if the graph's first size is free."),
+        typer.Option(
+            min=1, max=8, help="Pictures that one run may take, if the graph's first size is free."
+        ),
     ] = 1,
 ) -> None:
     """Make the 8-bit twin NAME-int8 of a model, and measure both.

@@ -120,10 +120,9 @@ class _Generator:
     def run(self, concurrency: int) -> Run:
         lines = [self._open() for _ in range(concurrency)]
         cpu, started = time.process_time(), time.perf_counter()
-        now = time.perf_counter()
         for number, line in enumerate(lines):
             if self._arrival:
-                self._rest(line, now + number * self._arrival / concurrency)
+                self._rest(line, started + number * self._arrival / concurrency)
             else:
                 self._next(line)
         busy = concurrency
