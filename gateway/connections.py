@@ -20,13 +20,13 @@ from typing import Final
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from gateway.uploads.direct import ChunkStore, Discard, RestOfBody
+from gateway.uploads.direct import BesideServer, ChunkStore, Discard, RestOfBody
 
 #: Most heads fit, and nearly nothing of a photo does.
 _READ: Final = 2048
 
 
-class _Reading(asyncio.BufferedProtocol):
+class _Reading(BesideServer):
     """Reads for an HTTP server that takes bytes: no more at once than one buffer of ours holds.
 
     Args:
@@ -36,8 +36,9 @@ class _Reading(asyncio.BufferedProtocol):
     #: One for all connections: what comes into it is copied before anybody else reads.
     _buffer: Final = memoryview(bytearray(_READ))
 
-    def __init__(self, server: HttpToolsProtocol) -> None:
-        self._server = server
+    def __init__(self, server: PatientProtocol) -> None:
+        super().__init__(server)
+        self._take = server.data_received
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - ours decides
         """Where to receive next."""
@@ -45,23 +46,7 @@ class _Reading(asyncio.BufferedProtocol):
 
     def buffer_updated(self, nbytes: int) -> None:
         """So many bytes have come."""
-        self._server.data_received(bytes(self._buffer[:nbytes]))
-
-    def eof_received(self) -> None:
-        """The client sends nothing more."""
-        self._server.eof_received()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """The connection has ended."""
-        self._server.connection_lost(exc)
-
-    def pause_writing(self) -> None:
-        """The transport's buffer is full."""
-        self._server.pause_writing()
-
-    def resume_writing(self) -> None:
-        """The transport's buffer has room again."""
-        self._server.resume_writing()
+        self._take(bytes(self._buffer[:nbytes]))
 
 
 class PatientProtocol(HttpToolsProtocol):

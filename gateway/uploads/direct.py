@@ -73,7 +73,34 @@ class Connection(Protocol):
         ...
 
 
-class Discard(asyncio.BufferedProtocol):
+class BesideServer(asyncio.BufferedProtocol):
+    """Receives in an HTTP server's place; whatever else happens to the connection is the server's.
+
+    Args:
+        server: Whose connection it is.
+    """
+
+    def __init__(self, server: Connection) -> None:
+        self._server = server
+
+    def eof_received(self) -> bool | None:
+        """The client sends nothing more."""
+        return self._server.eof_received()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The connection has ended."""
+        self._server.connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        """For the server."""
+        self._server.pause_writing()
+
+    def resume_writing(self) -> None:
+        """For the server."""
+        self._server.resume_writing()
+
+
+class Discard(BesideServer):
     """Throws away whatever a client still sends that has been refused.
 
     Args:
@@ -88,7 +115,7 @@ class Discard(asyncio.BufferedProtocol):
     _nowhere: Final = memoryview(bytearray(CHUNK))
 
     def __init__(self, server: Connection, count: int | None) -> None:
-        self._server = server
+        super().__init__(server)
         self._left = math.inf if count is None else count
         self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.buffer_updated(0)
@@ -106,27 +133,19 @@ class Discard(asyncio.BufferedProtocol):
     def eof_received(self) -> bool | None:
         """The client sends nothing more."""
         self._end()
-        return self._server.eof_received()
+        return super().eof_received()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The client is gone."""
         self._end()
-        self._server.connection_lost(exc)
-
-    def pause_writing(self) -> None:
-        """For the server."""
-        self._server.pause_writing()
-
-    def resume_writing(self) -> None:
-        """For the server."""
-        self._server.resume_writing()
+        super().connection_lost(exc)
 
     def _end(self) -> None:
         if not self.ended.done():
             self.ended.set_result(None)
 
 
-class RestOfBody(asyncio.BufferedProtocol):
+class RestOfBody(BesideServer):
     """Receives a known number of bytes, then gives the connection back.
 
     Args:
@@ -140,7 +159,7 @@ class RestOfBody(asyncio.BufferedProtocol):
     """
 
     def __init__(self, server: Connection, count: int, store: ChunkStore) -> None:
-        self._server = server
+        super().__init__(server)
         self._count = count
         self._store = store
         self._chunks: list[bytearray] = []
@@ -186,10 +205,6 @@ class RestOfBody(asyncio.BufferedProtocol):
             if not self.complete.done():
                 self.complete.set_result(None)
 
-    def eof_received(self) -> bool | None:
-        """The client sends nothing more, and so never the rest."""
-        return self._server.eof_received()
-
     def connection_lost(self, exc: Exception | None) -> None:
         """The client is gone."""
         self._over = True
@@ -197,11 +212,3 @@ class RestOfBody(asyncio.BufferedProtocol):
         if not self.complete.done():
             self.complete.set_exception(ClientGone("the client closed the connection"))
             self.complete.exception()  # it may be that nobody waits any more
-
-    def pause_writing(self) -> None:
-        """For the server."""
-        self._server.pause_writing()
-
-    def resume_writing(self) -> None:
-        """For the server."""
-        self._server.resume_writing()
