@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import struct
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -25,6 +26,10 @@ _BLOCK: Final = 256 * 1024
 #: Writers cut the image data into pieces of 8 KB or more.
 MAX_PNG_CHUNKS: Final = 20_000
 
+#: JPEG markers (table B.1): frame headers of the processes that Pillow decodes, and a scan's.
+_PROGRESSIVE: Final = 0xC2
+_FRAMES: Final = (0xC0, 0xC1, _PROGRESSIVE)
+_SCAN: Final = 0xDA
 _PNG_SIGNATURE: Final = b"\x89PNG\r\n\x1a\n"
 #: Allowed bit depths by PNG colour type (table 8).
 _PNG_DEPTHS: Final = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}
@@ -72,7 +77,28 @@ def read_header(data: Buffer) -> Header:
 
 
 def _jpeg(data: Buffer) -> Header:
-    at, exif = 2, b""
+    """Up to the first scan, whose header says how many there may be."""
+    exif = b""
+    frame: tuple[int, int, int] | None = None
+    for marker, at, length in _segments(data):
+        if marker in _FRAMES:
+            if frame is not None:
+                raise HeaderError("two frame headers")
+            frame = marker, at, length
+        elif marker == _SCAN:
+            if frame is None:
+                raise HeaderError("a scan before the frame header")
+            return _jpeg_frame(data, frame, at, exif)
+        elif 0xC3 <= marker <= 0xD9 and marker not in (0xC4, 0xC8, 0xCC):
+            raise HeaderError("an unusual coding process, or the end")
+        elif marker == 0xE1 and not exif and data[at + 2 : at + 8] == b"Exif\0\0":
+            exif = bytes(data[at + 8 : at + length])
+    raise HeaderError("too many segments")
+
+
+def _segments(data: Buffer) -> Iterator[tuple[int, int, int]]:
+    """Marker, place and length of each segment (B.1.1.4), as far as there are any without data."""
+    at = 2
     for _ in range(MAX_JPEG_SEGMENTS):
         while data[at] == 0xFF and data[at + 1] == 0xFF:  # fill bytes, B.1.1.2
             at += 1
@@ -85,18 +111,13 @@ def _jpeg(data: Buffer) -> Header:
         (length,) = struct.unpack_from(">H", data, at)
         if length < 2 or at + length > len(data):
             raise HeaderError("a segment is longer than the file")
-        if marker in (0xC0, 0xC1, 0xC2):
-            return _jpeg_frame(data, at, length, exif, progressive=marker == 0xC2)
-        if 0xC3 <= marker <= 0xDA and marker not in (0xC4, 0xC8, 0xCC):
-            raise HeaderError("an unusual coding process, or no frame header")
-        if marker == 0xE1 and not exif and data[at + 2 : at + 8] == b"Exif\0\0":
-            exif = bytes(data[at + 8 : at + length])
+        yield marker, at, length
         at += length
-    raise HeaderError("too many segments")
 
 
-def _jpeg_frame(data: Buffer, at: int, length: int, exif: bytes, *, progressive: bool) -> Header:
-    """The frame header, B.2.2."""
+def _jpeg_frame(data: Buffer, frame: tuple[int, int, int], scan: int, exif: bytes) -> Header:
+    """The frame header, B.2.2, and the first scan's, B.2.3."""
+    marker, at, length = frame
     precision, height, width, components = struct.unpack_from(">BHHB", data, at + 2)
     if precision != 8 or components not in (1, 3, 4) or length != 8 + 3 * components:
         raise HeaderError("an unusual frame header")
@@ -104,12 +125,16 @@ def _jpeg_frame(data: Buffer, at: int, length: int, exif: bytes, *, progressive:
     factors = [(value >> 4, value & 15) for value in sampling]
     if any(not 1 <= factor <= 4 for pair in factors for factor in pair):
         raise HeaderError("impossible sampling factors")
-    if _scans(data, at) > MAX_JPEG_SCANS:
+    progressive = marker == _PROGRESSIVE
+    # Where the first scan holds all of the picture libjpeg takes no second one (`initial_setup`
+    # and `consume_markers` in jdinput.c), and nobody need look for it.
+    in_scans = progressive or data[scan + 2] < components
+    if in_scans and _scans(data, at) > MAX_JPEG_SCANS:
         raise HeaderError("too many scans")
-    # a progressive picture's coefficients are all kept, in 16 bits, until the last scan
+    # a picture's coefficients are all kept, in 16 bits, until the last of several scans
     widest = max(across for across, _ in factors) * max(down for _, down in factors)
     share = sum(across * down for across, down in factors) / widest
-    working = int(width * height * share * 2) if progressive else 0
+    working = int(width * height * share * 2) if in_scans else 0
     return Header("jpeg", width, height, working, exif, progressive)
 
 

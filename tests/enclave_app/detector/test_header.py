@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import io
 import struct
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 from enclave_app.detector.header import MAX_JPEG_SCANS, HeaderError, read_header
 from tests.enclave_app.detector.pictures import chunk, encoded, exif, png, quadrants
@@ -55,6 +57,39 @@ def test_a_jpeg_of_endless_scans_is_refused() -> None:
     file = FILES["progressive"]
     with pytest.raises(HeaderError):
         read_header(file + b"\xff\xda" * MAX_JPEG_SCANS)
+
+
+def test_a_sequential_jpeg_in_several_scans_is_judged_as_a_progressive_one() -> None:
+    file = bytearray(FILES["jpeg"])
+    scan = file.index(b"\xff\xda")
+    file[scan + 4] = 1  # one of its three components: the others come in scans of their own
+    assert read_header(bytes(file)).working_bytes == 70 * 50 * 1.5 * 2
+    with pytest.raises(HeaderError):
+        read_header(bytes(file) + b"\xff\xda" * MAX_JPEG_SCANS)
+
+
+def test_what_follows_the_only_scan_of_a_jpeg_is_not_decoded() -> None:
+    """Why such files need not be searched for scans: the decoder itself takes no second one."""
+    file = FILES["jpeg"]
+    scan, end = file.index(b"\xff\xda"), file.rindex(b"\xff\xd9")
+    once = Image.open(io.BytesIO(file)).tobytes()
+    for between in (b"", b"\xff\xd9"):
+        repeated = Image.open(io.BytesIO(file[:end] + between + file[scan:end] * 3000 + file[end:]))
+        try:
+            assert repeated.tobytes() == once
+        except OSError:
+            assert not between
+
+
+def test_a_jpeg_has_one_frame_header_before_its_scans() -> None:
+    file = FILES["jpeg"]
+    frame, scan = file.index(b"\xff\xc0"), file.index(b"\xff\xda")
+    (length,) = struct.unpack_from(">H", file, frame + 2)
+    header = file[frame : frame + 2 + length]
+    with pytest.raises(HeaderError):
+        read_header(file[:scan] + header + file[scan:])
+    with pytest.raises(HeaderError):
+        read_header(file.replace(header, b""))
 
 
 def test_a_jpeg_of_endless_segments_is_refused() -> None:
