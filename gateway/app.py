@@ -27,6 +27,7 @@ from gateway.edge import Edge
 from gateway.express import Express
 from gateway.metrics import Metrics, served
 from gateway.pool import Pool, PoolLimits, Probe, SocketBackend, StatusHook
+from gateway.records import Records
 from gateway.routes import attestation, detections, docs, enclaves, health, models, ohttp, oip
 from gateway.routes.console import console_routes
 from gateway.settings import Settings
@@ -93,6 +94,7 @@ def create_app(
             for task in tasks:
                 task.cancel()
             await pool.stop(settings.drain_seconds)
+            records.close()
             if audit is not None:
                 audit.close()
             if tracing is not None:
@@ -114,6 +116,7 @@ def create_app(
     app.state.settings = settings
     app.state.dataplane = Dataplane(pool, _upload_limits(settings), settings.byte_budget)
     metrics = app.state.metrics = Metrics(app.state.dataplane)
+    records = Records(metrics, tracing)
     app.state.sign_in, app.state.rates = auth.sign_in, auth.rates
     for routes in (detections, ohttp, attestation, models, oip, enclaves):
         app.include_router(routes.router, dependencies=[Depends(signed_in)])
@@ -130,7 +133,7 @@ def create_app(
         app.add_middleware(AuditTrail, log=audit, pcr0_of=Measurements(pool))
     if settings.cors_origins:
         allow_origins(app, settings.cors_origins)
-    app.add_middleware(Edge, metrics=metrics, tracing=tracing)
+    app.add_middleware(Edge, records=records)
     _describe(app)
     return app
 

@@ -1,4 +1,4 @@
-"""The outermost layer: names every request, logs it, and lets no exception out.
+"""The outermost layer: names every request, notes how it ended, and lets no exception out.
 
 Pure ASGI: Starlette's BaseHTTPMiddleware costs 160 microseconds a request.
 """
@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING, Final
 
 from blindgate import problems
 from blindgate.link.frames import REQUEST_ID_BYTES
-from gateway.metrics import Metrics
 from gateway.problem_answers import answer
+from gateway.records import Record, Records
 from gateway.timeline import Timeline
-from gateway.tracing import Tracing
 from gateway.uploads import ClientGone
 
 if TYPE_CHECKING:
@@ -24,8 +23,6 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 _REQUEST_ID: Final = b"x-request-id"
 _PARENT: Final = b"traceparent"
-#: The route of a request whose path has none.
-_UNMATCHED: Final = "unmatched"
 
 
 class Edge:
@@ -33,14 +30,12 @@ class Edge:
 
     Args:
         app: The application inside.
-        metrics: Where to count.
-        tracing: What makes spans; None without.
+        records: Where to note what is over.
     """
 
-    def __init__(self, app: ASGIApp, metrics: Metrics, tracing: Tracing | None = None) -> None:
+    def __init__(self, app: ASGIApp, records: Records) -> None:
         self._app = app
-        self._metrics = metrics
-        self._tracing = tracing
+        self._records = records
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request."""
@@ -75,35 +70,18 @@ class Edge:
                 refusal = answer(request_id, problems.INTERNAL_ERROR)
                 await refusal(scope, receive, send_named)
         finally:
-            # The route's template instead of the path, and no query: both are the client's.
-            route = scope.get("route")
-            path = getattr(route, "path", None)
-            problem = "client-gone" if gone else state.get("problem")
-            ended = time.perf_counter()
-            seconds = ended - timeline.started
-            self._metrics.answered(path or _UNMATCHED, status, problem, seconds, timeline)
-            if self._tracing is not None:
-                self._tracing.record(
+            self._records.add(
+                Record(
                     timeline,
-                    ended,
+                    time.perf_counter(),
                     method=scope["method"],
-                    route=path,
+                    route=getattr(scope.get("route"), "path", None),
                     status=status,
-                    problem=problem,
+                    problem="client-gone" if gone else state.get("problem"),
                     request_id=request_id,
+                    enclave=state.get("enclave"),
                     parent=_parent(scope),
                 )
-            _log.info(
-                "request",
-                extra={
-                    "request_id": request_id,
-                    "method": scope["method"] if route is not None else "other",
-                    "route": path or _UNMATCHED,
-                    "status": status,
-                    "problem": problem,
-                    "enclave": state.get("enclave"),
-                    "ms": round(seconds * 1000, 2),
-                },
             )
 
 

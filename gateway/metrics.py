@@ -6,7 +6,7 @@ Names and labels are fixed; no label takes a value that a client chooses.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from functools import cache
 from typing import TYPE_CHECKING, Final
@@ -16,11 +16,14 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.gc_collector import GCCollector
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
+from prometheus_client.registry import Collector
 
 from gateway.pool_gauges import PoolGauges
 from gateway.timeline import Stage, Timeline
 
 if TYPE_CHECKING:
+    from prometheus_client import Metric
+
     from gateway.dataplane import Dataplane
 
 #: From a refusal to the longest deadline; an image takes 20 to 500 ms.
@@ -39,6 +42,9 @@ class Metrics:
 
     def __init__(self, plane: Dataplane) -> None:
         self.registry = CollectorRegistry()
+        self._late: list[Callable[[], None]] = []
+        # The first of the collectors, which are asked in their order.
+        self.registry.register(_UpToDate(self._late))
         requests = Counter(
             "blindgate_requests",
             "Requests, by route, status and problem (empty where there was none).",
@@ -76,6 +82,10 @@ class Metrics:
         PlatformCollector(registry=self.registry)
         GCCollector(registry=self.registry)
 
+    def before_reading(self, bring_up_to_date: Callable[[], None]) -> None:
+        """Have this called first whenever the metrics are read."""
+        self._late.append(bring_up_to_date)
+
     def answered(
         self,
         route: str,
@@ -99,6 +109,18 @@ class Metrics:
             self._stages(route, passage.stage.value).observe(passage.seconds)
             if passage.stage is Stage.EXCHANGE:
                 self._answers(passage.operation, passage.outcome).inc()
+
+
+class _UpToDate(Collector):
+    """Has no metrics; those that are read after it are complete."""
+
+    def __init__(self, late: list[Callable[[], None]]) -> None:
+        self._late = late
+
+    def collect(self) -> Iterator[Metric]:
+        for bring_up_to_date in self._late:
+            bring_up_to_date()
+        return iter(())
 
 
 @asynccontextmanager

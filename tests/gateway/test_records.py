@@ -1,0 +1,110 @@
+"""What is written of requests that are over: soon, once, and before anybody reads metrics."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from typing import Any, cast
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from gateway import records
+from gateway.records import Record, Records
+from gateway.timeline import Timeline
+from tests.gateway.conftest import serve_gateway
+
+pytestmark = pytest.mark.anyio
+
+
+class Counted:
+    """Metrics that keep the routes they are told of."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.routes: list[str] = []
+        self.fails = False
+
+    def before_reading(self, bring_up_to_date: Any) -> None:
+        """Nobody reads these."""
+
+    def answered(self, route: str, *_: object) -> None:
+        if self.fails:
+            self.fails = False
+            raise ValueError("once")
+        self.routes.append(route)
+
+
+@pytest.fixture
+def counted() -> Counted:
+    return Counted()
+
+
+@pytest.fixture
+def book(counted: Counted) -> Records:
+    return Records(cast("Any", counted))
+
+
+def record(route: str | None = "/a") -> Record:
+    timeline = Timeline()
+    return Record(timeline, timeline.started + 0.5, "GET", route, 200, None, "id", None, None)
+
+
+async def test_a_record_is_written_soon_without_another_one(
+    counted: Counted, book: Records, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(records, "_LATE", 0.01)
+    for _ in range(2):
+        before = len(counted.routes)
+        book.add(record())
+        assert len(counted.routes) == before
+        async with asyncio.timeout(10):
+            while len(counted.routes) == before:
+                await asyncio.sleep(0.01)
+
+
+async def test_many_records_do_not_wait(counted: Counted, book: Records) -> None:
+    for _ in range(records._AT_ONCE):
+        book.add(record())
+    assert len(counted.routes) == records._AT_ONCE
+
+
+async def test_after_the_end_nothing_waits(counted: Counted, book: Records) -> None:
+    book.add(record("/before"))
+    book.close()
+    book.add(record("/after"))
+    assert counted.routes == ["/before", "/after"]
+
+
+async def test_one_that_cannot_be_written_takes_no_other_with_it(
+    counted: Counted, book: Records
+) -> None:
+    counted.fails = True
+    book.add(record("/lost"))
+    book.add(record("/kept"))
+    with pytest.raises(ValueError, match="once"):
+        book.write()
+    book.write()
+    assert counted.routes == ["/kept"]
+
+
+async def test_a_line_has_the_time_of_its_request(
+    counted: Counted, book: Records, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "gateway.edge")
+    began = time.time()
+    book.add(record())
+    ended = time.time() + 0.5
+    await asyncio.sleep(0.05)
+    book.write()
+    (line,) = caplog.records
+    assert began + 0.49 <= line.created <= ended + 0.01
+    assert line.__dict__["ms"] == 500
+
+
+async def test_a_gateway_that_ends_has_written_all(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "gateway.edge")
+    async with serve_gateway() as served:
+        await served.http.get("/livez")
+    assert [r.__dict__["route"] for r in caplog.records if r.msg == "request"] == ["/livez"]
