@@ -8,7 +8,6 @@ parent sees that call anyway.
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import logging
 from collections.abc import Callable, Mapping
@@ -30,6 +29,7 @@ from blindgate.envelope.recognise import EnvelopeKind, recognise
 from blindgate.errors import BlindgateError
 from enclave_app.data_keys import CacheLimits, DataKeyCache
 from enclave_app.kms.errors import KmsRefused
+from enclave_app.view_file import ViewFile
 
 #: The largest envelope; its plaintext is always smaller. The measured body limit is below it.
 MAX_ENVELOPE_BYTES: Final = 256 * 1024 * 1024
@@ -130,15 +130,17 @@ class Unsealer:
 
     def _open_message(self, envelope: bytes | bytearray | memoryview) -> bytes | None:
         materials = _AttestedMaterials(self._settings, self._release, len(envelope))
-        source = io.BytesIO(envelope)
         try:
-            with _Decryptor(
-                source=source,
-                materials_manager=materials,
-                commitment_policy=CommitmentPolicy.REQUIRE_ENCRYPT_REQUIRE_DECRYPT,
-                max_encrypted_data_keys=1,
-                max_body_length=self._settings.max_bytes,
-            ) as decryptor:
+            with (
+                ViewFile(envelope) as source,
+                _Decryptor(
+                    source=source,
+                    materials_manager=materials,
+                    commitment_policy=CommitmentPolicy.REQUIRE_ENCRYPT_REQUIRE_DECRYPT,
+                    max_encrypted_data_keys=1,
+                    max_body_length=self._settings.max_bytes,
+                ) as decryptor,
+            ):
                 header = decryptor.header
                 framed = header.content_type is ContentType.FRAMED_DATA
                 if framed and header.frame_length * MAX_FRAMES < len(envelope):

@@ -11,7 +11,6 @@ How unusual pictures become RGB:
 
 from __future__ import annotations
 
-import io
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Final, cast
 
@@ -31,6 +30,7 @@ from enclave_app.detector.orientation import (
     read_orientation,
 )
 from enclave_app.detector.progressive import without_detail
+from enclave_app.view_file import ViewFile
 
 if TYPE_CHECKING:
     from PIL.ImageFile import ImageFile
@@ -54,35 +54,6 @@ class _Jpeg(JpegImageFile):
     def getexif(self) -> Image.Exif:
         """None, whatever the file says."""
         return Image.Exif()
-
-
-class _File:
-    """What Pillow needs of a file, over bytes that are there: `io.BytesIO` would copy them first.
-
-    Args:
-        data: The bytes.
-    """
-
-    def __init__(self, data: bytes | memoryview) -> None:
-        self._data = memoryview(data)
-        self._at = 0
-
-    def read(self, size: int = -1) -> bytes:
-        """The next bytes, as many as are wanted and there."""
-        end = len(self._data) if size < 0 else self._at + size
-        found = bytes(self._data[self._at : end])
-        self._at += len(found)
-        return found
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Go on elsewhere."""
-        start = {io.SEEK_SET: 0, io.SEEK_CUR: self._at}.get(whence, len(self._data))
-        self._at = min(max(start + offset, 0), len(self._data))
-        return self._at
-
-    def tell(self) -> int:
-        """Where it goes on."""
-        return self._at
 
 
 _OPENERS: Final[dict[str, type[JpegImageFile | PngImageFile | WebPImageFile]]] = {
@@ -169,7 +140,10 @@ def decode(data: bytes | memoryview, header: Header, wanted: tuple[int, int]) ->
     try:
         if header.progressive and reduction == LEAST:
             data = without_detail(bytes(data))
-        with _OPENERS[header.format](cast("IO[bytes]", _File(data))) as file:
+        with (
+            ViewFile(data) as source,
+            _OPENERS[header.format](cast("IO[bytes]", source)) as file,
+        ):
             file.decodermaxblock = _BLOCK
             return _upright(file, header, wanted, reduction)
     except Exception:  # noqa: BLE001 - damaged files make Pillow raise nearly anything

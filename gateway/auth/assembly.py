@@ -8,8 +8,6 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import httpx
-
 from gateway.auth.jwks import Jwks
 from gateway.auth.key_file import KeyFile
 from gateway.auth.key_secret import KeySecret, secrets_client
@@ -19,6 +17,8 @@ from gateway.auth.shared_counters import SharedCounters
 from gateway.auth.signin import KeySource, SignIn
 
 if TYPE_CHECKING:
+    import httpx
+
     from gateway.settings import Settings
 
 
@@ -29,13 +29,13 @@ class Auth:
     Attributes:
         sign_in: Who calls.
         rates: How often each caller may; None without a limit.
-        http: What the provider's keys are fetched with.
+        http: What the provider's keys are fetched with; None without a provider.
         renewing: Keys that must be looked at again.
     """
 
     sign_in: SignIn
     rates: RateLimits | None
-    http: httpx.AsyncClient
+    http: httpx.AsyncClient | None
     renewing: Sequence[KeySecret] = ()
 
     @asynccontextmanager
@@ -48,7 +48,8 @@ class Auth:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-            await self.http.aclose()
+            if self.http is not None:
+                await self.http.aclose()
             if self.rates is not None:
                 await self.rates.close()
 
@@ -70,9 +71,9 @@ def make_auth(settings: Settings) -> Auth:
         secret = KeySecret(settings.api_keys_secret, secrets_client(), settings.api_keys_period)
         keys.append(secret)
         renewing.append(secret)
-    http = make_http()
-    oidc = None
+    http = oidc = None
     if settings.oidc_issuer:
+        http = make_http()
         oidc = Oidc(
             Jwks(settings.oidc_issuer, settings.oidc_jwks_uri, http),
             issuer=settings.oidc_issuer,
@@ -90,4 +91,6 @@ def make_auth(settings: Settings) -> Auth:
 
 def make_http() -> httpx.AsyncClient:
     """What speaks to the identity provider; no redirects, for they could leave TLS."""
+    import httpx
+
     return httpx.AsyncClient(follow_redirects=False)

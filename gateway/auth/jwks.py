@@ -6,13 +6,15 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-import httpx
 from jwt import PyJWK
 from jwt.exceptions import PyJWTError
 
 from blindgate.errors import BlindgateError
+
+if TYPE_CHECKING:
+    import httpx
 
 _log = logging.getLogger(__name__)
 
@@ -28,7 +30,7 @@ COOLDOWN_SECONDS: Final = 10.0
 #: Providers have two to ten keys of 1 to 2 KB.
 MAX_BYTES: Final = 256 * 1024
 MAX_KEYS: Final = 64
-_TIMEOUT: Final = httpx.Timeout(5.0)
+_TIMEOUT: Final = 5.0
 
 
 class KeysUnavailable(BlindgateError):
@@ -101,6 +103,8 @@ class Jwks:
         return uri
 
     async def _json(self, url: str) -> dict[str, Any]:
+        import httpx  # as below
+
         content = bytearray()
         try:
             async with self._http.stream("GET", url, timeout=_TIMEOUT) as answer:
@@ -120,6 +124,9 @@ class Jwks:
 
 def is_safe_url(url: str) -> bool:
     """Whether nobody on the way can change what comes from there: TLS, or this machine."""
+    # Five megabytes that a gateway without an identity provider need not have.
+    import httpx
+
     try:
         parsed = httpx.URL(url)
     except httpx.InvalidURL:

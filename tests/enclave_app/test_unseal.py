@@ -7,6 +7,7 @@ import logging
 import os
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any
 
 import aws_encryption_sdk
@@ -391,6 +392,14 @@ def test_a_changed_byte_anywhere_is_rejected(at: int, flip: int) -> None:
 
 
 # How it is opened --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("envelope", [MESSAGE, MESSAGE[:-1], SAMPLE, b"\x02\x05junk"])
+def test_nobody_looks_at_an_envelope_after_it_was_opened(envelope: bytes) -> None:
+    memory = bytearray(envelope)
+    with suppress(EnvelopeRejected):
+        unsealer().open(memoryview(memory))
+    memory.append(0)  # which fails while somebody looks at it
 
 
 @pytest.mark.parametrize("kind", [bytes, bytearray, memoryview])
