@@ -100,7 +100,7 @@ class Unsealer:
         self._kms = kms
         self._cache = cache or DataKeyCache(settings.cache)
 
-    def open(self, envelope: bytes | bytearray | memoryview) -> bytes:
+    def open(self, envelope: bytes | bytearray | memoryview) -> bytes | memoryview:
         """Open one envelope.
 
         Args:
@@ -120,7 +120,7 @@ class Unsealer:
             raise EnvelopeRejected
         return opened
 
-    def _open(self, envelope: bytes | bytearray | memoryview) -> bytes | None:
+    def _open(self, envelope: bytes | bytearray | memoryview) -> bytes | memoryview | None:
         kind = recognise(envelope)
         if kind is EnvelopeKind.ENCRYPTION_SDK:
             return self._open_message(envelope)
@@ -128,7 +128,7 @@ class Unsealer:
             return self._open_sample(envelope)
         return None
 
-    def _open_message(self, envelope: bytes | bytearray | memoryview) -> bytes | None:
+    def _open_message(self, envelope: bytes | bytearray | memoryview) -> memoryview | None:
         materials = _AttestedMaterials(self._settings, self._release, len(envelope))
         try:
             with (
@@ -145,13 +145,13 @@ class Unsealer:
                 framed = header.content_type is ContentType.FRAMED_DATA
                 if framed and header.frame_length * MAX_FRAMES < len(envelope):
                     return None
-                content = decryptor.read()
+                content = _read_all(decryptor, len(envelope))
                 complete = hasattr(decryptor, "footer") and source.tell() == len(envelope)
         except Exception:  # noqa: BLE001  whatever a hostile message makes the library raise
             if materials.failure is not None:
                 raise materials.failure from None
             return None
-        return bytes(content) if complete else None
+        return content if complete else None
 
     def _open_sample(self, envelope: bytes | bytearray | memoryview) -> bytes | None:
         try:
@@ -227,6 +227,15 @@ class _AttestedMaterials(CryptoMaterialsManager):  # type: ignore[misc]
             data_key=DataKey(wrapped.key_provider, data_key, blob),
             verification_key=_verification_key(request),
         )
+
+
+def _read_all(decryptor: StreamDecryptor, most: int) -> memoryview:
+    """What `decryptor.read()` gives, in memory that is taken once instead of growing with it."""
+    content, filled = memoryview(bytearray(most)), 0
+    while line := decryptor.readline():
+        content[filled : filled + len(line)] = line
+        filled += len(line)
+    return content[:filled]
 
 
 def _verification_key(request: Any) -> bytes | None:
