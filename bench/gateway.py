@@ -29,6 +29,7 @@ from bench.load.processes import cpu_seconds
 from bench.load.wire import Message, post
 from blindgate.attestation import UserData
 from blindgate.link import AnswerHeader, Operation, Outcome, RequestHeader
+from blindgate.sealing import padding
 from devstack.nsm import DevNsm, DevRoot
 from devstack.stack import free_port
 
@@ -48,8 +49,8 @@ _STATUS: Final = {
     "busy": 0,
     "threads": 2,
 }
-#: As long as a sealed answer.
-_ANSWER: Final = bytes(4096)
+#: As long as a sealed answer: nonce, padded answer, tag (RFC 9458 §4.4).
+_ANSWER: Final = bytes(32 + padding.ANSWER_BUCKETS[0] + 16)
 _PATIENCE: Final = 20.0
 
 

@@ -29,10 +29,11 @@ class ChunkStore:
     """Memory of bodies that are gone, for those that come: it is warm, and need not be zeroed.
 
     Args:
-        kept: How many chunks are kept at most.
+        kept: How many chunks are kept at most: 32 MiB, the budget of an enclave with two threads.
+            Less would go back to the allocator and not to the system.
     """
 
-    def __init__(self, kept: int = 32) -> None:
+    def __init__(self, kept: int = 128) -> None:
         self._kept = kept
         self._free: list[bytearray] = []
 
