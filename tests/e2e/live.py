@@ -9,15 +9,26 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import httpx
+
 from devstack.stack import Running
 
 START_SECONDS = 90
+LINE_SECONDS = 20
+
+
+def wait_for_line(answer: httpx.Response, read: Callable[[], str]) -> None:
+    """Wait for the gateway's line about a request: those before it are then written, too."""
+    ends = time.monotonic() + LINE_SECONDS
+    while answer.headers["x-request-id"] not in read():
+        assert time.monotonic() < ends, "the gateway wrote nothing of a request"
+        time.sleep(0.02)
 
 
 @dataclass(frozen=True)
@@ -64,8 +75,15 @@ class LiveStack:
         return kms_client(Places(Path(self.running.state), Path()), self.running.kms, profile)
 
     def printed(self) -> str:
-        """What the programs have printed so far."""
-        return self.log.read_text(errors="replace")
+        """What the programs have printed so far, of every request that was answered."""
+
+        def read() -> str:
+            return self.log.read_text(errors="replace")
+
+        with suppress(httpx.TransportError):  # it has ended, and written all
+            answer = httpx.get(f"{self.url}/livez", timeout=10, trust_env=False)
+            wait_for_line(answer, read)
+        return read()
 
 
 @contextmanager

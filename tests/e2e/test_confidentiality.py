@@ -28,8 +28,9 @@ from blindgate.detections import Detections
 from blindgate.envelope.encryption_sdk import encrypt
 from devstack.model import obtain
 from devstack.places import Places
-from devstack.stack import Options, Running, Stack, kms_client
+from devstack.stack import Options, Running, Stack, free_port, kms_client
 from devstack.supervisor import Program, Supervisor
+from tests.e2e.live import wait_for_line
 from tests.e2e.wiretap import Wiretap, disguises
 
 pytestmark = pytest.mark.e2e
@@ -40,13 +41,19 @@ RUN = 24  # bytes: long enough that no run of ciphertext equals it by chance
 class TappedStack(Stack):
     """A stack whose gateway and proxy are reached through wiretaps."""
 
+    metrics_port = 0
+
     def proxy(self) -> Program:
         return _redirect(super().proxy(), "run/proxy", "run/proxy-tapped")
 
     def gateway(self) -> Program:
         program = super().gateway()
-        enclave = program.environment["BLINDGATE_ENCLAVES"] + "-tapped"
-        return replace(program, environment={**program.environment, "BLINDGATE_ENCLAVES": enclave})
+        self.metrics_port = free_port()
+        changed = {
+            "BLINDGATE_ENCLAVES": program.environment["BLINDGATE_ENCLAVES"] + "-tapped",
+            "BLINDGATE_METRICS_PORT": str(self.metrics_port),
+        }
+        return replace(program, environment={**program.environment, **changed})
 
 
 def _redirect(program: Program, old: str, new: str) -> Program:
@@ -69,6 +76,7 @@ class Parent:
     link: Wiretap
     kms: Wiretap
     log: io.StringIO
+    metrics_port: int
     url: str = field(init=False)
 
     def __post_init__(self) -> None:
@@ -76,7 +84,9 @@ class Parent:
 
     def handled(self) -> dict[str, bytes]:
         """What it has handled so far, by where."""
-        metrics = httpx.get(f"{self.url}/metrics", timeout=10)
+        wait_for_line(httpx.get(f"{self.url}/livez", timeout=10), self.log.getvalue)
+        metrics = httpx.get(f"http://127.0.0.1:{self.metrics_port}/metrics", timeout=10)
+        assert b"blindgate_requests_total{" in metrics.content
         return {
             "HTTP": self.http.heard,
             "link frames": self.link.heard,
@@ -91,7 +101,7 @@ def parent() -> Iterator[Parent]:
     with tempfile.TemporaryDirectory(prefix="bg-") as folder:
         places = Places.prepare(Path(folder))
         log = io.StringIO()
-        started: list[Running] = []
+        started: list[tuple[Running, int]] = []
         ready, done = threading.Event(), asyncio.Event()
         loop = asyncio.new_event_loop()
         worker, proxy = str(places.sockets / "worker"), str(places.sockets / "proxy")
@@ -103,15 +113,16 @@ def parent() -> Iterator[Parent]:
                 stack = TappedStack(
                     places, Options(obtain(), gateway_port=0, kms_port=0), supervisor
                 )
-                started.append(await stack.start())
+                started.append((await stack.start(), stack.metrics_port))
                 ready.set()
                 await done.wait()
 
         thread = threading.Thread(target=loop.run_until_complete, args=(run(),))
         thread.start()
         assert ready.wait(90), log.getvalue()
-        http = Wiretap.tcp(int(started[0].gateway.rsplit(":", 1)[1]))
-        yield Parent(started[0], places, http, link, kms, log)
+        ((running, metrics_port),) = started
+        http = Wiretap.tcp(int(running.gateway.rsplit(":", 1)[1]))
+        yield Parent(running, places, http, link, kms, log, metrics_port)
         loop.call_soon_threadsafe(done.set)
         thread.join()
         loop.close()
