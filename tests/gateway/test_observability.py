@@ -77,6 +77,7 @@ async def test_an_exchange_without_an_answer_is_counted_by_its_reason(worker_pat
         worker.answers[Operation.DETECT] = never
         late = {**OCTETS, "request-timeout": "0.05"}
         assert (await served.http.post(URL, content=b"x", headers=late)).status_code == 504
+        await worker.cancelled.wait()
         arrived.clear()
         worker.cancelled.clear()
         leaving = asyncio.create_task(served.http.post(URL, content=b"x", headers=OCTETS))
