@@ -10,13 +10,13 @@ import argparse
 import statistics
 import time
 from collections.abc import Iterator
-from email.utils import formatdate
 from typing import Final
 
 from bench.gateway import positive
+from bench.load.jobs import message_of
 from bench.load.photos import make_photos
 from blindgate.detections import DetectOptions
-from blindgate.sealing import bhttp, keys, ohttp, padding
+from blindgate.sealing import keys, ohttp
 from enclave_app.detector.header import read_header
 from enclave_app.keyring import Keyring
 from enclave_app.sealed import InnerAnswer, InnerRequest, SealedEndpoint
@@ -40,11 +40,7 @@ def measure(name: str, rounds: int) -> Iterator[tuple[int, float]]:
     keyring = Keyring()
     endpoint = SealedEndpoint(keyring)
     config = keys.choose(keys.decode_list(keyring.keys_body()))
-    date = (("date", formatdate(usegmt=True)),)
-    photo = make_photos()[name].data
-    plain = bhttp.Request("POST", "https", "gateway", "/v1/detections", date, photo).encode()
-    message = plain.ljust(padding.request_size(len(plain)), b"\0")
-
+    message = message_of(make_photos()[name].data)
     answered = 0
 
     def handle(inner: InnerRequest) -> InnerAnswer:

@@ -80,7 +80,7 @@ class Edge:
                     problem="client-gone" if gone else state.get("problem"),
                     request_id=request_id,
                     enclave=state.get("enclave"),
-                    parent=_parent(scope),
+                    parent=_parent(scope) if self._records.traced else None,
                 )
             )
 

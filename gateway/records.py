@@ -16,6 +16,7 @@ from gateway.metrics import Metrics
 from gateway.timeline import Timeline
 from gateway.tracing import Tracing
 
+#: Of whoever notes the records, as for what it says of a request itself.
 _log = logging.getLogger("gateway.edge")
 #: Seconds that a line may be late.
 _LATE: Final = 0.25
@@ -71,6 +72,11 @@ class Records:
 
     def __repr__(self) -> str:
         return f"<Records {len(self._waiting)} to be written>"
+
+    @property
+    def traced(self) -> bool:
+        """Whether spans are made of them."""
+        return self._tracing is not None
 
     def add(self, record: Record) -> None:
         """Have a record written, from the event loop."""

@@ -155,13 +155,16 @@ def _prepare(job: Job) -> tuple[list[Message], Read]:
     return [post(job.path, body, "application/json")] * job.count, _from_v2
 
 
+def message_of(photo: bytes) -> bytes:
+    """What is sealed to have a photo looked at: Binary HTTP, of this second, padded."""
+    date = (("date", formatdate(usegmt=True)),)
+    plain = bhttp.Request("POST", "http", "localhost", "/v1/detections", date, photo).encode()
+    return plain.ljust(padding.request_size(len(plain)), b"\0")
+
+
 def _seal(job: Job) -> tuple[list[Message], Read]:
     config = keys.choose(keys.decode_list(job.keys))
-    date = (("date", formatdate(usegmt=True)),)
-    image = job.photo.read_bytes()
-    request = bhttp.Request("POST", "http", "localhost", "/v1/detections", date, image)
-    plain = request.encode()
-    message = plain.ljust(padding.request_size(len(plain)), b"\0")
+    message = message_of(job.photo.read_bytes())
     sealed = [ohttp.seal_request(config, message) for _ in range(job.count)]
     openers = [one.response for one in sealed]
 

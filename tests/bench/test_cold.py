@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bench import cold
+from bench.load import jobs
 
 
 def test_each_amount_of_memory_is_measured() -> None:
@@ -14,6 +15,6 @@ def test_each_amount_of_memory_is_measured() -> None:
 
 
 def test_a_request_that_is_not_answered_is_not_measured(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cold, "formatdate", lambda **_: "yesterday")
+    monkeypatch.setattr(jobs, "formatdate", lambda **_: "yesterday")
     with pytest.raises(RuntimeError, match="not answered"):
         list(cold.measure("300 KB", rounds=1))
