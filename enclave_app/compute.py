@@ -7,7 +7,7 @@ connections, since each has one request in flight.
 Admission is by memory as well as by count: ten large pictures at once need more than a hundred
 small ones.
 A thread may take several jobs at once (what waits anyway, never waiting for more): the network
-reads its weights once for two pictures, and what surrounds it finds warm caches.
+reads its weights once for all their pictures, and what surrounds it finds warm caches.
 """
 
 from __future__ import annotations

@@ -71,4 +71,4 @@ def _quantized(model: ModelSource, build: QuantizeBuild, network: bytes) -> byte
     ranges = (model.folder / build.ranges).read_bytes()
     if hashlib.sha256(ranges).hexdigest() != build.ranges_sha256:
         raise BuildError(f"{build.ranges} of {model.name} is not the one that its manifest pins")
-    return from_ranges(network, Ranges.from_json(ranges), build.leave)
+    return from_ranges(network, Ranges.from_json(ranges), build.leave, build.stem)

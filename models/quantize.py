@@ -27,6 +27,7 @@ from models.cache import write_whole
 from models.calibrate import Ranges, measure
 from models.coco import Accuracy, CocoSet, evaluate
 from models.progress import silent
+from models.stem import end_of_stem, with_stem
 from models.toml import manifest_toml
 
 if TYPE_CHECKING:
@@ -99,6 +100,10 @@ def quantized(
         base_accuracy.ap,
         progress,
     )
+    stem = end_of_stem(onnx.load_from_string(made), batch)
+    if stem is not None:
+        made = with_stem(onnx.load_from_string(made), stem)
+        after = Detector.from_onnx(ManifestFile(after.manifest, b""), made)
     speedup = times_as_fast(before, after)
     ranges_file = ranges.to_json()
     manifest = base.manifest.model_copy(
@@ -113,6 +118,7 @@ def quantized(
                 ranges=RANGES_FILE,
                 ranges_sha256=hashlib.sha256(ranges_file).hexdigest(),
                 leave=leave,
+                stem=stem,
             ),
             "cpu": Cpu(needs=("int8-dot",), otherwise=base.manifest.name),
             "measured": Measured(
@@ -124,7 +130,8 @@ def quantized(
             ),
         }
     )
-    comment = f"Made by: blindgate models quantize {base.manifest.name}"
+    option = f" --batch {batch}" if batch > 1 else ""
+    comment = f"Made by: blindgate models quantize {base.manifest.name}{option}"
     return Quantized(
         manifest=manifest,
         manifest_file=manifest_toml(manifest, comment),
@@ -158,9 +165,15 @@ def _most_integer(
     return within[0] if within else max(tried, key=lambda one: one[3].ap)
 
 
-def from_ranges(network: bytes, ranges: Ranges, leave: tuple[qdq.Left, ...] = ()) -> bytes:
+def from_ranges(
+    network: bytes,
+    ranges: Ranges,
+    leave: tuple[qdq.Left, ...] = (),
+    stem: str | None = None,
+) -> bytes:
     """The 8-bit network from the float one and its ranges: the same bytes on every machine."""
-    return qdq.quantize(qdq.upgraded(onnx.load_from_string(network)), ranges.ranges, leave)
+    made = qdq.quantize(qdq.upgraded(onnx.load_from_string(network)), ranges.ranges, leave)
+    return made if stem is None else with_stem(onnx.load_from_string(made), stem)
 
 
 def times_as_fast(before: Detector, after: Detector) -> float:

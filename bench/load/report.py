@@ -25,7 +25,7 @@ one time: clients, servers and whatever stands in for AWS share its cores. So th
 at are ratios to the **bare loop**: the same detector, called for one photo after the other in a
 loop on every core (on one core, for 1 concurrent), in a process that does nothing else. What is
 missing to 1.00 is what receiving, opening, sealing and answering cost, the load generator's own
-work included, less what the worker saves: of photos that wait it gives two at once to the
+work included, less what the worker saves: of photos that wait it gives several at once to the
 network, and one that is alone is looked at by all cores. What the batches save by themselves is
 in the rows of the loop that has them too.
 

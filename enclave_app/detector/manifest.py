@@ -105,6 +105,8 @@ class QuantizeBuild(_Strict):
     ranges_sha256: Sha256
     #: Layers that stay in floats, because accuracy would suffer.
     leave: tuple[Literal["heads", "depthwise"], ...] = ()
+    #: The tensor up to which the images of a batch are looked at one by one.
+    stem: Text | None = None
 
 
 class CopyBuild(_Strict):

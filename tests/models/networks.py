@@ -8,8 +8,8 @@ import numpy as np
 from onnx import TensorProto, helper, numpy_helper
 
 
-def residual(side: int = 32, opset: int = 17) -> bytes:
-    """Conv, Relu6, depthwise Conv, Relu, Conv, Add, Conv; named `boxes`, `scores`, `classes`."""
+def residual(side: int = 32, opset: int = 17, images: int | str = 1) -> bytes:
+    """Conv, Relu6, depthwise Conv, Relu, Conv, Add, Conv; takes so many images, a name for any."""
     rng = np.random.default_rng(5)
     constants: list[Any] = []
 
@@ -40,8 +40,8 @@ def residual(side: int = 32, opset: int = 17) -> bytes:
     graph = helper.make_graph(
         nodes,
         "residual",
-        [helper.make_tensor_value_info("images", TensorProto.FLOAT, [1, 3, side, side])],
-        [helper.make_tensor_value_info("output", TensorProto.FLOAT, [1, 4, side, side])],
+        [helper.make_tensor_value_info("images", TensorProto.FLOAT, [images, 3, side, side])],
+        [helper.make_tensor_value_info("output", TensorProto.FLOAT, [images, 4, side, side])],
         constants,
     )
     opsets = [helper.make_opsetid("", opset)]

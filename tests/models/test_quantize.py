@@ -7,7 +7,12 @@ import onnx
 import pytest
 
 from enclave_app.detector import Detector
-from enclave_app.detector.manifest import ONNX_FILE, ManifestFile, parse_manifest
+from enclave_app.detector.manifest import (
+    ONNX_FILE,
+    ManifestFile,
+    QuantizeBuild,
+    parse_manifest,
+)
 from models import calibrate
 from models.calibrate import Ranges, measure
 from models.errors import BuildError
@@ -15,6 +20,7 @@ from models.fetch import pull
 from models.qdq import Plan
 from models.quantize import from_ranges
 from models.registry import DEFAULT, find
+from models.stem import end_of_stem
 from models.toml import manifest_toml
 
 if TYPE_CHECKING:
@@ -26,8 +32,20 @@ def test_the_shipped_integer_network_is_reproducible_to_the_byte(float_folder: P
     ranges = Ranges.from_json((model.folder / "ranges.json").read_bytes())
     network = (float_folder / ONNX_FILE).read_bytes()
     assert ranges.base == hashlib.sha256(network).hexdigest()
-    made = from_ranges(network, ranges)
+    build = model.manifest.build
+    assert isinstance(build, QuantizeBuild)
+    made = from_ranges(network, ranges, build.leave, build.stem)
     assert hashlib.sha256(made).hexdigest() == model.manifest.onnx_sha256
+
+
+def test_the_shipped_stem_ends_where_it_should(float_folder: Path) -> None:
+    model = find("ssd-mobilenet-v2-coco-int8")
+    ranges = Ranges.from_json((model.folder / "ranges.json").read_bytes())
+    made = from_ranges((float_folder / ONNX_FILE).read_bytes(), ranges)
+    build = model.manifest.build
+    assert isinstance(build, QuantizeBuild)
+    end = end_of_stem(onnx.load_from_string(made), model.manifest.input.batch)
+    assert end == build.stem
 
 
 def test_the_default_brings_the_model_that_stands_in_for_it() -> None:

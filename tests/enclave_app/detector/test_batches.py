@@ -48,8 +48,8 @@ def one_by_one() -> Detector:
     )
 
 
-def test_the_default_model_takes_two(int8_detector: Detector) -> None:
-    assert int8_detector.batch == 2
+def test_the_default_model_takes_three(int8_detector: Detector) -> None:
+    assert int8_detector.batch == 3
 
 
 @pytest.mark.parametrize("tiles", [None, 2])
@@ -57,9 +57,9 @@ def test_answers_in_a_batch_are_those_without(
     int8_detector: Detector, one_by_one: Detector, photos: list[bytes], tiles: int | None
 ) -> None:
     options = DetectOptions(tiles=tiles, min_score=0.05)
-    looks = [Look(photo, options) for photo in photos[:3]]
+    looks = [Look(photo, options) for photo in photos[:5]]
     found = int8_detector.detect_together(looks)
-    assert found == [one_by_one.detect(photo, options) for photo in photos[:3]]
+    assert found == [one_by_one.detect(photo, options) for photo in photos[:5]]
 
 
 def test_each_picture_is_looked_at_as_it_was_asked(
