@@ -128,7 +128,12 @@ def create_app(
     app.include_router(console_routes(read_assets(), told))
     problem_answers.install(app)
     # Middleware that is added first is the innermost.
-    app.add_middleware(Express, plane=app.state.dataplane, deadline=settings.default_deadline)
+    app.add_middleware(
+        Express,
+        plane=app.state.dataplane,
+        deadline=settings.default_deadline,
+        longest=settings.max_deadline,
+    )
     if audit is not None:
         app.add_middleware(AuditTrail, log=audit, pcr0_of=Measurements(pool))
     if settings.cors_origins:

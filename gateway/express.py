@@ -4,11 +4,13 @@ FastAPI looks for a route, resolves its dependencies and validates its parameter
 request: some seven hundred calls of Python functions, nearly half of what a request costs the
 gateway. What a plain upload needs of that is known before it comes. So it goes from here
 straight to the function that its route calls, with the same values. Whatever is unusual about a
-request (a query, a `Request-Timeout`) is FastAPI's to judge, and both ways answer alike.
+request (a query, a `Request-Timeout` that is no plain number) is FastAPI's to judge, and both ways
+answer alike.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Final
 
@@ -32,6 +34,8 @@ if TYPE_CHECKING:
 Endpoint = Callable[[Request, "Dataplane", float], Awaitable["Response"]]
 
 _TIMEOUT: Final = b"request-timeout"
+#: Seconds that mean the same to everybody who reads them.
+_PLAIN: Final = re.compile(rb"[1-9][0-9]{0,5}(\.[0-9]{1,3})?", re.ASCII)
 _DEFAULTS: Final = DetectOptions()
 
 
@@ -46,12 +50,14 @@ class Express:
         app: The ordinary way.
         plane: What does the work.
         deadline: Seconds that a request has which does not say.
+        longest: Seconds that a request may ask for.
     """
 
-    def __init__(self, app: ASGIApp, plane: Dataplane, deadline: float) -> None:
+    def __init__(self, app: ASGIApp, plane: Dataplane, deadline: float, longest: float) -> None:
         self._app = app
         self._plane = plane
         self._deadline = deadline
+        self._longest = longest
         self._endpoints: dict[tuple[str, str], tuple[BaseRoute, Endpoint]] = {
             ("POST", path): (_route(router, path), endpoint)
             for router, path, endpoint in (
@@ -63,17 +69,28 @@ class Express:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request."""
         found = scope["type"] == "http" and self._endpoints.get((scope["method"], scope["path"]))
-        if not found or scope["query_string"] or any(n == _TIMEOUT for n, _ in scope["headers"]):
+        seconds = self._seconds(scope) if found and not scope["query_string"] else None
+        if not found or seconds is None:
             await self._app(scope, receive, send)
             return
         scope["route"], endpoint = found
         request = Request(scope, receive)
         try:
             await signed_in(request)
-            response = await endpoint(request, self._plane, expiry(self._deadline))
+            response = await endpoint(request, self._plane, expiry(seconds))
         except (Refused, PoolRefused) as refused:
             response = refusal(request.state.request_id, refused)
         await response(scope, receive, send)
+
+    def _seconds(self, scope: Scope) -> float | None:
+        """How long a request has; None if that takes more to find out."""
+        said = [value for name, value in scope["headers"] if name == _TIMEOUT]
+        if not said:
+            return self._deadline
+        if len(said) > 1 or not _PLAIN.fullmatch(said[0]):
+            return None
+        seconds = float(said[0])
+        return seconds if seconds <= self._longest else None
 
 
 def _route(router: APIRouter, path: str) -> BaseRoute:

@@ -16,8 +16,8 @@ pytestmark = pytest.mark.anyio
 OHTTP = "/.well-known/ohttp-gateway"
 DETECT = "/v1/detections"
 SEALED = {"content-type": "message/ohttp-req"}
-#: What nobody sends on the short way.
-ORDINARY = {"request-timeout": "30"}
+#: The default, said as nobody says it: for the ordinary way.
+ORDINARY = {"request-timeout": "3e1"}
 FORM = b'--x\r\ncontent-disposition: form-data; name="file"; filename="a"\r\n\r\nabc\r\n--x--\r\n'
 
 CASES: dict[str, tuple[str, dict[str, str], bytes]] = {
@@ -111,6 +111,55 @@ async def test_the_short_way_has_the_default_deadline(worker_path: Path) -> None
         await served.http.post(OHTTP, content=b"\x07sealed", headers=SEALED)
         ((header, _),) = worker.of(Operation.OHTTP)
     assert 6000 < header.deadline_ms <= 7000
+
+
+TIMEOUTS = [
+    "7",
+    "7.25",
+    "0.5",
+    "0",
+    "-1",
+    "1e1",
+    "nan",
+    "inf",
+    "60",
+    "60.001",
+    "999999",
+    "\uff17",
+    "7,8",
+]
+
+
+@pytest.mark.parametrize("text", TIMEOUTS)
+async def test_both_ways_read_deadlines_alike(worker_path: Path, text: str) -> None:
+    said = [(b"content-type", b"message/ohttp-req"), (b"request-timeout", text.encode())]
+    async with running(worker_path) as worker, serve_gateway(worker, max_deadline=60) as served:
+        short = await served.http.post(OHTTP, content=b"\x07sealed", headers=said)
+        # A query is the ordinary way's, which has no use for it here.
+        ordinary = await served.http.post(OHTTP + "?x=1", content=b"\x07sealed", headers=said)
+        headers = [header for header, _ in worker.of(Operation.OHTTP)]
+    assert short.status_code == ordinary.status_code
+    if short.status_code == 200:
+        first, second = (round(header.deadline_ms / 1000) for header in headers)
+        assert first == second == round(float(text))
+    else:
+        assert short.json()["errors"] == ordinary.json()["errors"]
+
+
+@pytest.mark.parametrize("values", [["7"], ["7.5"], ["60"]])
+async def test_a_plain_deadline_needs_no_router(worker_path: Path, values: list[str]) -> None:
+    said = [*SEALED.items(), *(("request-timeout", value) for value in values)]
+    async with running(worker_path) as worker, serve_gateway(worker, max_deadline=60) as served:
+        served.app.router.routes.clear()
+        assert (await served.http.post(OHTTP, content=b"\x07", headers=said)).status_code == 200
+
+
+@pytest.mark.parametrize("values", [["60.001"], ["0"], ["7 s"], ["7", "7"], ["1e1"]])
+async def test_any_other_deadline_is_the_router_s(worker_path: Path, values: list[str]) -> None:
+    said = [*SEALED.items(), *(("request-timeout", value) for value in values)]
+    async with running(worker_path) as worker, serve_gateway(worker, max_deadline=60) as served:
+        served.app.router.routes.clear()
+        assert (await served.http.post(OHTTP, content=b"\x07", headers=said)).status_code == 404
 
 
 async def test_what_is_no_plain_upload_goes_the_ordinary_way(worker_path: Path) -> None:
