@@ -24,6 +24,8 @@ from gateway.uploads.direct import BesideServer, ChunkStore, Discard, RestOfBody
 
 #: Most heads fit, and nearly nothing of a photo does.
 _READ: Final = 2048
+#: The rest of a refused body that is read to its end: 0.1 ms, and a new connection takes longer.
+_SHORT: Final = 1024 * 1024
 
 
 class _Reading(BesideServer):
@@ -84,6 +86,7 @@ class PatientProtocol(HttpToolsProtocol):
         # For `IncomingBody`, which knows what the head says of the body's length.
         self.scope["state"]["give_rest"] = self.give_rest
         # For answers that come before the end of the body.
+        self.scope["state"]["outlive_rest"] = self.outlive_rest
         self.scope["state"]["discard_rest"] = self.discard_rest
         # For `unless_gone`.
         self.scope["state"]["when_gone"] = self.when_gone
@@ -101,9 +104,26 @@ class PatientProtocol(HttpToolsProtocol):
         if self.cycle.body or not self.cycle.more_body or self.transport.is_closing():
             return None
         rest = RestOfBody(self, count, store)
-        self.transport.set_protocol(rest)
-        self.flow.resume_reading()
+        self._receive_with(rest)
         return rest
+
+    def outlive_rest(self) -> bool:
+        """Throw the rest of a short body away, so that the connection stays for other requests.
+
+        Nothing of the body may have been taken. The answer need not wait for it: if the rest does
+        not come within uvicorn's keep-alive, the connection is closed as if nothing had.
+
+        Returns:
+            False if it is not short, or if the client may never send it (`Expect`); the
+            connection must then be closed.
+        """
+        rest = self._rest()
+        waits = self.cycle.waiting_for_100_continue
+        if rest is None or rest > _SHORT or waits or not self.cycle.keep_alive:
+            return False
+        if rest > 0:
+            self._receive_with(Discard(self, rest, stays=True))
+        return True
 
     def discard_rest(self) -> asyncio.Future[None]:
         """Throw away whatever still comes, for a connection that is about to be closed.
@@ -113,14 +133,21 @@ class PatientProtocol(HttpToolsProtocol):
         Returns:
             What is done once all of it has come, or the client has closed its side.
         """
-        declared = next((int(v) for n, v in self.headers if n == b"content-length"), None)
-        discard = Discard(self, None if declared is None else declared - len(self.cycle.body))
+        discard = Discard(self, self._rest())
         if self.transport.is_closing():
             discard.eof_received()
         else:
-            self.transport.set_protocol(discard)
-            self.flow.resume_reading()
+            self._receive_with(discard)
         return discard.ended
+
+    def _rest(self) -> int | None:
+        """Bytes of the body that have not come, if its length is known."""
+        declared = next((int(v) for n, v in self.headers if n == b"content-length"), None)
+        return None if declared is None else declared - len(self.cycle.body)
+
+    def _receive_with(self, other: BesideServer) -> None:
+        self.transport.set_protocol(other)
+        self.flow.resume_reading()
 
     def when_gone(self, tell: Callable[[], None]) -> Callable[[], None]:
         """Have somebody told that the client went away, while a request is under way.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Final, Self
 
 from fastapi.exceptions import RequestValidationError
@@ -29,8 +29,8 @@ class Refused(BlindgateError):
         problem: Which.
         detail: Words about this occurrence; the catalogue's advice if left out.
         headers: Further headers of the answer.
-        rest_unread: True if part of the body is still to come: the connection is then closed,
-            and not before the client had a chance to read this answer.
+        rest_unread: True if part of the body is still to come: it is thrown away, or the
+            connection closed, and not before the client had a chance to read this answer.
         members: Extension members of the problem.
     """
 
@@ -95,20 +95,26 @@ class ProblemAnswer(Response):
     def __init__(
         self, problem: Problem, body: bytes, headers: Mapping[str, str], rest_unread: bool
     ) -> None:
-        closing = {"connection": "close"} if rest_unread else {}
-        super().__init__(body, problem.status, {**headers, **closing})
+        super().__init__(body, problem.status, headers)
         self.problem = problem
         self._rest_unread = rest_unread
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the answer, leaving the problem's name for the access log."""
         scope["state"]["problem"] = self.problem.slug
-        if self._rest_unread:
-            await super().__call__(scope, receive, _holding_open(send))
-            await _discard(scope, receive)
-            await send({"type": "http.response.body", "body": b"", "more_body": False})
-        else:
+        if not self._rest_unread or _outlives_rest(scope):
             await super().__call__(scope, receive, send)
+            return
+        self.headers["connection"] = "close"
+        await super().__call__(scope, receive, _holding_open(send))
+        await _discard(scope, receive)
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+def _outlives_rest(scope: Scope) -> bool:
+    """Whether the server throws the rest of the body away by itself and keeps the connection."""
+    outlive_rest: Callable[[], bool] | None = scope["state"].get("outlive_rest")
+    return outlive_rest is not None and outlive_rest()
 
 
 def _holding_open(send: Send) -> Send:

@@ -107,6 +107,8 @@ class Discard(BesideServer):
     Args:
         server: Whose connection it is.
         count: Bytes that are still to come, if that is known.
+        stays: Whether the connection goes back to the server once they have come; otherwise the
+            server closes it.
 
     Attributes:
         ended: Done once they have come, or the client has closed its side.
@@ -115,21 +117,24 @@ class Discard(BesideServer):
     #: One for all connections: nobody reads it.
     _nowhere: Final = memoryview(bytearray(CHUNK))
 
-    def __init__(self, server: Connection, count: int | None) -> None:
+    def __init__(self, server: Connection, count: int | None, *, stays: bool = False) -> None:
         super().__init__(server)
         self._left = math.inf if count is None else count
+        self._stays = stays
         self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.buffer_updated(0)
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - as much as there is
-        """Where to receive next."""
-        return self._nowhere
+        """Where to receive next; nothing of what the client may send after this body."""
+        return self._nowhere[: int(self._left)] if 0 < self._left < CHUNK else self._nowhere
 
     def buffer_updated(self, nbytes: int) -> None:
         """So many bytes have come, and are gone."""
         self._left -= nbytes
-        if self._left <= 0:
-            self._end()
+        if self._left <= 0 and not self.ended.done():
+            self.ended.set_result(None)
+            if self._stays:
+                self._server.rest_is_over(whole=True)
 
     def eof_received(self) -> bool | None:
         """The client sends nothing more."""

@@ -72,6 +72,7 @@ async def serve_gateway(
     on_status: Any = None,
     wait: bool = True,
     tracing: Tracing | None = None,
+    keep_alive: int = 5,
     **settings: Any,
 ) -> AsyncIterator[Served]:
     """Run a gateway in this event loop, on a free port of 127.0.0.1."""
@@ -94,6 +95,7 @@ async def serve_gateway(
             log_config=None,
             access_log=False,
             timeout_graceful_shutdown=1,
+            timeout_keep_alive=keep_alive,
         )
     )
     task = asyncio.create_task(server.serve())

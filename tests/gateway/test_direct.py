@@ -14,12 +14,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from blindgate.link import Operation, Outcome, RequestHeader
-from gateway.uploads.direct import CHUNK, ChunkStore, ClientGone, RestOfBody
+from gateway.uploads.direct import CHUNK, ChunkStore, ClientGone, Discard, RestOfBody
 from tests.gateway.conftest import Served, serve_gateway
 from tests.gateway.fake_worker import running
 
 pytestmark = pytest.mark.anyio
 OHTTP = "/.well-known/ohttp-gateway"
+SEALED = {"content-type": "message/ohttp-req"}
 
 
 def noise(size: int) -> bytes:
@@ -192,6 +193,89 @@ async def test_a_client_that_leaves_during_the_work_cancels_it(worker_path: Path
                 await worker.cancelled.wait()
 
 
+# Bodies that are refused: one of 5,000 bytes is over a limit of 4,096
+
+
+@pytest.mark.parametrize("sent", [0, 1000, 5000])
+async def test_after_a_short_body_that_is_refused_the_connection_stays(
+    worker_path: Path, sent: int
+) -> None:
+    async with running(worker_path) as worker, serve_gateway(worker, max_body=4096) as served:
+        worker.answers[Operation.OHTTP] = echo_digest
+        async with Line.to(served) as line:
+            for size in (5000, 1024 * 1024):
+                refused, taken = noise(size), noise(4000)
+                await line.send(head(size) + refused[:sent])
+                assert (await line.answer())[0] == 413
+                # The next request comes in one piece with the rest.
+                await line.send(refused[sent:] + head(len(taken)) + taken)
+                assert await line.answer() == (200, hashlib.sha256(taken).digest())
+
+
+async def test_requests_that_follow_a_refused_body_at_once_are_answered(worker_path: Path) -> None:
+    taken = noise(4000)
+    async with running(worker_path) as worker, serve_gateway(worker, max_body=4096) as served:
+        worker.answers[Operation.OHTTP] = echo_digest
+        async with Line.to(served) as line:
+            both = head(90_000) + noise(90_000) + head(len(taken)) + taken
+            await line.send(both + both)
+            for _ in range(2):
+                assert (await line.answer())[0] == 413
+                assert await line.answer() == (200, hashlib.sha256(taken).digest())
+
+
+async def test_a_refused_body_that_stops_does_not_keep_its_connection(worker_path: Path) -> None:
+    async with (
+        running(worker_path) as worker,
+        serve_gateway(worker, max_body=4096, keep_alive=1) as served,
+        Line.to(served) as line,
+    ):
+        await line.send(head(5000) + noise(4000))
+        assert (await line.answer())[0] == 413
+        async with asyncio.timeout(10):
+            for byte in noise(5000)[4000:4999]:
+                await line.send(bytes([byte]))
+                await asyncio.sleep(0.01)
+                if line.reader.at_eof():
+                    break
+            assert await line.reader.read() == b""
+
+
+@pytest.mark.parametrize(
+    "begins",
+    [
+        head(1024 * 1024 + 1),
+        head(5000, "expect: 100-continue"),
+        head(5000, "connection: close"),
+        head(5000).replace(b"HTTP/1.1", b"HTTP/1.0"),
+    ],
+    ids=["long", "not to be sent", "the last one", "of HTTP/1.0"],
+)
+async def test_after_other_bodies_that_are_refused_the_connection_is_closed(
+    worker_path: Path, begins: bytes
+) -> None:
+    async with (
+        running(worker_path) as worker,
+        serve_gateway(worker, max_body=4096) as served,
+        Line.to(served) as line,
+    ):
+        await line.send(begins)
+        async with asyncio.timeout(10):
+            answer = await line.reader.read()  # to the end of the connection
+        assert answer.startswith(b"HTTP/1.1 413 ")
+        assert b"\r\nconnection: close\r\n" in answer
+
+
+async def test_who_leaves_after_a_refusal_is_missed_by_nobody(worker_path: Path) -> None:
+    async with running(worker_path) as worker, serve_gateway(worker, max_body=4096) as served:
+        async with Line.to(served) as line:
+            await line.send(head(5000))
+            assert (await line.answer())[0] == 413
+            line.writer.transport.abort()
+        answer = await served.http.post(OHTTP, content=noise(100), headers=SEALED)
+        assert answer.status_code == 200
+
+
 # By itself
 
 
@@ -274,3 +358,38 @@ def test_a_store_keeps_no_more_than_it_may() -> None:
     store.give_back([bytearray(CHUNK) for _ in range(5)])
     assert repr(store) == "<ChunkStore 2 of 2 chunks free>"
     assert [len(store.take()) for _ in range(3)] == [CHUNK] * 3
+
+
+@given(size=st.integers(1, 2 * CHUNK), offered=st.lists(st.integers(1, 2 * CHUNK), min_size=1))
+def test_nothing_behind_a_discarded_body_is_received_with_it(size: int, offered: list[int]) -> None:
+    async def case() -> None:
+        server, left = Server(), size
+        discard = Discard(server, size, stays=True)
+        for count in offered:
+            if discard.ended.done():
+                break
+            taken = min(count, len(discard.get_buffer(65_536)))
+            left -= taken
+            assert left >= 0
+            discard.buffer_updated(taken)
+        assert discard.ended.done() == (left == 0)
+        assert server.told == (["whole"] if left == 0 else [])
+
+    asyncio.run(case())
+
+
+@pytest.mark.parametrize("size", [3, None])
+def test_a_connection_that_is_to_be_closed_is_not_given_back(size: int | None) -> None:
+    async def case() -> None:
+        server = Server()
+        discard = Discard(server, size)
+        for _ in range(2):  # as long as it is not closed, more may come
+            assert len(discard.get_buffer(65_536)) >= 3
+            discard.buffer_updated(3)
+        assert discard.ended.done() == (size is not None)
+        discard.eof_received()
+        discard.connection_lost(None)
+        assert discard.ended.done()
+        assert server.told == ["eof", "lost None"]
+
+    asyncio.run(case())
