@@ -49,6 +49,7 @@ class _Line:
     started: float
     pieces: list[memoryview] = field(default_factory=list)
     reader: AnswerReader = field(default_factory=AnswerReader)
+    waits_to_send: bool = False
 
 
 def arrive(
@@ -79,16 +80,16 @@ class _Arrivals:
     def __init__(self, port: int, patience: float) -> None:
         self._port = port
         self._patience = patience
+        #: With a request on them, by file descriptor.
         self._lines: dict[int, _Line] = {}
-        self._idle: list[socket.socket] = []
+        #: Open, without one.
+        self._idle: dict[int, socket.socket] = {}
         self._epoll = select.epoll()
         self._answers: list[Answer] = []
         self._began = 0.0
 
     def close(self) -> None:
-        for line in self._lines.values():
-            line.sock.close()
-        for sock in self._idle:
+        for sock in [*self._idle.values(), *(line.sock for line in self._lines.values())]:
             sock.close()
         self._epoll.close()
 
@@ -107,23 +108,27 @@ class _Arrivals:
                 self._sweep(now)
                 swept = now
             for fd, event in self._epoll.poll(0.5 / rate):
-                if (line := self._lines.get(fd)) is None:
-                    continue
-                if event & select.EPOLLOUT:
-                    self._send(line)
-                if event & ~select.EPOLLOUT:
-                    self._receive(line)
+                self._happened(fd, event)
 
     def _start(self, message: Message) -> None:
-        sock = self._usable() or self._connect()
-        line = self._lines[sock.fileno()] = _Line(sock, time.perf_counter())
-        line.pieces = [memoryview(message.head), memoryview(message.body)]
+        pieces = [memoryview(message.head), memoryview(message.body)]
+        started = time.perf_counter()
+        if (usable := self._usable()) is not None:
+            line = self._lines[usable.fileno()] = _Line(usable, started, pieces)
+            self._send(line)
+            return
+        sock = socket.socket()
+        sock.setblocking(False)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        with contextlib.suppress(BlockingIOError):
+            sock.connect(("127.0.0.1", self._port))
+        self._lines[sock.fileno()] = _Line(sock, started, pieces, waits_to_send=True)
         self._epoll.register(sock, select.EPOLLIN | select.EPOLLOUT)
 
     def _usable(self) -> socket.socket | None:
-        """A connection that is open and that the server has not closed meanwhile."""
+        """The connection used last, unless the server has closed it meanwhile."""
         while self._idle:
-            sock = self._idle.pop()
+            _, sock = self._idle.popitem()
             with contextlib.suppress(BlockingIOError):
                 with contextlib.suppress(ConnectionError):
                     sock.recv(1)
@@ -132,18 +137,23 @@ class _Arrivals:
             return sock
         return None
 
-    def _connect(self) -> socket.socket:
-        sock = socket.socket()
-        sock.setblocking(False)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        with contextlib.suppress(BlockingIOError):
-            sock.connect(("127.0.0.1", self._port))
-        return sock
+    def _happened(self, fd: int, event: int) -> None:
+        line = self._lines.get(fd)
+        if line is None:
+            if (sock := self._idle.pop(fd, None)) is not None:  # the server has closed it
+                sock.close()
+            return
+        if event & select.EPOLLOUT:
+            self._send(line)
+        if event & ~select.EPOLLOUT:
+            self._receive(line)
 
     def _send(self, line: _Line) -> None:
         send_pieces(line.sock, line.pieces)
-        if not line.pieces:
-            self._epoll.modify(line.sock, select.EPOLLIN)
+        if line.waits_to_send != bool(line.pieces):
+            line.waits_to_send = not line.waits_to_send
+            events = select.EPOLLIN | (select.EPOLLOUT if line.waits_to_send else 0)
+            self._epoll.modify(line.sock, events)
 
     def _receive(self, line: _Line) -> None:
         try:
@@ -159,10 +169,10 @@ class _Arrivals:
 
     def _end(self, line: _Line, status: int, body: bytes) -> None:
         now = time.perf_counter()
-        self._epoll.unregister(line.sock)
-        del self._lines[line.sock.fileno()]
+        fd = line.sock.fileno()
+        del self._lines[fd]
         if status > 0 and line.reader.stays_open and not line.pieces:
-            self._idle.append(line.sock)
+            self._idle[fd] = line.sock
         else:
             line.sock.close()
         taken = now - line.started

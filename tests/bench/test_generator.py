@@ -11,6 +11,7 @@ import pytest
 
 from bench.load.generator import run
 from bench.load.wire import AnswerReader, post
+from bench.overload.arrivals import arrive
 
 OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
 BUSY = b"HTTP/1.1 503 x\r\nretry-after: 1\r\ncontent-length: 0\r\n\r\n"
@@ -18,8 +19,11 @@ MESSAGE = post("/", b"photo", "image/jpeg")
 
 
 @contextmanager
-def answering(*answers: bytes) -> Iterator[int]:
-    """A server that gives these answers one after the other, whatever it is asked."""
+def answering(*answers: bytes, accepted: list[int] | None = None) -> Iterator[int]:
+    """A server that gives these answers one after the other, whatever it is asked.
+
+    It closes the connection after an empty one, and after one that says so.
+    """
     left = iter(answers)
     listener = socket.create_server(("127.0.0.1", 0))
 
@@ -29,12 +33,17 @@ def answering(*answers: bytes) -> Iterator[int]:
                 sock, _ = listener.accept()
             except OSError:
                 return
+            if accepted is not None:
+                accepted.append(sock.fileno())
             threading.Thread(target=talk, args=(sock,), daemon=True).start()
 
     def talk(sock: socket.socket) -> None:
         with sock:
             while sock.recv(4096):
-                sock.sendall(next(left))
+                answer = next(left)
+                sock.sendall(answer)
+                if not answer or b"connection: close" in answer:
+                    return
 
     threading.Thread(target=serve, daemon=True).start()
     with listener:
@@ -72,3 +81,30 @@ def test_retry_after_is_read(head: bytes, seconds: int) -> None:
     reader = AnswerReader()
     reader.take(head)
     assert reader.retry_after == seconds
+
+
+def test_requests_arrive_at_their_rate_on_connections_that_are_open() -> None:
+    accepted: list[int] = []
+    with answering(*[OK] * 20, accepted=accepted) as port:
+        answers = arrive(port, [MESSAGE], rate=40, seconds=0.5, patience=5)
+    assert [answer.status for answer in answers] == [200] * 20
+    assert 0.4 < answers[-1].at < 3
+    assert len(accepted) < 10
+
+
+def test_a_connection_that_was_closed_after_an_answer_is_not_used_again() -> None:
+    # As a server does that has waited long enough for a next request: without saying so before.
+    closing = OK.replace(b"\r\n\r\n", b"\r\nx-then: connection: close\r\n\r\n")
+    accepted: list[int] = []
+    with answering(*[closing] * 5, accepted=accepted) as port:
+        answers = arrive(port, [MESSAGE], rate=20, seconds=0.25, patience=5)
+    assert [answer.status for answer in answers] == [200] * 5
+    assert len(accepted) == 5
+
+
+def test_connections_that_break_and_answers_that_never_come_are_told_apart() -> None:
+    with answering(b"") as port:
+        (broken,) = arrive(port, [MESSAGE], rate=2, seconds=0.5, patience=5)
+    with answering(OK[:-1]) as port:
+        (silent,) = arrive(port, [MESSAGE], rate=2, seconds=0.5, patience=0.2)
+    assert (broken.status, silent.status) == (0, -1)
