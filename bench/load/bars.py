@@ -7,8 +7,8 @@ from typing import Final
 
 from bench.load.results import Cell, Results
 from bench.load.suite import Findings
+from bench.load.targets import ENVELOPE, SEALED
 
-SEALED: Final = "Blindgate, sealed"
 #: Gateway and worker together, in bytes.
 _MEMORY: Final = 350e6
 
@@ -35,6 +35,13 @@ def _bars(findings: Findings) -> Iterator[tuple[str, float, float, bool]]:
             bar = 0.95 if cell.photo == "300 KB" else 0.92
             yield f"sealed throughput, of the bare loop; {at}", bar, figure.share, True
             yield f"sealed CPU per request, of the bare loop; {at}", 1.06, figure.cpu_ratio, False
+        if (envelope := results.figure(cell, ENVELOPE)) is not None:
+            yield (
+                f"sealed throughput, of envelopes'; {at}",
+                0.98,
+                figure.share / envelope.share,
+                True,
+            )
         yield from _ahead(results, cell, at)
     if (overload := findings.overload) is not None:
         yield "goodput at 256 concurrent, of that at 8", 0.95, overload.goodput, True

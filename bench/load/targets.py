@@ -25,6 +25,9 @@ from devstack.places import Places
 from devstack.stack import Options, Running, Stack, free_port, kms_client
 from devstack.supervisor import Program, Supervisor
 
+SEALED: Final = "Blindgate, sealed"
+#: Answered in the open: what sealing costs is to be little beside it.
+ENVELOPE: Final = "Blindgate, envelope, key cached"
 #: More wrapped keys than the worker's cache holds (256): used in turn, each needs KMS.
 FRESH_KEYS: Final = 280
 _PEER_SECONDS: Final = 90.0
@@ -99,9 +102,9 @@ def blindgate_targets(running: Running, envelopes: dict[str, tuple[Path, ...]]) 
     job = Job(port, "sealed", "/.well-known/ohttp-gateway", Path(), b"", 0, 0, keys=ohttp_keys)
     files = replace(job, kind="files", path="/v1/detections")
     one_key = {name: paths[:1] for name, paths in envelopes.items()}
-    found = [Target("Blindgate, sealed", job, pids, {}, False)]
+    found = [Target(SEALED, job, pids, {}, False)]
     if envelopes:
-        found.append(Target("Blindgate, envelope, key cached", files, pids, one_key, False))
+        found.append(Target(ENVELOPE, files, pids, one_key, False))
         if all(len(paths) >= FRESH_KEYS for paths in envelopes.values()):
             found.append(Target("Blindgate, envelope, KMS each", files, pids, envelopes, False))
     return found
