@@ -29,7 +29,7 @@ DRAIN_SECONDS: Final = 30.0
 #: Largest single write: vsock streams collapse above 1 MiB (docs/link.md §6).
 WRITE_BYTES: Final = 256 * 1024
 #: Memory of bodies that is kept for the next ones: what comes next takes what was given back last,
-#: so the five photos of 3 MB that fit are more than two threads give back before more come.
-KEPT_BODY_BYTES: Final = 16 * 1024 * 1024
+#: so the four photos of 3 MB that fit are more than a thread gives back before more come.
+KEPT_BODY_BYTES: Final = 12 * 1024 * 1024
 #: Seconds for the peer to take an answer or to go on with a frame that it began.
 STALL_SECONDS: Final = 30.0
