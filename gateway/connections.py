@@ -24,7 +24,8 @@ from gateway.uploads.direct import BesideServer, ChunkStore, Discard, RestOfBody
 
 #: Most heads fit, and nearly nothing of a photo does.
 _READ: Final = 2048
-#: The rest of a refused body that is read to its end: 0.1 ms, and a new connection takes longer.
+#: The rest of a refused body that is read to its end: a client that is to come back would
+#: otherwise need another connection, with another handshake of TLS.
 _SHORT: Final = 1024 * 1024
 
 
@@ -142,6 +143,8 @@ class PatientProtocol(HttpToolsProtocol):
 
     def _rest(self) -> int | None:
         """Bytes of the body that have not come, if its length is known."""
+        if not self.cycle.more_body:
+            return 0  # what comes next is another request
         declared = next((int(v) for n, v in self.headers if n == b"content-length"), None)
         return None if declared is None else declared - len(self.cycle.body)
 

@@ -132,7 +132,7 @@ class Discard(BesideServer):
         """So many bytes have come, and are gone."""
         self._left -= nbytes
         if self._left <= 0 and not self.ended.done():
-            self.ended.set_result(None)
+            self._end()
             if self._stays:
                 self._server.rest_is_over(whole=True)
 
