@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from bench.load.wire import AnswerReader, Message, send_pieces
+from bench.load.wire import AnswerReader, Line, Message
 
 _READ: Final = 256 * 1024
 #: A server that says nothing for so long hangs.
@@ -58,15 +58,10 @@ class Run:
 
 
 @dataclass(slots=True, eq=False)
-class _Line:
-    """One connection and the request on it."""
+class _Line(Line):
+    """One connection and the request on it, which has a number."""
 
-    sock: socket.socket
     number: int = -1
-    pieces: list[memoryview] = field(default_factory=list)
-    started: float = 0.0
-    reader: AnswerReader = field(default_factory=AnswerReader)
-    waits_to_send: bool = False
 
 
 def run(
@@ -133,7 +128,7 @@ class _Generator:
             for fd, event in events:
                 line = self._lines[fd]
                 if event & select.EPOLLOUT:
-                    self._send(line)
+                    line.send(self._epoll)
                 if event & ~select.EPOLLOUT:
                     busy -= self._receive(line)
             while self._resting and self._resting[0][0] <= time.perf_counter():
@@ -167,15 +162,8 @@ class _Generator:
         line.pieces = [memoryview(message.head), memoryview(message.body)]
         line.reader = AnswerReader()
         line.started = time.perf_counter()
-        self._send(line)
+        line.send(self._epoll)
         return True
-
-    def _send(self, line: _Line) -> None:
-        send_pieces(line.sock, line.pieces)
-        waits = bool(line.pieces)
-        if waits != line.waits_to_send:
-            line.waits_to_send = waits
-            self._epoll.modify(line.sock, select.EPOLLIN | (select.EPOLLOUT if waits else 0))
 
     def _receive(self, line: _Line) -> bool:
         """Take what is there; True if the line has nothing more to do."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+import select
 import socket
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 _END: Final = b"\r\n\r\n"
@@ -75,6 +76,33 @@ class AnswerReader:
         if len(self._data) < self._ends:
             return None
         return bytes(self._data[self._body_at : self._ends])
+
+
+@dataclass(slots=True, eq=False)
+class Line:
+    """One connection, watched for answers, and the request on it.
+
+    Attributes:
+        sock: The connection, which does not block.
+        pieces: What is still to be sent.
+        started: When the request began, on `time.perf_counter`.
+        reader: Of its answer.
+        waits_to_send: Whether it is watched for room as well.
+    """
+
+    sock: socket.socket
+    pieces: list[memoryview] = field(default_factory=list)
+    started: float = 0.0
+    reader: AnswerReader = field(default_factory=AnswerReader)
+    waits_to_send: bool = False
+
+    def send(self, epoll: select.epoll) -> None:
+        """Send as much as the connection takes now, and have it watched for room for the rest."""
+        send_pieces(self.sock, self.pieces)
+        waits = bool(self.pieces)
+        if waits != self.waits_to_send:
+            self.waits_to_send = waits
+            epoll.modify(self.sock, select.EPOLLIN | (select.EPOLLOUT if waits else 0))
 
 
 def send_pieces(sock: socket.socket, pieces: list[memoryview]) -> None:

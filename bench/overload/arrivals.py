@@ -12,10 +12,10 @@ import select
 import socket
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
 
-from bench.load.wire import AnswerReader, Message, send_pieces
+from bench.load.wire import Line, Message
 
 _READ: Final = 256 * 1024
 #: Open connections at most: beyond, clients would run out of ports, not the server of places.
@@ -39,17 +39,6 @@ class Answer:
     status: int
     head: bytes
     body: bytes
-
-
-@dataclass(slots=True, eq=False)
-class _Line:
-    """One connection and the request on it."""
-
-    sock: socket.socket
-    started: float
-    pieces: list[memoryview] = field(default_factory=list)
-    reader: AnswerReader = field(default_factory=AnswerReader)
-    waits_to_send: bool = False
 
 
 def arrive(
@@ -81,7 +70,7 @@ class _Arrivals:
         self._port = port
         self._patience = patience
         #: With a request on them, by file descriptor.
-        self._lines: dict[int, _Line] = {}
+        self._lines: dict[int, Line] = {}
         #: Open, without one.
         self._idle: dict[int, socket.socket] = {}
         self._epoll = select.epoll()
@@ -114,15 +103,15 @@ class _Arrivals:
         pieces = [memoryview(message.head), memoryview(message.body)]
         started = time.perf_counter()
         if (usable := self._usable()) is not None:
-            line = self._lines[usable.fileno()] = _Line(usable, started, pieces)
-            self._send(line)
+            line = self._lines[usable.fileno()] = Line(usable, pieces, started)
+            line.send(self._epoll)
             return
         sock = socket.socket()
         sock.setblocking(False)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         with contextlib.suppress(BlockingIOError):
             sock.connect(("127.0.0.1", self._port))
-        self._lines[sock.fileno()] = _Line(sock, started, pieces, waits_to_send=True)
+        self._lines[sock.fileno()] = Line(sock, pieces, started, waits_to_send=True)
         self._epoll.register(sock, select.EPOLLIN | select.EPOLLOUT)
 
     def _usable(self) -> socket.socket | None:
@@ -144,18 +133,11 @@ class _Arrivals:
                 sock.close()
             return
         if event & select.EPOLLOUT:
-            self._send(line)
+            line.send(self._epoll)
         if event & ~select.EPOLLOUT:
             self._receive(line)
 
-    def _send(self, line: _Line) -> None:
-        send_pieces(line.sock, line.pieces)
-        if line.waits_to_send != bool(line.pieces):
-            line.waits_to_send = not line.waits_to_send
-            events = select.EPOLLIN | (select.EPOLLOUT if line.waits_to_send else 0)
-            self._epoll.modify(line.sock, events)
-
-    def _receive(self, line: _Line) -> None:
+    def _receive(self, line: Line) -> None:
         try:
             data = line.sock.recv(_READ)
         except BlockingIOError:
@@ -167,7 +149,7 @@ class _Arrivals:
         elif (body := line.reader.take(data)) is not None:
             self._end(line, line.reader.status, body)
 
-    def _end(self, line: _Line, status: int, body: bytes) -> None:
+    def _end(self, line: Line, status: int, body: bytes) -> None:
         now = time.perf_counter()
         fd = line.sock.fileno()
         del self._lines[fd]
