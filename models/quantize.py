@@ -100,9 +100,10 @@ def quantized(
         base_accuracy.ap,
         progress,
     )
-    stem = end_of_stem(onnx.load_from_string(made), batch)
+    integer = onnx.load_from_string(made)
+    stem = end_of_stem(integer, batch)
     if stem is not None:
-        made = with_stem(onnx.load_from_string(made), stem)
+        made = with_stem(integer, stem)
         after = Detector.from_onnx(ManifestFile(after.manifest, b""), made)
     speedup = times_as_fast(before, after)
     ranges_file = ranges.to_json()
