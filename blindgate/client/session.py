@@ -157,10 +157,13 @@ class Session:
         """
         outer, inner = outer_fields(request.headers), inner_fields(request.headers)
         stale: VerifiedEnclave | None = None
+        rejected: Reply | None = None
         renewed = adjusted = False
         while True:
             enclave = yield Renew(stale, outer)
             assert isinstance(enclave, VerifiedEnclave)  # noqa: S101 - the driver's half
+            if rejected is not None and stale is not None and enclave.config == stale.config:
+                return outside(rejected)
             sealed = self._seal(enclave, request, inner, content)
             reply = yield Outgoing(
                 "POST",
@@ -182,6 +185,9 @@ class Session:
                 )
             elif not renewed and is_problem(problems.OHTTP_KEY, reply.status, reply.content):
                 renewed, stale = True, enclave
+            elif not renewed and is_problem(problems.OHTTP_REJECTED, reply.status, reply.content):
+                # There are 256 key ids: the key of an enclave that came since may have ours.
+                renewed, stale, rejected = True, enclave, reply
             else:
                 return outside(reply)
 

@@ -22,9 +22,10 @@ UNAVAILABLE = {"enclave-unavailable"}
 def test_worker_killed_under_load_and_started_again(
     rig: Rig, photos: list[bytes], expected: list[Detections], figure: Figure
 ) -> None:
-    clients = [rig.client() for _ in range(4)]
-    asks = [sealed(c, photos[i % 2], expected[i % 2]) for i, c in enumerate(clients)]
-    with traffic(asks) as seen:
+    with (
+        rig.clients(4) as clients,
+        traffic([sealed(c, photos[i % 2], expected[i % 2]) for i, c in enumerate(clients)]) as seen,
+    ):
         until(lambda: seen.outcomes()[OK] > 10, 20, "traffic")
         rig.kill("worker")
         killed = time.monotonic()
@@ -34,8 +35,6 @@ def test_worker_killed_under_load_and_started_again(
         ready = time.monotonic()
         until(lambda: seen.first_ok_after(ready) is not None, 10, "recovery")
         again = seen.first_ok_after(ready)
-    for client in clients:
-        client.close()
     outcomes = seen.outcomes()
     assert set(outcomes) <= {OK, *UNAVAILABLE}
     assert seen.wrong() == 0
@@ -108,12 +107,10 @@ def test_enclave_with_other_measurements_gets_nothing(
                 return found
 
             until(lambda: states().get("ready") == 2, 10, "two enclaves are ready")
-            clients = [rig.client(gateway.url, *pcrs) for _ in range(4)]
-            asks = [sealed(c, photos[i % 2], expected[i % 2]) for i, c in enumerate(clients)]
-            with traffic(asks) as seen:
-                until(lambda: len(seen.all) >= 60, 20, "traffic")
-            for client in clients:
-                client.close()
+            with rig.clients(4, gateway.url, *pcrs) as clients:
+                asks = [sealed(c, photos[i % 2], expected[i % 2]) for i, c in enumerate(clients)]
+                with traffic(asks) as seen:
+                    until(lambda: len(seen.all) >= 60, 20, "traffic")
             assert ready.status_code == 200
             assert set(seen.outcomes()) == {OK}
             assert seen.wrong() == 0

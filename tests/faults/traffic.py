@@ -125,6 +125,9 @@ def traffic(asks: Sequence[Ask]) -> Iterator[Traffic]:
         thread.start()
     try:
         yield seen
+    except AssertionError as failed:
+        failed.add_note(f"the clients were told {dict(seen.outcomes())}")
+        raise
     finally:
         ends.set()
         for thread in threads:

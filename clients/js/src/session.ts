@@ -26,6 +26,7 @@ export const GATEWAY_PATH = "/.well-known/ohttp-gateway";
 export const ATTESTATION_PATH = "/v1/attestation";
 const ATTESTATION_TYPE = "application/cose";
 const OHTTP_KEY = "https://iana.org/assignments/http-problem-types#ohttp-key";
+const OHTTP_REJECTED = "urn:blindgate:problem:ohttp-rejected";
 const DATE = "https://iana.org/assignments/http-problem-types#date";
 /** Verify anew after this long. */
 const VERIFY_AGAIN_MS = 3_600_000;
@@ -101,10 +102,12 @@ export class Session {
   /** Seal one request, send it, open its answer. */
   async exchange(inner: Inner, outer: Outer): Promise<Answer> {
     let stale: VerifiedEnclave | null = null;
+    let rejected: Reply | null = null;
     let renewed = false;
     let adjusted = false;
     for (;;) {
       const enclave: VerifiedEnclave = await this.verified(stale, outer);
+      if (rejected && stale && sameKey(enclave.config, stale.config)) return outside(rejected);
       const sealed = await sealRequest(enclave.config, enclave.symmetric, this.message(inner));
       const reply = await this.send("POST", GATEWAY_PATH, outer, RESPONSE_TYPE, sealed.encapsulated);
       if (reply.status === 200 && reply.type === RESPONSE_TYPE) {
@@ -116,9 +119,14 @@ export class Session {
         adjusted = true;
       } else if (reply.status < 400) {
         throw new AnswerRejected(`status ${reply.status} and no sealed answer`);
-      } else if (!renewed && isUnknownKey(reply)) {
+      } else if (!renewed && isProblem(OHTTP_KEY, reply)) {
         renewed = true;
         stale = enclave;
+      } else if (!renewed && isProblem(OHTTP_REJECTED, reply)) {
+        // There are 256 key ids: the key of an enclave that came since may have ours.
+        renewed = true;
+        stale = enclave;
+        rejected = reply;
       } else {
         return outside(reply);
       }
@@ -151,7 +159,7 @@ export class Session {
       const nonce = crypto.getRandomValues(new Uint8Array(32));
       const path = `${ATTESTATION_PATH}?nonce=${toBase64Url(nonce)}&key_id=${config.keyId}`;
       const reply = await this.send("GET", path, outer, ATTESTATION_TYPE);
-      if (!last && isUnknownKey(reply)) continue;
+      if (!last && isProblem(OHTTP_KEY, reply)) continue;
       const document = expect(reply, ATTESTATION_TYPE);
       const enclave = await this.check(document, nonce, config, symmetric);
       if (equal(enclave.userData.keys, await sha256(keys))) {
@@ -260,8 +268,12 @@ export function problemOf(answer: Answer): ProblemError {
   return new ProblemError(answer.status, members(answer.content), answer.sealed, seconds);
 }
 
-function isUnknownKey(reply: Reply): boolean {
-  return reply.status === 400 && problemType(reply.content) === OHTTP_KEY;
+function isProblem(type: string, reply: Reply): boolean {
+  return reply.status === 400 && problemType(reply.content) === type;
+}
+
+function sameKey(one: KeyConfig, other: KeyConfig): boolean {
+  return one.keyId === other.keyId && equal(one.publicKey, other.publicKey);
 }
 
 function problemType(content: Uint8Array): unknown {

@@ -227,6 +227,24 @@ test("a key that rotated away is renewed once", async () => {
   assert.equal(refusals, 7);
 });
 
+test("a key under the id of another one is renewed once", async () => {
+  const type = "urn:blindgate:problem:ohttp-rejected";
+  server.replace[SEALED] = (request) => server.sealed(request).catch(() => problem(400, type));
+  await client.detect(new Uint8Array(9));
+  // As if the enclave that was verified had gone, and the one of the vectors had come.
+  const { publicKey } = client.enclave!.config;
+  publicKey[publicKey.length - 1]! ^= 1;
+  assert.deepEqual(await client.detect(new Uint8Array(9)), found);
+  assert.deepEqual(server.paths().slice(-4), [SEALED, KEYS, ATTESTATION, SEALED]);
+});
+
+test("what the same key rejects is not sealed again", async () => {
+  const type = "urn:blindgate:problem:ohttp-rejected";
+  server.replace[SEALED] = () => problem(400, type);
+  await assert.rejects(client.detect(new Uint8Array(9)), { type, sealed: false });
+  assert.equal(server.paths().filter((path) => path === SEALED).length, 1);
+});
+
 test("a wrong clock is corrected by the enclave, and by nobody else", async () => {
   server.clock = now + 3_600_000;
   assert.deepEqual(await client.detect(new Uint8Array(9)), found);

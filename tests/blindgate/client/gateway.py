@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -18,6 +19,7 @@ from blindgate import problems
 from blindgate.attestation import PcrSet, Trust, UserData
 from blindgate.detections import Box, Detection, Detections, ImageSize, ModelRef
 from blindgate.sealing import keys, ohttp
+from blindgate.sealing.xwing import SEED_SIZE
 from devstack.nsm import DevNsm, DevRoot
 from enclave_app.keyring import Keyring
 from enclave_app.sealed import (
@@ -45,9 +47,21 @@ FOUND = Detections(
 
 
 class Enclave:
-    """One worker, as far as sealing goes. `handler` may be replaced."""
+    """One worker, as far as sealing goes. `handler` may be replaced.
 
-    def __init__(self, root: DevRoot, *, debug_mode: bool = False) -> None:
+    Args:
+        root: Signs its documents.
+        debug_mode: Whether its PCRs are all zeros.
+        ids: Random bytes for the key ids alone.
+    """
+
+    def __init__(
+        self,
+        root: DevRoot,
+        *,
+        debug_mode: bool = False,
+        ids: Callable[[int], bytes] = os.urandom,
+    ) -> None:
         self.root = root
         self.asked: list[InnerRequest] = []
         self.handler: Callable[[InnerRequest], InnerAnswer] = lambda _: InnerAnswer(
@@ -55,7 +69,10 @@ class Enclave:
         )
         self.clock_error = 0.0
         self.now = 0.0
-        self.keyring = Keyring(clock=lambda: self.now)
+        self.keyring = Keyring(
+            clock=lambda: self.now,
+            random=lambda count: os.urandom(count) if count == SEED_SIZE else ids(count),
+        )
         self.endpoint = SealedEndpoint(self.keyring, clock=lambda: time.time() + self.clock_error)
         self.nsm = DevNsm(
             root, "i-0123456789abcdef0-enc0123456789abcdef", PCRS, debug_mode=debug_mode

@@ -33,6 +33,14 @@ def sdk(gateway: Gateway, root: DevRoot) -> Iterator[Blindgate]:
         yield blindgate
 
 
+def two_enclaves(root: DevRoot) -> list[Enclave]:
+    """They share no key id, as the enclaves of one gateway do not."""
+    one = Enclave(root, ids=bytes)
+    other = Enclave(root, ids=(9).to_bytes)
+    assert set(one.keyring.key_ids()).isdisjoint(other.keyring.key_ids())
+    return [one, other]
+
+
 @pytest.mark.parametrize("kind", ["path", "str", "bytes", "bytearray", "memoryview", "file"])
 def test_a_photo_may_be_a_path_bytes_or_a_file(
     sdk: Blindgate, enclave: Enclave, tmp_path: Path, kind: str
@@ -132,6 +140,43 @@ def test_a_key_that_is_never_known_is_not_tried_for_ever(sdk: Blindgate, gateway
     with pytest.raises(ProblemError) as failed:
         sdk.detect(JPEG)
     assert failed.value.slug == "ohttp-key"
+    assert gateway.paths().count(SEALED) == 2
+
+
+def test_a_key_under_the_id_of_another_one_is_renewed_and_the_request_repeated(
+    sdk: Blindgate, gateway: Gateway, root: DevRoot
+) -> None:
+    before, after = (Enclave(root, ids=bytes) for _ in range(2))
+    gateway.enclaves = [before]
+    sdk.detect(JPEG)
+    gateway.enclaves = [after]
+    assert before.keyring.key_ids() == after.keyring.key_ids()
+    assert sdk.detect(JPEG) == FOUND
+    assert len(after.asked) == 1
+    assert gateway.paths()[-4:] == [
+        SEALED,
+        "GET /.well-known/ohttp-gateway",
+        "GET /v1/attestation",
+        SEALED,
+    ]
+
+
+def test_what_the_same_key_rejects_is_not_sealed_again(sdk: Blindgate, gateway: Gateway) -> None:
+    gateway.replace[SEALED] = lambda _: problem(problems.OHTTP_REJECTED)
+    with pytest.raises(ProblemError) as failed:
+        sdk.detect(JPEG)
+    assert failed.value.slug == "ohttp-rejected"
+    assert gateway.paths().count(SEALED) == 1
+
+
+def test_what_every_key_rejects_is_not_tried_for_ever(
+    sdk: Blindgate, gateway: Gateway, root: DevRoot
+) -> None:
+    gateway.enclaves = two_enclaves(root)
+    gateway.replace[SEALED] = lambda _: problem(problems.OHTTP_REJECTED)
+    with pytest.raises(ProblemError) as failed:
+        sdk.detect(JPEG)
+    assert failed.value.slug == "ohttp-rejected"
     assert gateway.paths().count(SEALED) == 2
 
 
@@ -270,9 +315,7 @@ def test_a_gateway_is_named_by_its_origin(root: DevRoot, url: str) -> None:
 
 
 def test_two_enclaves_take_turns_and_each_gets_what_is_sealed_to_it(root: DevRoot) -> None:
-    one, other = Enclave(root), Enclave(root)
-    while set(one.keyring.key_ids()) & set(other.keyring.key_ids()):
-        other.keyring.give_way(one.keyring.key_ids())
+    one, other = two_enclaves(root)
     gateway = Gateway(one, other)
     with httpx.Client(transport=httpx.MockTransport(gateway)) as http:
         for _ in range(2):
@@ -283,12 +326,10 @@ def test_two_enclaves_take_turns_and_each_gets_what_is_sealed_to_it(root: DevRoo
 def test_an_enclave_that_is_replaced_is_followed(
     sdk: Blindgate, gateway: Gateway, root: DevRoot
 ) -> None:
+    one, other = two_enclaves(root)
+    gateway.enclaves = [one]
     sdk.detect(JPEG)
-    key_ids = gateway.enclaves[0].keyring.key_ids()
-    gateway.enclaves = [Enclave(root)]
-    gateway.enclaves[0].keyring.give_way(key_ids)
-    for _ in range(3):  # its previous generation may still hold the same id for another key
-        gateway.enclaves[0].keyring.give_way([*key_ids, *gateway.enclaves[0].keyring.key_ids()])
+    gateway.enclaves = [other]
     assert sdk.detect(JPEG) == FOUND
 
 
