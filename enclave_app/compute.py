@@ -6,8 +6,9 @@ successor and a core waiting. What waits does so in order of arrival, which is f
 connections, since each has one request in flight.
 Admission is by memory as well as by count: ten large pictures at once need more than a hundred
 small ones.
-A thread may take several jobs at once (what waits anyway, never waiting for more): the network
-reads its weights once for all their pictures, and what surrounds it finds warm caches.
+A thread may do several jobs at once: the network reads its weights once for all their pictures, and
+what surrounds it finds warm caches. It draws one after the other and prepares each before the next,
+so that whoever comes meanwhile may still join; it never waits for one to come.
 """
 
 from __future__ import annotations
@@ -146,8 +147,18 @@ class _Ticket(Generic[J, R]):
 class Work(Protocol[J_contra, R_co]):
     """What the threads do."""
 
-    def __call__(self, jobs: Sequence[J_contra], /, *, alone: bool) -> Sequence[R_co | Exception]:
-        """Do them."""
+    def __call__(
+        self, jobs: Iterator[J_contra], /, *, alone: Callable[[], bool]
+    ) -> Sequence[R_co | Exception]:
+        """Draw all jobs and do them.
+
+        Args:
+            jobs: One at least, and then whoever waits when the next one is drawn.
+            alone: Whether no other thread has anything to do.
+
+        Returns:
+            For each job what came of it, or the error that is its own.
+        """
         ...
 
 
@@ -155,11 +166,10 @@ class Compute(Generic[J, R]):
     """A fixed number of threads behind one bounded queue.
 
     Args:
-        work: Does some jobs at once; gives for each its result, or the error that is its own.
-            Is told whether it is alone: no other thread has anything to do.
+        work: Does some jobs at once.
         threads: How many compute at once.
         queue: How many jobs may wait.
-        together: How many jobs one thread takes at once, if they wait anyway.
+        together: How many jobs `work` can draw, if so many wait.
     """
 
     def __init__(
@@ -242,41 +252,52 @@ class Compute(Generic[J, R]):
         alarm.acquire()
         while True:
             with self._lock:
-                tickets = self._take()
-                if not tickets:
-                    if self._closed:
-                        return
+                first = self._waiting.popleft() if self._waiting else None
+                if first is not None:
+                    self._free -= 1
+                elif self._closed:
+                    return
+                else:
                     self._asleep.append(alarm)
-            if tickets:
-                self._do(tickets)
-                tickets.clear()  # what it holds would stay as long as the thread sleeps
-            else:
+            if first is None:
                 alarm.acquire()
-
-    def _take(self) -> list[_Ticket[J, R]]:
-        """The jobs that the calling thread does next; it is free until it has some."""
-        # Whoever else is free has one each, sooner than it would come behind another one here.
-        count = min(self._together, max(len(self._waiting) - (self._free - 1), 1))
-        tickets = [self._waiting.popleft() for _ in range(min(count, len(self._waiting)))]
-        if tickets:
-            self._free -= 1
-        return tickets
-
-    def _do(self, tickets: list[_Ticket[J, R]]) -> None:
-        begun = []
-        for ticket in tickets:
-            if (refusal := ticket.refusal()) is None:
-                begun.append(ticket)
             else:
-                ticket.settle(refusal)
-        outcomes: Sequence[R | Exception] = ()
+                self._do(first)
+                del first  # what it holds would stay as long as the thread sleeps
+
+    def _do(self, first: _Ticket[J, R]) -> None:
+        begun = [first]
+        outcomes: Sequence[R | Exception]
         try:
-            if begun:
-                alone = self._free == self.threads - 1 and not self._waiting
-                outcomes = self._work([ticket.job for ticket in begun], alone=alone)
+            if (refusal := first.refusal()) is None:
+                outcomes = self._work(self._draw(begun), alone=self._is_alone)
+            else:
+                outcomes = [refusal]
         except Exception as error:  # noqa: BLE001 - it belongs to whoever waits for it
             outcomes = [error] * len(begun)
         with self._lock:
             self._free += 1
         for ticket, outcome in zip(begun, outcomes, strict=True):
             ticket.settle(outcome)
+
+    def _draw(self, begun: list[_Ticket[J, R]]) -> Iterator[J]:
+        """The job that was begun, and those that join it while they are drawn."""
+        yield begun[0].job
+        while len(begun) < self._together and (ticket := self._next()) is not None:
+            begun.append(ticket)
+            yield ticket.job
+
+    def _next(self) -> _Ticket[J, R] | None:
+        """Who may join and is still waited for."""
+        while True:
+            with self._lock:
+                # Whoever is free has one each, sooner than it would come behind another one here.
+                if len(self._waiting) <= self._free:
+                    return None
+                ticket = self._waiting.popleft()
+            if (refusal := ticket.refusal()) is None:
+                return ticket
+            ticket.settle(refusal)
+
+    def _is_alone(self) -> bool:
+        return self._free == self.threads - 1 and not self._waiting

@@ -23,7 +23,7 @@ from enclave_app.detector.session import Network, Outputs, read_onnx
 from enclave_app.detector.tiles import merge, regions
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -40,6 +40,11 @@ _BOX_DIGITS, _SCORE_DIGITS = 4, 6
 
 def _go_on() -> None:
     """Let a detection run to its end."""
+
+
+def _in_company() -> bool:
+    """That something else may be looked at meanwhile."""
+    return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,13 +238,14 @@ class Detector:
         return found
 
     def detect_together(
-        self, looks: Sequence[Look], *, alone: bool = False
+        self, looks: Iterable[Look], *, alone: Callable[[], bool] = _in_company
     ) -> list[Detections | Exception]:
         """Look at several pictures, in as few runs of the network as its batch allows.
 
         Args:
-            looks: The pictures, and what is asked of each.
-            alone: Whether nothing else is looked at meanwhile.
+            looks: The pictures, and what is asked of each; each is decoded before the next one
+                is drawn.
+            alone: Asked before each run of the network: whether nothing else is looked at.
 
         Returns:
             For each what was found, exactly as if it had been alone, or what `detect` would raise.
@@ -271,14 +277,14 @@ class Detector:
         views = [prepare(picture, region, self.manifest.input) for region in places]
         return _Sight(look, (picture.width, picture.height), places, views)
 
-    def _see(self, sights: Sequence[_Sight], *, alone: bool = False) -> None:
+    def _see(self, sights: Sequence[_Sight], *, alone: Callable[[], bool] = _in_company) -> None:
         """Run the network on every view; what goes wrong is noted with those it concerns."""
         views = [(sight, at) for sight in sights for at in range(len(sight.views))]
         for start in range(0, len(views), self._network.batch):
             run = [(s, at) for s, at in views[start : start + self._network.batch] if s.goes_on()]
             try:
                 tensors = [s.views[at][0] for s, at in run]
-                outputs = self._network.run(tensors, alone=alone) if run else []
+                outputs = self._network.run(tensors, alone=alone()) if run else []
                 for (sight, at), each in zip(run, outputs, strict=True):
                     sight.found.append((sight.places[at], self._seen(sight, at, each)))
             except Exception as error:  # noqa: BLE001 - the network's, so of all in this run

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from itertools import islice
 from typing import Any
 
 import pytest
@@ -17,7 +18,7 @@ SOON = 10.0
 Job = Callable[[], Any]
 
 
-def call_each(jobs: Sequence[Job], *, alone: bool = False) -> list[Any]:
+def call_each(jobs: Iterable[Job], *, alone: Callable[[], bool]) -> list[Any]:
     """Each job by itself; what it raises is its outcome."""
     outcomes: list[Any] = []
     for job in jobs:
@@ -133,11 +134,12 @@ class Recorder:
         self.started = threading.Semaphore(0)
         self.let_go = threading.Semaphore(0)
 
-    def __call__(self, jobs: Sequence[object], *, alone: bool) -> list[object]:
-        self.runs.append((list(jobs), alone))
+    def __call__(self, jobs: Iterable[object], *, alone: Callable[[], bool]) -> list[object]:
+        drawn = list(jobs)
+        self.runs.append((drawn, alone()))
         self.started.release()
         assert self.let_go.acquire(timeout=SOON)
-        return list(jobs)
+        return drawn
 
     def finish(self, runs: int) -> None:
         self.let_go.release(runs)
@@ -203,15 +205,70 @@ def test_who_has_left_does_not_keep_the_other_one_from_being_done() -> None:
     compute.close()
 
 
-def test_work_that_fails_as_a_whole_fails_for_everybody() -> None:
-    def fail(jobs: Sequence[object], *, alone: bool) -> list[object]:
+@pytest.mark.parametrize("draws", [0, 1])
+def test_work_that_fails_as_a_whole_fails_for_everybody(draws: int) -> None:
+    def fail(jobs: Iterable[int], *, alone: Callable[[], bool]) -> list[object]:
+        assert list(islice(jobs, draws)) == [1] * draws
         raise ValueError("all of them")
 
-    compute: Compute[object, object] = Compute(fail, threads=1, queue=4, together=2)
+    compute: Compute[int, object] = Compute(fail, threads=1, queue=4, together=2)
     for _ in range(2):
         with pytest.raises(ValueError, match="all of them"):
             compute.run(1, Deadline(SOON))
     assert compute.busy == 0
+    compute.close()
+
+
+class OneByOne:
+    """Work that takes its time over each job before it draws the next."""
+
+    def __init__(self) -> None:
+        self.runs: list[list[object]] = []
+        self.drawn = threading.Semaphore(0)
+        self.goes_on = threading.Semaphore(0)
+
+    def __call__(self, jobs: Iterable[object], *, alone: Callable[[], bool]) -> list[object]:
+        run: list[object] = []
+        self.runs.append(run)
+        for job in jobs:
+            run.append(job)
+            self.drawn.release()
+            assert self.goes_on.acquire(timeout=SOON)
+        return list(run)
+
+
+def test_who_comes_while_another_one_is_prepared_joins_him() -> None:
+    work = OneByOne()
+    compute: Compute[object, object] = Compute(work, threads=1, queue=8, together=3)
+    with ThreadPoolExecutor(6) as pool:
+        futures = [pool.submit(compute.run, 0, Deadline(SOON))]
+        assert work.drawn.acquire(timeout=SOON)
+        left = pool.submit(compute.run, "nobody", Deadline(SOON), lambda: False)
+        wait_for_queue(compute, 1)
+        for number in (1, 2, 3):
+            futures.append(pool.submit(compute.run, number, Deadline(SOON)))
+            wait_for_queue(compute, 1 + number)
+        work.goes_on.release(4)
+        assert [future.result() for future in futures] == [0, 1, 2, 3]
+        with pytest.raises(DeadlineExceeded):
+            left.result()
+    assert work.runs == [[0, 1, 2], [3]]
+    compute.close()
+
+
+def test_nobody_joins_who_has_a_thread_of_his_own() -> None:
+    work = OneByOne()
+    compute: Compute[object, object] = Compute(work, threads=2, queue=8, together=3)
+    with ThreadPoolExecutor(3) as pool:
+        futures = []
+        for number in (0, 1):
+            futures.append(pool.submit(compute.run, number, Deadline(SOON)))
+            assert work.drawn.acquire(timeout=SOON)
+        futures.append(pool.submit(compute.run, 2, Deadline(SOON)))
+        wait_for_queue(compute, 1)
+        work.goes_on.release(3)
+        assert [future.result() for future in futures] == [0, 1, 2]
+    assert sorted(map(len, work.runs)) == [1, 2]
     compute.close()
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, cast
 
 import pytest
@@ -36,12 +36,14 @@ class FakeDetector:
         header = Header("jpeg", 1, 1, 0)
         return Inspected(bytes(image), header, (1, 1), self.needs)
 
-    def detect_together(self, looks: Sequence[Look], *, alone: bool) -> list[Any]:
+    def detect_together(self, looks: Iterable[Look], *, alone: Callable[[], bool]) -> list[Any]:
+        found = []
         for look in looks:
             look.checkpoint()
             assert isinstance(look.image, Inspected)
             self.seen.append(bytes(look.image.data))
-        return ["found"] * len(looks)
+            found.append("found")
+        return found
 
 
 class Parts:

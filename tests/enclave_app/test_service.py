@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from email.utils import formatdate
 from pathlib import Path
@@ -77,7 +77,7 @@ def local_nsm() -> DevNsm:
     return DevNsm(DevRoot.generate(), "i-0123456789abcdef0-enc0123456789abcdef", pcrs)
 
 
-def _no_work(looks: Sequence[Look], *, alone: bool) -> list[Any]:
+def _no_work(looks: Iterable[Look], *, alone: Callable[[], bool]) -> list[Any]:
     raise AssertionError("the pipeline is a fake")
 
 

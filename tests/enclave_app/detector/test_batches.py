@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -69,6 +71,23 @@ def test_each_picture_is_looked_at_as_it_was_asked(
     looks = [Look(photos[0], options) for options in asked]
     found = int8_detector.detect_together(looks)
     assert found == [int8_detector.detect(photos[0], options) for options in asked]
+
+
+def test_each_picture_is_decoded_before_the_next_one_is_drawn(int8_detector: Detector) -> None:
+    steps: list[str] = []
+
+    def looks() -> Iterator[Look]:
+        for name in ("first", "second"):
+            steps.append(f"{name} drawn")
+            yield Look(WHITE, checkpoint=partial(steps.append, name))
+
+    def alone() -> bool:
+        steps.append("alone?")
+        return False
+
+    int8_detector.detect_together(looks(), alone=alone)
+    begun = ["first drawn", "first", "second drawn", "second"]
+    assert steps == [*begun, "first", "second", "alone?"]
 
 
 def test_rows_of_one_picture_never_show_up_with_another(int8_detector: Detector) -> None:
@@ -150,7 +169,8 @@ def test_a_picture_that_is_alone_gets_the_same_answer_from_several_threads(
     before = threads()
     several = Detector.load(folder, threads=2)
     for photo in photos:
-        assert several.detect_together([Look(photo)], alone=True) == [int8_detector.detect(photo)]
+        together = several.detect_together([Look(photo)], alone=lambda: True)
+        assert together == [int8_detector.detect(photo)]
     if before:
         helpers = threads() - before
         assert helpers
