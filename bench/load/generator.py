@@ -154,8 +154,10 @@ class _Generator:
         return line
 
     def _next(self, line: _Line) -> bool:
-        """Send the next message on a line; False if there is none."""
+        """Send the next message on a line, or close it and return False if there is none."""
         if not self._todo:
+            # Kept open, it would some day be closed by the server, and look like a lost answer.
+            self._hang_up(line)
             return False
         line.number = self._todo.popleft()
         message = self._messages[line.number]
@@ -187,9 +189,12 @@ class _Generator:
         return not self._next(line)
 
     def _reopen(self, line: _Line) -> _Line:
-        self._epoll.unregister(line.sock)
-        del self._lines[line.sock.fileno()]
-        line.sock.close()
+        self._hang_up(line)
         fresh = self._open()
         fresh.number = line.number
         return fresh
+
+    def _hang_up(self, line: _Line) -> None:
+        self._epoll.unregister(line.sock)
+        del self._lines[line.sock.fileno()]
+        line.sock.close()

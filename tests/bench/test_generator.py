@@ -74,6 +74,14 @@ def test_clients_arrive_one_after_the_other() -> None:
     assert all(outcome.seconds < 0.2 for outcome in done.outcomes)
 
 
+def test_a_line_that_has_nothing_more_to_do_is_closed() -> None:
+    closes = OK.replace(b"\r\n\r\n", b"\r\nx-then: connection: close\r\n\r\n")
+    # While one message rests, the server closes the connection of the other one.
+    with answering(closes, BUSY, OK) as port:
+        done = run(port, [MESSAGE] * 2, 2, comes_back=True)
+    assert sorted(outcome.status for outcome in done.outcomes) == [200, 200, 503]
+
+
 @pytest.mark.parametrize(
     ("head", "seconds"), [(BUSY, 1), (BUSY.replace(b": 1", b": 30"), 30), (OK, 1)]
 )
