@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Iterator
 from typing import Final
 
 from bench.load.results import Cell, Results
-from bench.load.suite import Findings
+from bench.load.suite import MANY, Findings
 from bench.load.targets import ENVELOPE, SEALED
 
 #: Gateway and worker together, in bytes.
@@ -44,11 +45,12 @@ def _bars(findings: Findings) -> Iterator[tuple[str, float, float, bool]]:
             )
         yield from _ahead(results, cell, at)
     if (overload := findings.overload) is not None:
-        yield "goodput at 256 concurrent, of that at 8", 0.95, overload.goodput, True
-        if overload.refused:
+        yield f"goodput at {MANY} concurrent, of that at 8", 0.95, overload.goodput(MANY), True
+        if overload.refusals:
             yield "refusals, p99 in ms", 25, overload.refusal_p99 * 1000, False
     if SEALED in findings.memory:
-        for photo, whole in findings.memory[SEALED].items():
+        for photo, held in findings.memory[SEALED].items():
+            whole = statistics.median(held)
             yield f"gateway and worker after {photo} photos, MB", _MEMORY / 1e6, whole / 1e6, False
 
 

@@ -1,4 +1,8 @@
-"""Runs all of it: starts every server, measures them in turn, round by round."""
+"""Runs all of it, round by round: starts every server, measures them in turn, ends them.
+
+Where a process's memory lies in the caches stays as it is for as long as it runs, and moves a row
+by 2 to 3 %. So each round has processes of its own, and the median is not one start's luck.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +12,10 @@ import multiprocessing
 import os
 import random
 import signal
+import statistics
 import tempfile
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -36,8 +42,12 @@ from devstack.supervisor import Supervisor
 T = TypeVar("T")
 
 FP32: Final = "ssd-mobilenet-v2-coco"
-#: Clients at once that fill the gateway's queue (256 by default) and what the worker holds.
-_CROWD: Final = 512
+#: Clients at once that keep everybody busy, and what others are compared with.
+_FEW: Final = 8
+#: Clients at once that fill the gateway's queue (256 by default).
+MANY: Final = 256
+#: Clients at once that fill the queue and what the worker holds, and more.
+CROWD: Final = 512
 #: Seconds over which they come: clients do not begin in the same millisecond.
 _ARRIVAL: Final = 2.0
 
@@ -69,21 +79,33 @@ class Plan:
 
 @dataclass(slots=True)
 class Overload:
-    """Many more clients than places.
+    """Many more clients than places: one figure a round.
 
     Attributes:
-        goodput: Right answers a second at 256 concurrent, by that at 8.
-        crowd_goodput: The same with more clients than the gateway lets wait.
-        refused: How many requests were refused then.
-        refusal_p99: Seconds until a refusal is there.
+        rates: Right answers a second, by how many clients there were.
+        refusals: Seconds until each refusal was there.
         failures: Anything else that was no right answer.
     """
 
-    goodput: float
-    crowd_goodput: float
-    refused: int
-    refusal_p99: float
-    failures: list[str]
+    rates: dict[int, list[float]] = field(default_factory=dict)
+    refusals: list[float] = field(default_factory=list)
+    failures: list[str] = field(default_factory=list)
+
+    def add(self, clients: int, done: Measured) -> None:
+        """Keep one measurement."""
+        self.rates.setdefault(clients, []).append(done.rate)
+        self.refusals += done.refusals
+        self.failures += done.failures
+
+    def goodput(self, clients: int) -> float:
+        """Right answers a second of so many clients, by those of 8: the median of all rounds."""
+        pairs = zip(self.rates[clients], self.rates[_FEW], strict=True)
+        return statistics.median(many / few for many, few in pairs)
+
+    @property
+    def refusal_p99(self) -> float:
+        """Seconds until a refusal is there."""
+        return percentile(self.refusals, 0.99)
 
 
 @dataclass(slots=True)
@@ -94,16 +116,16 @@ class Findings:
         photos: The files, as bytes and pixels.
         results: With the default model.
         fp32: With the one in full precision.
-        memory: Bytes of resident memory after the first round, by target and photo.
+        memory: Bytes of resident memory after each round, by target and photo.
         missing: Peers that did not start, and why.
-        overload: See there.
+        overload: None if it was not measured.
         loads: The machine's load average before each round, a sign of who else used it.
     """
 
     photos: dict[str, Photo]
     results: Results = field(default_factory=Results)
     fp32: Results = field(default_factory=Results)
-    memory: dict[str, dict[str, int]] = field(default_factory=dict)
+    memory: dict[str, dict[str, list[int]]] = field(default_factory=dict)
     missing: dict[str, str] = field(default_factory=dict)
     overload: Overload | None = None
     loads: list[float] = field(default_factory=list)
@@ -124,13 +146,16 @@ class Suite:
         self._folder = folder
         self._photos = make_photos()
         self._files: dict[str, Path] = {}
+        self._envelopes: dict[str, tuple[Path, ...]] = {}
         self._rates: dict[tuple[str, str], float] = {}
+        self._warm: set[tuple[str, str]] = set()
         self._sent = 0
-        context = multiprocessing.get_context("spawn")
+        # Only so that nobody always follows the same one.
+        self._order = random.Random(0)  # noqa: S311
         # The loop runs with the worker's allocator settings, so that it is the worker's limit.
         os.environ.update(WORKER_ENVIRONMENT)
-        self._loop = ProcessPoolExecutor(1, mp_context=context)
-        self._asker = ProcessPoolExecutor(1, mp_context=context)
+        self._loop: ProcessPoolExecutor
+        self._asker: ProcessPoolExecutor
         self.findings = Findings(self._photos)
 
     async def run(self) -> Findings:
@@ -138,87 +163,104 @@ class Suite:
         for number, photo in enumerate(self._photos.values()):
             self._files[photo.name] = self._folder / f"photo-{number}.jpg"
             self._files[photo.name].write_bytes(photo.data)
-        with self._loop, self._asker:
-            await self._default_model()
-            if self._plan.fp32:
-                await self._full_precision()
-        return self.findings
-
-    async def _default_model(self) -> None:
+        findings = self.findings
         model = await asyncio.to_thread(obtain)
-        peers = Peers(peer_python(), model, self._folder)
-        async with Supervisor(None) as supervisor:
-            self._said("starting Blindgate")
-            places, running = await start_stack(self._folder / "stack", model, supervisor)
-            envelopes = {}
-            if self._plan.envelopes:
-                self._said("encrypting envelopes")
-                needed = [p for p in self._photos.values() if self._is_used(p.name)]
-                count = FRESH_KEYS if self._plan.fresh_keys else 1
-                envelopes = await asyncio.to_thread(
-                    write_envelopes, places, running, self._folder, needed, count
-                )
-            targets = blindgate_targets(running, envelopes)
-            try:
-                if self._plan.peers:
-                    self._said("starting the peers")
-                    targets += await peers.start()
-                self.findings.missing = peers.missing
-                await self._rounds(model, targets, self.findings.results)
+        for number in range(self._plan.rounds):
+            self._said(f"round {number + 1}: starting Blindgate and its peers")
+            async with self._servers(model, "stack", everything=True) as targets:
+                await self._round(number, model, targets, findings.results, findings.memory)
                 if self._plan.overload:
-                    self.findings.overload = await self._overload(model, targets[0])
-            finally:
-                peers.stop()
-            places.tidy()
-
-    async def _full_precision(self) -> None:
-        model = await asyncio.to_thread(obtain, FP32)
-        async with Supervisor(None) as supervisor:
-            self._said("starting Blindgate with the model in full precision")
-            places, running = await start_stack(self._folder / "fp32", model, supervisor)
+                    findings.overload = findings.overload or Overload()
+                    await self._crowd(model, targets[0], findings.overload)
+        if self._plan.fp32:
+            model = await asyncio.to_thread(obtain, FP32)
             self._rates.clear()
-            await self._rounds(model, blindgate_targets(running, {}), self.findings.fp32)
-            places.tidy()
+            for number in range(self._plan.rounds):
+                self._said(f"round {number + 1} in full precision: starting Blindgate")
+                async with self._servers(model, "fp32", everything=False) as targets:
+                    await self._round(number, model, targets, findings.fp32)
+        return findings
+
+    @contextlib.asynccontextmanager
+    async def _servers(
+        self, model: Path, name: str, *, everything: bool
+    ) -> AsyncIterator[list[Target]]:
+        """Processes for one round: the loop's, the load generator's, and every server's."""
+        context = multiprocessing.get_context("spawn")
+        peers = Peers(peer_python(), model, self._folder)
+        self._warm.clear()
+        with (
+            ProcessPoolExecutor(1, mp_context=context) as self._loop,
+            ProcessPoolExecutor(1, mp_context=context) as self._asker,
+        ):
+            async with Supervisor(None) as supervisor:
+                places, running = await start_stack(self._folder / name, model, supervisor)
+                if everything and self._plan.envelopes and not self._envelopes:
+                    self._said("encrypting envelopes")
+                    needed = [p for p in self._photos.values() if self._is_used(p.name)]
+                    count = FRESH_KEYS if self._plan.fresh_keys else 1
+                    self._envelopes = await asyncio.to_thread(
+                        write_envelopes, places, running, self._folder, needed, count
+                    )
+                targets = blindgate_targets(running, self._envelopes if everything else {})
+                try:
+                    if everything and self._plan.peers:
+                        targets += await peers.start()
+                    self.findings.missing |= peers.missing
+                    for target in targets:
+                        _signal(target, signal.SIGSTOP)
+                    yield targets
+                finally:
+                    peers.stop()
+                    places.tidy()
 
     def _is_used(self, photo: str) -> bool:
         return any(cell.photo == photo for cell in self._plan.cells)
 
-    async def _rounds(self, model: Path, targets: list[Target], results: Results) -> None:
-        for target in targets:
-            _signal(target, signal.SIGSTOP)
+    async def _round(
+        self,
+        number: int,
+        model: Path,
+        targets: list[Target],
+        results: Results,
+        held: dict[str, dict[str, list[int]]] | None = None,
+    ) -> None:
+        """Every cell once; `held` is told how much memory each target has after each photo."""
         expected = {
             name: await self._in(self._loop, jobs.answer_of, model, path)
             for name, path in self._files.items()
         }
-        order = random.Random(0)  # noqa: S311 - only so that nobody always follows the same one
-        for number in range(self._plan.rounds):
-            self.findings.loads.append(os.getloadavg()[0])
-            for cell in self._plan.cells:
-                self._said(f"round {number + 1}: {cell.photo}, {cell.concurrency} concurrent")
-                threads = min(cell.concurrency, len(os.sched_getaffinity(0)))
-                file = self._files[cell.photo]
-                rate = self._rates.get((LIMIT, cell.photo), 30.0)
-                count = max(8, int(rate * self._plan.seconds * threads / 2))
-                done = await self._in(self._loop, jobs.loop, model, file, threads, count)
-                self._rates[LIMIT, cell.photo] = done.rate * 2 / threads
-                results.add(cell, LIMIT, _sample(done, done.client_cpu))
-                if threads > 1:
-                    done = await self._in(self._loop, jobs.loop, model, file, threads, count, True)
-                    results.add(cell, BATCHED, _sample(done, done.client_cpu))
-                for target in order.sample(targets, len(targets)):
-                    with _awake(target):
-                        sample = await self._sample(target, cell, expected[cell.photo])
-                    results.add(cell, target.name, sample)
-                    for failure in dict.fromkeys(sample.failures):
-                        times = sample.failures.count(failure)
-                        self._said(f"{target.name}: {times} times {failure}")
-                    if not number and results is self.findings.results:
-                        held = self.findings.memory.setdefault(target.name, {})
-                        held[cell.photo] = memory(target.pids)
+        self.findings.loads.append(os.getloadavg()[0])
+        for cell in self._plan.cells:
+            self._said(f"round {number + 1}: {cell.photo}, {cell.concurrency} concurrent")
+            threads = min(cell.concurrency, len(os.sched_getaffinity(0)))
+            file = self._files[cell.photo]
+            rate = self._rates.get((LIMIT, cell.photo), 30.0)
+            count = max(8, int(rate * self._plan.seconds * threads / 2))
+            done = await self._in(self._loop, jobs.loop, model, file, threads, count)
+            self._rates[LIMIT, cell.photo] = done.rate * 2 / threads
+            results.add(cell, LIMIT, _sample(done, done.client_cpu))
+            if threads > 1:
+                done = await self._in(self._loop, jobs.loop, model, file, threads, count, True)
+                results.add(cell, BATCHED, _sample(done, done.client_cpu))
+            for target in self._order.sample(targets, len(targets)):
+                with _awake(target):
+                    sample = await self._sample(target, cell, expected[cell.photo])
+                results.add(cell, target.name, sample)
+                self._say_failures(target, sample.failures)
+            if held is not None and cell.concurrency == self._most(cell.photo):
+                for target in targets:
+                    held.setdefault(target.name, {}).setdefault(cell.photo, []).append(
+                        memory(target.pids)
+                    )
+
+    def _most(self, photo: str) -> int:
+        return max(cell.concurrency for cell in self._plan.cells if cell.photo == photo)
 
     async def _sample(self, target: Target, cell: Cell, expected: bytes) -> Sample:
         key = (target.name, cell.photo)
-        if key not in self._rates:  # the first requests are slower than any later one
+        if key not in self._warm:  # the first requests are slower than any later one
+            self._warm.add(key)
             await self._ask(target, cell.photo, expected, 16, 8)
             warm = await self._ask(target, cell.photo, expected, 24, 8)
             self._rates[key] = warm.rate or 10.0
@@ -256,39 +298,28 @@ class Suite:
         self._sent += count
         return await self._in(self._asker, jobs.ask, job)
 
-    async def _overload(self, model: Path, target: Target) -> Overload:
+    async def _crowd(self, model: Path, target: Target, found: Overload) -> None:
         photo = next(iter(self._files))
         expected = await self._in(self._loop, jobs.answer_of, model, self._files[photo])
         rate = self._rates[target.name, photo]
-        failures: list[str] = []
-        rates: dict[int, list[float]] = {8: [], 256: [], _CROWD: []}
-        refusals: list[float] = []
-        for _ in range(self._plan.rounds):
-            for concurrency, seen in rates.items():
-                self._said(f"{concurrency} clients")
-                count = max(concurrency + 128, int(rate * self._plan.seconds))
-                crowd = concurrency == _CROWD
-                done = await self._ask(
-                    target,
-                    photo,
-                    expected,
-                    count,
-                    concurrency,
-                    comes_back=crowd,
-                    arrival=_ARRIVAL if crowd else 0.0,
-                )
-                seen.append(done.rate)
-                refusals += done.refusals
-                failures += done.failures
-        best = max(rates[8])
-        middle = {key: sorted(seen)[len(seen) // 2] for key, seen in rates.items()}
-        return Overload(
-            middle[256] / (middle[8] or best),
-            middle[_CROWD] / (middle[8] or best),
-            len(refusals),
-            percentile(refusals, 0.99),
-            failures,
-        )
+        for clients in (_FEW, MANY, CROWD):
+            self._said(f"{clients} clients")
+            crowd = clients == CROWD
+            done = await self._ask(
+                target,
+                photo,
+                expected,
+                max(clients + 128, int(rate * self._plan.seconds)),
+                clients,
+                comes_back=crowd,
+                arrival=_ARRIVAL if crowd else 0.0,
+            )
+            found.add(clients, done)
+            self._say_failures(target, done.failures)
+
+    def _say_failures(self, target: Target, failures: list[str]) -> None:
+        for failure, times in Counter(failures).items():
+            self._said(f"{target.name}: {times} times {failure}")
 
     async def _in(self, pool: ProcessPoolExecutor, work: Callable[..., T], *arguments: object) -> T:
         return await asyncio.get_running_loop().run_in_executor(pool, work, *arguments)

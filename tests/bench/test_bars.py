@@ -7,6 +7,8 @@ from bench.load.results import LIMIT, Cell, Results, Sample
 from bench.load.suite import Findings, Overload
 from bench.load.targets import ENVELOPE, SEALED
 
+MEMORY = {"300 KB": [340_000_000, 351_000_000, 360_000_000], "3 MB": [350_000_000]}
+
 
 def sample(rate: float, cpu: float, latency: float) -> Sample:
     return Sample(rate, cpu, 0.0, 0.0, [latency], [])
@@ -22,7 +24,7 @@ def findings(**rates: float) -> Findings:
             results.add(cell, ENVELOPE, sample(rates["envelope"], 0.010, 0.010))
             results.add(cell, "slow peer", sample(50, 0.010, 0.010))
             results.add(cell, "fast peer", sample(rates["peer"], 0.010, 0.010))
-    return Findings({}, results, memory={SEALED: {"300 KB": 351_000_000, "3 MB": 350_000_000}})
+    return Findings({}, results, memory={SEALED: MEMORY})
 
 
 def met(found: Findings) -> dict[str, bool]:
@@ -64,7 +66,8 @@ def test_what_falls_short_is_missed() -> None:
 
 def test_a_crowd_has_bars_of_its_own() -> None:
     crowd = findings(sealed=95.0, envelope=95.0, peer=95.0)
-    crowd.overload = Overload(0.949, crowd_goodput=0.9, refused=3, refusal_p99=0.026, failures=[])
+    rates = {8: [100.0, 100.0, 50.0], 256: [94.9, 94.9, 60.0]}
+    crowd.overload = Overload(rates, refusals=[0.026])
     found = met(crowd)
     assert not found["goodput at 256 concurrent, of that at 8"]
     assert not found["refusals, p99 in ms"]
