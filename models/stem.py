@@ -78,7 +78,10 @@ def with_stem(model: ModelProto, end: str) -> bytes:
     """
     parts, tensors = _parted(model.graph, end), _tensors(model)
     if parts is None or end not in tensors or not tensors[end].is_image:
-        raise BuildError(f"the network cannot be parted at {end}")
+        raise BuildError(
+            f"the network cannot be parted at {end}: "
+            "`blindgate models quantize --batch N` finds a tensor where it can"
+        )
     (image,) = model.graph.input
     one_image = helper.make_tensor_value_info(
         "scan/image", tensors[image.name].kind, tensors[image.name].sizes[1:]

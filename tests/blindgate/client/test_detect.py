@@ -22,6 +22,7 @@ from tests.blindgate.client.gateway import FOUND, URL, Enclave, Gateway, problem
 
 JPEG = b"\xff\xd8\xff\xe0 the pixels of a photo"
 SEALED = "POST /.well-known/ohttp-gateway"
+VERIFICATION = ["GET /.well-known/ohttp-gateway", "GET /v1/attestation"]
 
 
 @pytest.fixture
@@ -127,12 +128,7 @@ def test_a_key_that_rotated_away_is_renewed_and_the_request_repeated(
     enclave.now += 3 * 24 * 3600
     assert sdk.detect(JPEG) == FOUND
     assert len(enclave.asked) == 2
-    assert gateway.paths()[-4:] == [
-        SEALED,
-        "GET /.well-known/ohttp-gateway",
-        "GET /v1/attestation",
-        SEALED,
-    ]
+    assert gateway.paths()[-4:] == [SEALED, *VERIFICATION, SEALED]
 
 
 def test_a_key_that_is_never_known_is_not_tried_for_ever(sdk: Blindgate, gateway: Gateway) -> None:
@@ -153,12 +149,7 @@ def test_a_key_under_the_id_of_another_one_is_renewed_and_the_request_repeated(
     assert before.keyring.key_ids() == after.keyring.key_ids()
     assert sdk.detect(JPEG) == FOUND
     assert len(after.asked) == 1
-    assert gateway.paths()[-4:] == [
-        SEALED,
-        "GET /.well-known/ohttp-gateway",
-        "GET /v1/attestation",
-        SEALED,
-    ]
+    assert gateway.paths()[-4:] == [SEALED, *VERIFICATION, SEALED]
 
 
 def test_what_the_same_key_rejects_is_not_sealed_again(sdk: Blindgate, gateway: Gateway) -> None:
