@@ -63,7 +63,10 @@ def write_report(findings: Findings, plan: Plan, seconds: float, folder: Path) -
         parts.append(_figures(findings.results, photo))
     if plan.peers:
         parts.append(_PEERS)
-    parts += [f"- {name} did not start: `{_last(why)}`" for name, why in findings.missing.items()]
+    parts += [
+        f"- {name} did not start each time: `{_last(why)}`"
+        for name, why in findings.missing.items()
+    ]
     if findings.fp32.samples:
         parts.append("\n## The model in full precision\n")
         parts.append(_figures(findings.fp32, findings.fp32.cells()[0].photo))

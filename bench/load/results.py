@@ -79,13 +79,17 @@ class Figure:
 
 @dataclass(slots=True)
 class Results:
-    """Every sample, by cell, target and round."""
+    """Every sample, by cell and target, with the bare loop's of the same round."""
 
-    samples: dict[tuple[Cell, str], list[Sample]] = field(default_factory=dict)
+    samples: dict[tuple[Cell, str], list[tuple[Sample, Sample]]] = field(default_factory=dict)
 
     def add(self, cell: Cell, target: str, sample: Sample) -> None:
-        """Keep one more round's sample."""
-        self.samples.setdefault((cell, target), []).append(sample)
+        """Keep one more round's sample; the bare loop's comes first in each round.
+
+        A target that did not start in one round has a sample less.
+        """
+        limit = sample if target == LIMIT else self.samples[cell, LIMIT][-1][0]
+        self.samples.setdefault((cell, target), []).append((sample, limit))
 
     def targets(self) -> list[str]:
         """Names in the order in which they were measured first, the limit left out."""
@@ -98,10 +102,11 @@ class Results:
 
     def figure(self, cell: Cell, target: str) -> Figure | None:
         """All rounds of one target in one cell, or None if it was not measured there."""
-        mine, limit = self.samples.get((cell, target)), self.samples.get((cell, LIMIT))
-        if not mine or not limit or not any(sample.latencies for sample in mine):
+        measured = self.samples.get((cell, target), [])
+        mine = [sample for sample, _ in measured]
+        pairs = [(m, b) for m, b in measured if m.latencies]
+        if not pairs:
             return None
-        pairs = [(m, b) for m, b in zip(mine, limit, strict=False) if m.latencies]
         shares = [m.rate / b.rate for m, b in pairs]
         return Figure(
             rate=statistics.median(m.rate for m in mine),

@@ -71,3 +71,15 @@ def test_a_crowd_has_bars_of_its_own() -> None:
     found = met(crowd)
     assert not found["goodput at 256 concurrent, of that at 8"]
     assert not found["refusals, p99 in ms"]
+
+
+def test_a_peer_that_missed_a_round_is_compared_with_the_loop_of_the_others() -> None:
+    results, cell = Results(), Cell("300 KB", 8)
+    for rate, peer in ((100.0, None), (200.0, 150.0), (300.0, 240.0)):
+        results.add(cell, LIMIT, sample(rate, 0.010, 0.010))
+        if peer is not None:
+            results.add(cell, "peer", sample(peer, 0.010, 0.010))
+    figure = results.figure(cell, "peer")
+    assert figure is not None
+    assert figure.spread == (0.75, 0.8)
+    assert results.figure(cell, "no peer") is None
