@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from bench.load.results import Cell, Results
-from bench.load.suite import MANY, Findings
+from bench.load.suite import FEW, MANY, Findings
 from bench.load.targets import ENVELOPE, SEALED
 
 #: Gateway and worker together, in bytes.
@@ -45,7 +45,7 @@ def _bars(findings: Findings) -> Iterator[tuple[str, float, float, bool]]:
             )
         yield from _ahead(results, cell, at)
     if (overload := findings.overload) is not None:
-        yield f"goodput at {MANY} concurrent, of that at 8", 0.95, overload.goodput(MANY), True
+        yield f"goodput at {MANY} concurrent, of that at {FEW}", 0.95, overload.goodput(MANY), True
         if overload.refusals:
             yield "refusals, p99 in ms", 25, overload.refusal_p99 * 1000, False
     if SEALED in findings.memory:

@@ -15,7 +15,7 @@ from typing import Final
 from bench.load.bars import verdicts
 from bench.load.plot import Bars
 from bench.load.results import BATCHED, LIMIT, Figure, Results
-from bench.load.suite import CROWD, MANY, Findings, Plan
+from bench.load.suite import CROWD, FEW, MANY, Findings, Plan
 from bench.overload.marks import kept
 
 _FOLDER: Final = "performance"
@@ -96,11 +96,11 @@ def write_report(findings: Findings, plan: Plan, seconds: float, folder: Path) -
                 ["", ""],
                 [
                     [
-                        f"goodput at {MANY} concurrent, of that at 8",
+                        f"goodput at {MANY} concurrent, of that at {FEW}",
                         f"{overload.goodput(MANY):.3f}",
                     ],
                     [
-                        f"goodput at {CROWD} concurrent, of that at 8",
+                        f"goodput at {CROWD} concurrent, of that at {FEW}",
                         f"{overload.goodput(CROWD):.3f}",
                     ],
                     [f"requests refused (503) at {CROWD}", str(len(overload.refusals))],

@@ -43,7 +43,7 @@ T = TypeVar("T")
 
 FP32: Final = "ssd-mobilenet-v2-coco"
 #: Clients at once that keep everybody busy, and what others are compared with.
-_FEW: Final = 8
+FEW: Final = 8
 #: Clients at once that fill the gateway's queue (256 by default).
 MANY: Final = 256
 #: Clients at once that fill the queue and what the worker holds, and more.
@@ -99,7 +99,7 @@ class Overload:
 
     def goodput(self, clients: int) -> float:
         """Right answers a second of so many clients, by those of 8: the median of all rounds."""
-        pairs = zip(self.rates[clients], self.rates[_FEW], strict=True)
+        pairs = zip(self.rates[clients], self.rates[FEW], strict=True)
         return statistics.median(many / few for many, few in pairs)
 
     @property
@@ -302,7 +302,7 @@ class Suite:
         photo = next(iter(self._files))
         expected = await self._in(self._loop, jobs.answer_of, model, self._files[photo])
         rate = self._rates[target.name, photo]
-        for clients in (_FEW, MANY, CROWD):
+        for clients in (FEW, MANY, CROWD):
             self._said(f"{clients} clients")
             crowd = clients == CROWD
             done = await self._ask(

@@ -158,7 +158,7 @@ class Session:
         outer, inner = outer_fields(request.headers), inner_fields(request.headers)
         stale: VerifiedEnclave | None = None
         rejected: Reply | None = None
-        renewed = adjusted = False
+        adjusted = False
         while True:
             enclave = yield Renew(stale, outer)
             assert isinstance(enclave, VerifiedEnclave)  # noqa: S101 - the driver's half
@@ -183,11 +183,11 @@ class Session:
                 raise AnswerRejected(
                     f"the gateway answered with status {reply.status} and no sealed answer"
                 )
-            elif not renewed and is_problem(problems.OHTTP_KEY, reply.status, reply.content):
-                renewed, stale = True, enclave
-            elif not renewed and is_problem(problems.OHTTP_REJECTED, reply.status, reply.content):
+            elif stale is None and is_problem(problems.OHTTP_KEY, reply.status, reply.content):
+                stale = enclave
+            elif stale is None and is_problem(problems.OHTTP_REJECTED, reply.status, reply.content):
                 # There are 256 key ids: the key of an enclave that came since may have ours.
-                renewed, stale, rejected = True, enclave, reply
+                stale, rejected = enclave, reply
             else:
                 return outside(reply)
 

@@ -8,7 +8,7 @@ import signal
 import threading
 import time
 from collections.abc import Coroutine, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -233,12 +233,6 @@ class Rig:
     def client(self, url: str = "", *pcrs: Path) -> Blindgate:
         """A client that seals."""
         return Blindgate(url or self.running.gateway, trust=self.trust(*pcrs))
-
-    @contextmanager
-    def clients(self, count: int, url: str = "", *pcrs: Path) -> Iterator[list[Blindgate]]:
-        """Several of them, closed at the end of the block."""
-        with ExitStack() as closing:
-            yield [closing.enter_context(self.client(url, *pcrs)) for _ in range(count)]
 
     def envelope(self, content: bytes) -> bytes:
         """An envelope under a data key of its own, so that the worker must ask KMS."""

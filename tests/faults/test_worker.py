@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
 
 import httpx
 import pytest
 
 from blindgate.detections import Detections
 from tests.faults.rig import Rig
-from tests.faults.traffic import OK, opened, sealed, told, traffic, until
+from tests.faults.traffic import OK, Ask, opened, sealed, told, traffic, until
 
 pytestmark = pytest.mark.e2e
 
@@ -18,14 +20,21 @@ Figure = Callable[[str], None]
 UNAVAILABLE = {"enclave-unavailable"}
 
 
+@contextmanager
+def four_clients(
+    rig: Rig, photos: list[bytes], expected: list[Detections], url: str = "", *pcrs: Path
+) -> Iterator[list[Ask]]:
+    """Sealed requests of a client each, with the one photo or the other."""
+    with ExitStack() as closing:
+        clients = [closing.enter_context(rig.client(url, *pcrs)) for _ in range(4)]
+        yield [sealed(c, photos[i % 2], expected[i % 2]) for i, c in enumerate(clients)]
+
+
 @pytest.mark.usefixtures("well")
 def test_worker_killed_under_load_and_started_again(
     rig: Rig, photos: list[bytes], expected: list[Detections], figure: Figure
 ) -> None:
-    with (
-        rig.clients(4) as clients,
-        traffic([sealed(c, photos[i % 2], expected[i % 2]) for i, c in enumerate(clients)]) as seen,
-    ):
+    with four_clients(rig, photos, expected) as asks, traffic(asks) as seen:
         until(lambda: seen.outcomes()[OK] > 10, 20, "traffic")
         rig.kill("worker")
         killed = time.monotonic()
@@ -107,10 +116,11 @@ def test_enclave_with_other_measurements_gets_nothing(
                 return found
 
             until(lambda: states().get("ready") == 2, 10, "two enclaves are ready")
-            with rig.clients(4, gateway.url, *pcrs) as clients:
-                asks = [sealed(c, photos[i % 2], expected[i % 2]) for i, c in enumerate(clients)]
-                with traffic(asks) as seen:
-                    until(lambda: len(seen.all) >= 60, 20, "traffic")
+            with (
+                four_clients(rig, photos, expected, gateway.url, *pcrs) as asks,
+                traffic(asks) as seen,
+            ):
+                until(lambda: len(seen.all) >= 60, 20, "traffic")
             assert ready.status_code == 200
             assert set(seen.outcomes()) == {OK}
             assert seen.wrong() == 0

@@ -103,7 +103,6 @@ export class Session {
   async exchange(inner: Inner, outer: Outer): Promise<Answer> {
     let stale: VerifiedEnclave | null = null;
     let rejected: Reply | null = null;
-    let renewed = false;
     let adjusted = false;
     for (;;) {
       const enclave: VerifiedEnclave = await this.verified(stale, outer);
@@ -119,12 +118,10 @@ export class Session {
         adjusted = true;
       } else if (reply.status < 400) {
         throw new AnswerRejected(`status ${reply.status} and no sealed answer`);
-      } else if (!renewed && isProblem(OHTTP_KEY, reply)) {
-        renewed = true;
+      } else if (!stale && isProblem(OHTTP_KEY, reply)) {
         stale = enclave;
-      } else if (!renewed && isProblem(OHTTP_REJECTED, reply)) {
+      } else if (!stale && isProblem(OHTTP_REJECTED, reply)) {
         // There are 256 key ids: the key of an enclave that came since may have ours.
-        renewed = true;
         stale = enclave;
         rejected = reply;
       } else {
