@@ -206,6 +206,7 @@ class Service:
             "busy": self._compute.busy,
             "in_hand": request.others(),
             "threads": self._compute.threads,
+            "body_bytes": self._measured.config.limits.body_bytes,
             "model": self._model(),
         }
         return Answer(Outcome.OK, cbor2.dumps(status, canonical=True))

@@ -19,12 +19,13 @@ from blindgate import problems
 from blindgate.attestation import UserData, parse
 from blindgate.detections import Detections
 from blindgate.errors import BlindgateError
-from blindgate.link import Operation, Outcome
+from blindgate.link import HeaderTooLarge, Operation, Outcome
 from blindgate.link.frames import Param
 from blindgate.oip import InferAnswer, OipError, encode_answer, parse_request
 from blindgate.oip.request import HEADER_LENGTH
 from blindgate.oip.tensors import Result, shared_problem
 from gateway.audit.trail import Digest, note_answer
+from gateway.auth.caller import CallerTags
 from gateway.disconnects import unless_gone
 from gateway.pool import Chunks, EnclaveAnswer, Pool, PoolRefused
 from gateway.problem_answers import Refused
@@ -75,7 +76,9 @@ class Dataplane:
         self._fixed_budget = byte_budget
         self._budget = ByteBudget(self.byte_budget)
         self._store = ChunkStore()
+        self._callers = CallerTags()
         self._turn = -1
+        pool.watch(self._resize)
 
     @property
     def pool(self) -> Pool:
@@ -179,11 +182,15 @@ class Dataplane:
 
         Most of an overload would otherwise be spent on receiving what is then refused.
         """
-        self._budget.total = self.byte_budget
+        self._resize()
         ahead = self._budget.waiting
         if (refused := self._pool.would_refuse(expires, ahead=ahead)) is not None:
             raise Refused.by_pool(refused, rest_unread=True)
         return IncomingBody(request, self._uploads, self._budget, store)
+
+    def _resize(self) -> None:
+        """Follow the enclaves that come and go: uploads that wait use new memory immediately."""
+        self._budget.total = self.byte_budget
 
     def keys(self) -> bytes:
         """The `application/ohttp-keys` of one ready enclave, of each in its turn.
@@ -278,18 +285,22 @@ class Dataplane:
         key_id: int | None = None,
     ) -> EnclaveAnswer:
         async with Digest(request.state, body):
-            answer = await unless_gone(
-                request,
-                self._pool.request(
-                    operation,
-                    body,
-                    expires=expires,
-                    params=params,
-                    key_id=key_id,
-                    request_id=bytes.fromhex(request.state.request_id),
-                    timeline=request.state.timeline,
-                ),
-            )
+            try:
+                answer = await unless_gone(
+                    request,
+                    self._pool.request(
+                        operation,
+                        body,
+                        expires=expires,
+                        params=params,
+                        key_id=key_id,
+                        request_id=bytes.fromhex(request.state.request_id),
+                        timeline=request.state.timeline,
+                        caller=self._callers.tag(request.state.caller),
+                    ),
+                )
+            except HeaderTooLarge as error:
+                raise Refused(problems.INVALID_REQUEST, errors=[_too_large(error)]) from None
         request.state.enclave = str(answer.enclave)
         note_answer(request.state, request.state.enclave, answer.params)
         if answer.outcome is not Outcome.OK:
@@ -300,6 +311,15 @@ class Dataplane:
 def problem_of(outcome: Outcome) -> problems.Problem:
     """What a client is told of an enclave's outcome."""
     return problems.BY_SLUG.get(outcome.value, problems.INTERNAL_ERROR)
+
+
+def _too_large(error: HeaderTooLarge) -> dict[str, str]:
+    """The member of `errors` for parameters that do not fit into one request to an enclave."""
+    message = (
+        f"Too large: the parameters take {error.size} bytes together; at most {error.limit} "
+        "fit. Send fewer or shorter values"
+    )
+    return {"parameter": error.parameter, "message": message}
 
 
 def expiry(seconds: float) -> float:

@@ -12,7 +12,7 @@ from blindgate.link.addresses import (
     VsockAddress,
     parse_address,
 )
-from blindgate.link.errors import AddressError, DialError, FrameError, LinkError
+from blindgate.link.errors import AddressError, DialError, FrameError, HeaderTooLarge, LinkError
 from blindgate.link.frames import (
     AnswerHeader,
     FrameLimits,
@@ -30,6 +30,7 @@ __all__ = [
     "FrameError",
     "FrameLimits",
     "FrameReader",
+    "HeaderTooLarge",
     "HybridAddress",
     "LinkError",
     "Operation",

@@ -22,3 +22,19 @@ class FrameError(LinkError):
 
     The connection is of no more use: there is no way to find where the next frame begins.
     """
+
+
+class HeaderTooLarge(LinkError):
+    """The parameters of a request do not fit into a header; nothing was sent.
+
+    Attributes:
+        size: Bytes that the header would take.
+        limit: Bytes that a receiver accepts.
+        parameter: Name of the parameter that takes the most of them; empty if there is none.
+    """
+
+    def __init__(self, size: int, limit: int, parameter: str) -> None:
+        super().__init__(f"a header of {size} bytes is over the limit of {limit}")
+        self.size = size
+        self.limit = limit
+        self.parameter = parameter

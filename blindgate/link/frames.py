@@ -23,14 +23,16 @@ from typing import Any, Final, Generic, TypeVar
 import cbor2
 
 from blindgate import strict_cbor
-from blindgate.link.errors import FrameError
+from blindgate.link.errors import FrameError, HeaderTooLarge
 
 VERSION: Final = 1
-#: A detect header with a hundred class names is about 2 KiB.
-MAX_HEADER: Final = 8 * 1024
+#: The largest valid options, 100 labels of 64 characters of four bytes each, take 26 KB.
+MAX_HEADER: Final = 32 * 1024
 #: uint32; also what a request may ask for at most before the receiver's own limit.
 MAX_DEADLINE_MS: Final = 600_000
 REQUEST_ID_BYTES: Final = 16
+#: 128 bits of a keyed hash: two callers never share a tag, and a tag names nobody.
+CALLER_BYTES: Final = 16
 
 #: What a parameter may be: nothing nested, so that a header stays cheap to check.
 Param = str | bytes | int | float | bool | None | list[str]
@@ -71,6 +73,7 @@ class Outcome(StrEnum):
 
 
 _REQUEST_FIELDS: Final = frozenset({"v", "op", "id", "ms", "len", "p"})
+_OPTIONAL_FIELDS: Final = frozenset({"caller"})
 _ANSWER_FIELDS: Final = frozenset({"v", "id", "out", "len", "p"})
 # By value: a look into a dictionary costs a fifth of a call of the enumeration.
 _OPERATIONS: Final = {operation.value: operation for operation in Operation}
@@ -87,6 +90,8 @@ class RequestHeader:
         deadline_ms: Milliseconds from arrival after which nobody waits for the answer.
         body_length: Bytes of body that follow.
         params: Small values that the operation takes.
+        caller: 16 opaque bytes that are equal for two requests of one caller; None if the
+            gateway itself asks. The enclave shares out what is scarce by it.
     """
 
     operation: Operation
@@ -94,19 +99,25 @@ class RequestHeader:
     deadline_ms: int
     body_length: int = 0
     params: Params = field(default_factory=dict)
+    caller: bytes | None = None
 
     def encode(self) -> bytes:
-        """The header with its length in front, ready to be sent ahead of the body."""
-        return _prefixed(
-            {
-                "p": self.params,
-                "v": VERSION,
-                "id": self.request_id,
-                "ms": self.deadline_ms,
-                "op": self.operation.value,
-                "len": self.body_length,
-            }
-        )
+        """The header with its length in front, ready to be sent ahead of the body.
+
+        Raises:
+            HeaderTooLarge: The parameters take more bytes than a receiver accepts.
+        """
+        fields: dict[str, Any] = {
+            "p": self.params,
+            "v": VERSION,
+            "id": self.request_id,
+            "ms": self.deadline_ms,
+            "op": self.operation.value,
+            "len": self.body_length,
+        }
+        if self.caller is not None:
+            fields["caller"] = self.caller
+        return _prefixed(fields)
 
     @classmethod
     def decode(cls, data: bytes | bytearray) -> RequestHeader:
@@ -115,7 +126,7 @@ class RequestHeader:
         Raises:
             FrameError: It is not exactly one header of this version.
         """
-        fields = _fields(data, _REQUEST_FIELDS)
+        fields = _fields(data, _REQUEST_FIELDS, _OPTIONAL_FIELDS)
         try:
             operation = _OPERATIONS[fields["op"]]
         except (KeyError, TypeError):
@@ -126,6 +137,7 @@ class RequestHeader:
             _uint(fields, "ms", MAX_DEADLINE_MS),
             _uint(fields, "len", 0xFFFF_FFFF),
             _params(fields),
+            _caller(fields),
         )
 
 
@@ -146,7 +158,11 @@ class AnswerHeader:
     params: Params = field(default_factory=dict)
 
     def encode(self) -> bytes:
-        """The header with its length in front, ready to be sent ahead of the body."""
+        """The header with its length in front, ready to be sent ahead of the body.
+
+        Raises:
+            HeaderTooLarge: The parameters take more bytes than a receiver accepts.
+        """
         return _prefixed(
             {
                 "p": self.params,
@@ -296,15 +312,20 @@ def _prefixed(fields: dict[str, Any]) -> bytes:
     """
     params = fields["p"] = dict(fields["p"])
     header = cbor2.dumps(fields, canonical=bool(params))
+    if len(header) > MAX_HEADER:
+        largest = max(params, key=lambda name: len(cbor2.dumps(params[name])), default="")
+        raise HeaderTooLarge(len(header), MAX_HEADER, largest)
     return _LENGTH.pack(len(header)) + header
 
 
-def _fields(data: bytes | bytearray, names: frozenset[str]) -> dict[str, Any]:
+def _fields(
+    data: bytes | bytearray, names: frozenset[str], optional: frozenset[str] = frozenset()
+) -> dict[str, Any]:
     try:
         fields = strict_cbor.decode(data, max_bytes=len(data), max_depth=4)
     except strict_cbor.CborError as error:
         raise FrameError("the header is not CBOR") from error
-    if not isinstance(fields, dict) or fields.keys() != names:
+    if not isinstance(fields, dict) or fields.keys() - optional != names:
         raise FrameError("the header does not have the fields of this version")
     if _uint(fields, "v", 0xFF) != VERSION:
         raise FrameError(f"the header is of another version than {VERSION}")
@@ -322,6 +343,15 @@ def _request_id(fields: dict[str, Any]) -> bytes:
     value = fields["id"]
     if not isinstance(value, bytes) or len(value) != REQUEST_ID_BYTES:
         raise FrameError(f"the header's 'id' is not {REQUEST_ID_BYTES} bytes")
+    return value
+
+
+def _caller(fields: dict[str, Any]) -> bytes | None:
+    if "caller" not in fields:
+        return None
+    value = fields["caller"]
+    if not isinstance(value, bytes) or len(value) != CALLER_BYTES:
+        raise FrameError(f"the header's 'caller' is not {CALLER_BYTES} bytes")
     return value
 
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
+import secrets
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
+
+from blindgate.link.frames import CALLER_BYTES
 
 
 class Scope(StrEnum):
@@ -38,3 +42,21 @@ class Caller:
 
     def __str__(self) -> str:
         return f"{self.kind}:{self.id}"
+
+
+class CallerTags:
+    """Opaque tags by which enclaves tell callers apart without learning who they are.
+
+    The key is drawn at random for each process, so a tag links nothing across restarts.
+    """
+
+    def __init__(self) -> None:
+        self._key = secrets.token_bytes(32)
+
+    def __repr__(self) -> str:
+        return "<CallerTags>"
+
+    def tag(self, caller: Caller) -> bytes:
+        """16 bytes, equal for two requests of one caller (docs/link.md §3)."""
+        digest = hashlib.blake2b(str(caller).encode(), key=self._key, digest_size=CALLER_BYTES)
+        return digest.digest()

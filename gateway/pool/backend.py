@@ -36,6 +36,7 @@ class Stream(Protocol):
 
         Raises:
             StreamLost: The connection ended or carried something that is no answer.
+            HeaderTooLarge: The header does not fit; nothing was sent, and another may be.
         """
         ...
 

@@ -16,7 +16,7 @@ from random import SystemRandom
 from typing import TYPE_CHECKING, Final
 
 from blindgate import problems
-from blindgate.link import DialError, Operation, Outcome, RequestHeader
+from blindgate.link import DialError, HeaderTooLarge, Operation, Outcome, RequestHeader
 from blindgate.link.frames import MAX_DEADLINE_MS, REQUEST_ID_BYTES, Params
 from gateway.pool.backend import Backend, Chunks, Exchange, Stream
 from gateway.pool.errors import EnclaveRefused, PoolRefused, StreamLost
@@ -101,6 +101,7 @@ class Pool:
         self._tasks: set[asyncio.Task[None]] = set()
         self._stopping = False
         self._quiet = asyncio.Event()
+        self._watchers: list[Callable[[], None]] = []
 
     def __repr__(self) -> str:
         return f"<Pool {self._machine!r}>"
@@ -119,6 +120,10 @@ class Pool:
     def threads(self) -> int:
         """Threads of the ready enclaves."""
         return sum(keeper.status.threads for keeper in self.keepers() if keeper.status)
+
+    def watch(self, changed: Callable[[], None]) -> None:
+        """Have `changed` called whenever an enclave reports its status, or is lost."""
+        self._watchers.append(changed)
 
     def would_refuse(
         self, expires: float, key_id: int | None = None, *, ahead: int = 0
@@ -187,6 +192,7 @@ class Pool:
         key_id: int | None = None,
         request_id: bytes | None = None,
         timeline: Timeline | None = None,
+        caller: bytes | None = None,
     ) -> EnclaveAnswer:
         """Have an enclave do something.
 
@@ -201,18 +207,20 @@ class Pool:
             key_id: The OHTTP key that the enclave must hold.
             request_id: 16 bytes; random if left out.
             timeline: Where to note how long it took.
+            caller: An opaque tag of the client that asks (docs/link.md §3).
 
         Returns:
             The answer, whatever its outcome; never `draining`.
 
         Raises:
             PoolRefused: No enclave answered.
+            HeaderTooLarge: The parameters do not fit into a header of the link.
         """
         if self._stopping:
             raise PoolRefused(problems.ENCLAVE_UNAVAILABLE, retry_after=1)
         request_id = request_id or secrets.token_bytes(REQUEST_ID_BYTES)
         timeline = timeline or Timeline()
-        waiter = Waiter(expires, key_id)
+        waiter = Waiter(expires, key_id, caller=caller)
         now = _now()
         at_once = self._machine.serve_at_once(waiter, now)
         if at_once is None:
@@ -228,11 +236,15 @@ class Pool:
                 min(max(int((expires - _now()) * 1000), 0), MAX_DEADLINE_MS),
                 sum(map(len, body)),
                 params or {},
+                caller,
             )
             with timeline.stage(Stage.EXCHANGE) as passage:
                 passage.operation, passage.enclave = operation.value, str(endpoint.address)
                 try:
                     exchange = await self._exchange(connection, header, body, expires)
+                except HeaderTooLarge:
+                    passage.outcome = Outcome.INVALID_REQUEST.value
+                    raise
                 except PoolRefused as refused:
                     late = refused.problem is problems.DEADLINE_EXCEEDED
                     passage.outcome = refused.problem.slug if late else LOST
@@ -297,12 +309,14 @@ class Pool:
 
         Raises:
             PoolRefused: It is too late, or the enclave went away with the request.
+            HeaderTooLarge: The parameters do not fit; the connection is as it was.
         """
         stream = connection.stream
         if stream is None:
             raise RuntimeError("a connection without a stream was given to a request")
         exchange: Exchange | None = None
         healthy: bool | None = None
+        unused = False
         try:
             async with asyncio.timeout_at(expires + _DEADLINE_GRACE):
                 exchange = await stream.exchange(header, body)
@@ -311,13 +325,17 @@ class Pool:
             # Says nothing of the enclave's health: the client chose the deadline, and a frozen
             # enclave is for its keeper to find.
             raise PoolRefused(problems.DEADLINE_EXCEEDED) from None
+        except HeaderTooLarge:
+            # The client's choice: it says nothing of the enclave, and nothing was sent.
+            unused = True
+            raise
         except StreamLost as error:
             healthy = False
             if error.untouched:
                 return None
             raise PoolRefused(problems.ENCLAVE_UNAVAILABLE, retry_after=1) from error
         finally:
-            reusable = exchange is not None and exchange.reusable
+            reusable = unused or (exchange is not None and exchange.reusable)
             worked = exchange is not None and exchange.header.outcome not in _NO_WORK
             self._release(connection, reusable=reusable, healthy=healthy, worked=worked)
         return exchange
@@ -440,7 +458,7 @@ class Pool:
                 busy_at=_CONNECTIONS_A_THREAD * status.threads,
                 key_ids=status.key_ids,
             )
-        self._settle()
+        self._changed()
 
     def lost(self, endpoint: Endpoint, reason: str) -> float:
         """An enclave's keeper lost it, or it does not pass."""
@@ -450,8 +468,13 @@ class Pool:
             "enclave is out",
             extra={"enclave": str(endpoint.address), "reason": reason, "pause": round(pause, 2)},
         )
-        self._settle()
+        self._changed()
         return pause
+
+    def _changed(self) -> None:
+        self._settle()
+        for changed in self._watchers:
+            changed()
 
 
 class _Reports:

@@ -177,12 +177,14 @@ class Waiter:
         key_id: The OHTTP key that the enclave must hold; None for any enclave.
         avoid: Enclaves that have refused it already, untouched.
         state: See the table.
+        caller: Whose it is, as an opaque tag; None for the gateway's own.
     """
 
     expires: float
     key_id: int | None = None
     avoid: set[Endpoint] = field(default_factory=set)
     state: WaiterState = WaiterState.QUEUED
+    caller: bytes | None = None
 
     def __repr__(self) -> str:
         return f"<Waiter {self.state.upper()}>"

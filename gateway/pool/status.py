@@ -38,6 +38,8 @@ class Status(BaseModel):
     queued: Annotated[int, Field(ge=0)] = 0
     busy: Annotated[int, Field(ge=0)] = 0
     threads: Annotated[int, Field(ge=1, le=4096)] = 1
+    #: The longest body that it receives; None where an older enclave does not say.
+    body_bytes: Annotated[int | None, Field(ge=1)] = None
 
     @classmethod
     def from_cbor(cls, body: bytes | bytearray | memoryview) -> Status:

@@ -10,19 +10,29 @@ class ByteBudget:
     """Counts bytes that are held, up to a total; handed out in order of asking.
 
     Args:
-        total: See the attribute.
-
-    Attributes:
-        total: Bytes that may be held at once. It may be changed; what is held over it stays so.
+        total: See the property.
     """
 
     def __init__(self, total: int) -> None:
-        self.total = total
+        self._total = total
         self._held = 0
         self._line: deque[tuple[int, asyncio.Future[None]]] = deque()
 
     def __repr__(self) -> str:
         return f"<ByteBudget {self._held} of {self.total} bytes, {len(self._line)} waiting>"
+
+    @property
+    def total(self) -> int:
+        """Bytes that may be held at once.
+
+        It may be changed: more wakes those who wait, and what is held over it stays held.
+        """
+        return self._total
+
+    @total.setter
+    def total(self, total: int) -> None:
+        self._total = total
+        self._serve()
 
     @property
     def held(self) -> int:

@@ -76,3 +76,17 @@ async def test_who_is_cancelled_holds_nothing(served: bool) -> None:
     if not served:
         budget.give_back(10)
     assert repr(budget) == "<ByteBudget 0 of 10 bytes, 0 waiting>"
+
+
+async def test_a_larger_total_wakes_those_who_wait() -> None:
+    budget = ByteBudget(10)
+    assert budget.take(10)
+    first, second = (asyncio.create_task(budget.wait(10, 60)) for _ in range(2))
+    await asyncio.sleep(0)
+    budget.total = 20
+    assert await asyncio.wait_for(first, 5)
+    assert (budget.held, budget.waiting) == (20, 1)
+    budget.total = 15
+    assert budget.waiting == 1
+    budget.total = 30
+    assert await asyncio.wait_for(second, 5)

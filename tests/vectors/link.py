@@ -30,6 +30,7 @@ def build() -> dict[str, Any]:
             b"hello",
         ),
         (RequestHeader(Operation.ATTEST, _ID, 5000, params={"nonce": bytes(16)}), b""),
+        (RequestHeader(Operation.OHTTP, _ID, 30_000, 3, caller=bytes(range(240, 256))), b"abc"),
     ]
     answers = [
         (AnswerHeader(_ID, Outcome.OK, 2), b"{}"),
@@ -46,6 +47,7 @@ def build() -> dict[str, Any]:
                     name: {"bytes": value.hex()} if isinstance(value, bytes) else value
                     for name, value in header.params.items()
                 },
+                "caller": header.caller.hex() if header.caller is not None else None,
                 "body": body.hex(),
                 "frame": (header.encode() + body).hex(),
             }

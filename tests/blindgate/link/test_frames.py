@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import tracemalloc
 from typing import Any
 
 import cbor2
@@ -10,11 +11,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from blindgate.detections import DetectOptions
 from blindgate.link import (
     AnswerHeader,
     FrameError,
     FrameLimits,
     FrameReader,
+    HeaderTooLarge,
     Operation,
     Outcome,
     RequestHeader,
@@ -44,6 +47,7 @@ requests = st.builds(
     st.binary(min_size=16, max_size=16),
     st.integers(0, MAX_DEADLINE_MS),
     params=params,
+    caller=st.none() | st.binary(min_size=16, max_size=16),
 )
 answers = st.builds(
     AnswerHeader, st.binary(min_size=16, max_size=16), st.sampled_from(Outcome), params=params
@@ -74,7 +78,7 @@ def test_requests_come_out_as_they_went_in_however_they_are_cut(
 ) -> None:
     frames = [
         (
-            RequestHeader(h.operation, h.request_id, h.deadline_ms, len(body), h.params),
+            RequestHeader(h.operation, h.request_id, h.deadline_ms, len(body), h.params, h.caller),
             body,
         )
         for h, body in frames
@@ -159,6 +163,9 @@ def request_fields(**changes: Any) -> dict[str, Any]:
         ({"p": {1: "a"}}, "'p'"),
         ({"p": {"a": [1]}}, "'p'"),
         ({"extra": 1}, "fields"),
+        ({"caller": None}, "'caller'"),
+        ({"caller": bytes(15)}, "'caller'"),
+        ({"caller": "sixteen letters!"}, "'caller'"),
     ],
 )
 def test_a_wrong_field_is_named(changes: dict[str, Any], says: str) -> None:
@@ -235,3 +242,58 @@ def test_an_end_of_the_connection_inside_a_frame_is_an_error() -> None:
     assert not reader.is_between_frames
     with pytest.raises(FrameError, match="ended inside"):
         reader.received(0)
+
+
+def test_an_answer_names_no_caller() -> None:
+    fields = {"v": 1, "out": "ok", "id": ID, "len": 0, "p": {}, "caller": bytes(16)}
+    with pytest.raises(FrameError, match="fields"):
+        AnswerHeader.decode(cbor2.dumps(fields))
+
+
+def test_the_limits_are_those_of_the_specification() -> None:
+    assert MAX_HEADER == 32_768
+    assert MAX_DEADLINE_MS == 600_000
+
+
+@pytest.mark.parametrize("letter", ["\U0001f4a5", "\uffff", '"', "x"])
+def test_the_largest_valid_options_fit_into_a_header(letter: str) -> None:
+    options = DetectOptions(
+        min_score=0.123456789, max_detections=300, classes=(letter * 64,) * 100, tiles=3
+    )
+    params = options.model_dump(mode="json", exclude_none=True)
+    header = RequestHeader(Operation.DETECT, ID, MAX_DEADLINE_MS, 2**32 - 1, params, bytes(16))
+    encoded = header.encode()
+    assert read_all(FrameReader(RequestHeader, FrameLimits(2**32 - 1)), encoded, [4096]) == [header]
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        lambda params: RequestHeader(Operation.DETECT, ID, 1000, params=params),
+        lambda params: AnswerHeader(ID, Outcome.OK, params=params),
+    ],
+)
+def test_a_header_over_the_limit_is_not_written(header: Any) -> None:
+    empty = len(header({"a": 1, "long": ""}).encode()) - 4
+    # A text of over 255 bytes has two more bytes of length in front.
+    room = 32_768 - empty - 2
+    assert len(header({"a": 1, "long": "x" * room}).encode()) == 4 + 32_768
+    with pytest.raises(HeaderTooLarge) as raised:
+        header({"a": 1, "long": "x" * (room + 1)}).encode()
+    assert (raised.value.size, raised.value.limit) == (32_769, 32_768)
+    assert raised.value.parameter == "long"
+
+
+def test_memory_for_a_body_is_taken_only_when_it_is_asked_for() -> None:
+    body = 16 * 1024 * 1024
+    header = RequestHeader(Operation.DETECT, ID, 1000, body).encode()
+    memory = bytearray(body)
+    reader = FrameReader(RequestHeader, FrameLimits(body))
+    tracemalloc.start()
+    try:
+        read_all(reader, header, [4096])
+        reader.use_memory(memoryview(memory))
+        assert len(reader.buffer()) == body
+        assert tracemalloc.get_traced_memory()[1] < body // 4
+    finally:
+        tracemalloc.stop()
