@@ -10,7 +10,7 @@ ASSETS := gateway/console/dist/standalone/index.html
 NODE   := $(shell node -p 'const [a, b] = process.versions.node.split("."); a > 20 || a == 20 && b >= 19 ? "yes" : ""' 2>/dev/null)
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-browser assets console console-picture demo picture test test-deploy test-enclave lint bench bench-overload lock clean
+.PHONY: help install install-browser assets console console-picture demo vectors picture test test-deploy test-enclave lint bench bench-overload lock clean
 
 help: ## show what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -26,6 +26,9 @@ $(STAMP): locks/dev.txt pyproject.toml
 
 demo: $(STAMP) ## a photo, encrypted, detected inside the enclave worker: PHOTO=path takes yours
 	$(BIN)/blindgate dev demo $(if $(PHOTO),--photo "$(PHOTO)")
+
+vectors: $(STAMP) ## fetch the real test data that is not part of the repository, from GitHub
+	$(BIN)/python -m tests.vectors.fetch $(MIRROR)
 
 picture: demo ## renew the README's picture from the demo's
 	$(BIN)/python -c "from PIL import Image; Image.open('out/demo/coffee.detections.png').convert('RGB').resize((900, 600)).save('docs/images/demo.jpg', quality=80, optimize=True)"

@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
-SHARED = Path(__file__).resolve().parents[2] / "shared"
+from tests.vectors import places
+from tests.vectors.fetch import SOURCES
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
 
 
 @pytest.fixture(scope="session")
-def shared() -> Path:
-    """Real documents, CMS blobs, photos and models that are not part of the repository."""
-    if not SHARED.is_dir():
-        pytest.skip("the folder ../shared with real test vectors is not beside this checkout")
-    return SHARED
+def vector() -> Callable[[str], Path]:
+    """Finds a real document, CMS blob, photo or model by its name, or skips the test."""
+
+    def find(name: str) -> Path:
+        path = places.find(name)
+        if path is None:
+            fetched = any(source.name == name for source in SOURCES)
+            how = "`make vectors` fetches it" if fetched else "it has no known public address"
+            pytest.skip(f"{name} is not part of the repository: {how}")
+        return path
+
+    return find

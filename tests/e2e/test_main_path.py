@@ -119,9 +119,9 @@ def iou(box: Box, other: list[float], width: int, height: int) -> float:
 
 
 def test_five_airplanes_are_where_the_aws_sample_says(
-    http: httpx.Client, seal: Callable[[bytes], bytes], shared: Path
+    http: httpx.Client, seal: Callable[[bytes], bytes], vector: Callable[[str], Path]
 ) -> None:
-    content = seal((shared / "data/air-show.jpg").read_bytes())
+    content = seal(vector("air-show.jpg").read_bytes())
     query = {"min_score": "0.4", "classes": "airplane"}
     answer = http.post("/v1/detections", params=query, content=content, headers=OCTETS)
     found = Detections.model_validate_json(answer.content)

@@ -18,6 +18,7 @@ from models.registry import added, find
 from tests.enclave_app.detector.graphs import constant_detr
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 NETWORK = constant_detr([[[9, -9]]], [[[0.5, 0.5, 0.5, 0.5]]])
@@ -78,18 +79,21 @@ def test_the_command_draws_what_it_finds(
 
 
 def test_a_model_is_measured_and_quantized_by_command(
-    cache: Path, shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    cache: Path,
+    vector: Callable[[str], Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(calibrate, "MAX_VIEWS", 2)
-    pull("nanodet-m-416", cache=cache, brought=shared / "data/nanodet_m_416.onnx")
-    full = json.loads((shared / "data/coco-mini/instances.json").read_bytes())
+    pull("nanodet-m-416", cache=cache, brought=vector("nanodet_m_416.onnx"))
+    full = json.loads((vector("coco-mini") / "instances.json").read_bytes())
     full["images"] = full["images"][:2]
     known = {row["id"] for row in full["images"]}
     full["annotations"] = [row for row in full["annotations"] if row["image_id"] in known]
     (tmp_path / "few/images").mkdir(parents=True)
     (tmp_path / "few/instances.json").write_text(json.dumps(full))
     for row in full["images"]:
-        photo = shared / "data/coco-mini/images" / row["file_name"]
+        photo = vector("coco-mini") / "images" / row["file_name"]
         (tmp_path / "few/images" / row["file_name"]).write_bytes(photo.read_bytes())
     few = str(tmp_path / "few")
     measured = CliRunner().invoke(app, ["eval", "nanodet-m-416", "--coco", few, "--json"])

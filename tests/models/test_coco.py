@@ -11,6 +11,7 @@ from models.coco import CocoSet, DataSetError, evaluate
 from models.fetch import pull
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 
@@ -84,9 +85,9 @@ def test_a_folder_that_is_no_such_set_is_refused(small_set: Path, tmp_path: Path
         CocoSet.open(small_set)
 
 
-def test_the_default_is_as_accurate_as_it_is_said_to_be(shared: Path) -> None:
+def test_the_default_is_as_accurate_as_it_is_said_to_be(vector: Callable[[str], Path]) -> None:
     """On the set's first pictures only, the integer network keeps up with the float one."""
-    data = CocoSet.open(shared / "data/coco-mini")
+    data = CocoSet.open(vector("coco-mini"))
     few = CocoSet(data.annotations, dict(sorted(data.pictures.items())[:6]))
     names = ("ssd-mobilenet-v2-coco", "ssd-mobilenet-v2-coco-int8")
     plain, integer = (evaluate(Detector.load(pull(name)).detect, few).ap for name in names)

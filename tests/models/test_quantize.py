@@ -24,6 +24,7 @@ from models.stem import end_of_stem
 from models.toml import manifest_toml
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 
@@ -58,10 +59,13 @@ def test_the_default_brings_the_model_that_stands_in_for_it() -> None:
 
 
 def test_ranges_are_measured_on_pictures_and_their_parts(
-    float_folder: Path, shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    float_folder: Path,
+    vector: Callable[[str], Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(calibrate, "MAX_VIEWS", 2)
-    photo = next((shared / "data/coco-mini/images").glob("*.jpg")).read_bytes()
+    photo = next((vector("coco-mini") / "images").glob("*.jpg")).read_bytes()
     (tmp_path / "deep").mkdir()
     (tmp_path / "deep/photo.any").write_bytes(photo)
     (tmp_path / "notes.txt").write_text("no picture")

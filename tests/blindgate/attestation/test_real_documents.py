@@ -1,8 +1,9 @@
-"""Thirteen documents of real Nitro enclaves, and one of another root (../shared/vectors)."""
+"""Documents of real Nitro enclaves: seven in the repository, more with `make vectors`."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -21,10 +22,9 @@ from blindgate.attestation import (
     verify,
     verify_chain_and_signature,
 )
-from tests.conftest import SHARED
+from tests.vectors import places
 from tests.vectors.forge import ROOT
 
-FOLDER = SHARED / "vectors" / "attestation"
 FOREIGN = "NONAWSROOT"
 
 
@@ -52,7 +52,9 @@ class Real:
 
 
 def _found(*, debug: bool | None) -> list[Real]:
-    found = [Real(path) for path in sorted(FOLDER.glob("*.bin")) if FOREIGN not in path.name]
+    found = [
+        Real(path) for path in places.find_all("attestation/*.bin") if FOREIGN not in path.name
+    ]
     return [real for real in found if debug is None or real.sidecar["debug_mode"] is debug]
 
 
@@ -64,8 +66,10 @@ ALL = pytest.mark.parametrize("real", _found(debug=None), ids=_id)
 NORMAL = pytest.mark.parametrize("real", _found(debug=False), ids=_id)
 
 
-def test_vectors_are_complete(shared: Path) -> None:
-    assert len(list((shared / "vectors" / "attestation").glob("*.bin"))) == 14
+def test_documents_of_both_kinds_are_there() -> None:
+    assert len(list((places.REAL / "attestation").glob("*.bin"))) == 7
+    assert len(_found(debug=True)) >= 2
+    assert len(_found(debug=False)) >= 5
 
 
 @NORMAL
@@ -139,13 +143,13 @@ def test_pcr4_is_the_instance_id(real: Real) -> None:
     assert document.pcrs[4] == measured(document.module_id.split("-enc")[0].encode())
 
 
-def test_document_of_another_root_is_refused(shared: Path) -> None:
-    (path,) = (shared / "vectors" / "attestation").glob(f"*{FOREIGN}.bin")
+def test_document_of_another_root_is_refused(vector: Callable[[str], Path]) -> None:
+    path = vector(f"attestation/2024-12-13-oyster-monorepo-d8032479-{FOREIGN}.bin")
     document = path.read_bytes()
     with pytest.raises(errors.WrongRoot):
         verify_chain_and_signature(document, root=AWS_NITRO_ROOT, now=parse(document).timestamp)
 
 
-def test_shipped_root_is_the_published_one(shared: Path) -> None:
-    pem = (shared / "vectors" / "aws-nitro-root-g1.pem").read_bytes()
+def test_shipped_root_is_the_published_one() -> None:
+    pem = (places.REAL / "aws-nitro-root-g1.pem").read_bytes()
     assert Root.from_pem(pem).der == AWS_NITRO_ROOT.der

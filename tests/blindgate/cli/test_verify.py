@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -189,8 +189,8 @@ def test_a_saved_document_is_refused_today(saved: Path, dev_root: Path, pcrs: Pa
     assert "REFUSED" in result.output
 
 
-def test_a_real_document(shared: Path, tmp_path: Path) -> None:
-    path = shared / "vectors" / "attestation" / "2023-02-10-cli-635677f5.bin"
+def test_a_real_document(vector: Callable[[str], Path], tmp_path: Path) -> None:
+    path = vector("attestation/2023-02-10-cli-635677f5.bin")
     parsed = parse(path.read_bytes())
     pcrs = _pcr_file(tmp_path / "real.json", {i: parsed.pcrs[i] for i in (0, 1, 2, 8)})
     result = _run("--document", path, "--pcrs", pcrs, "--at", parsed.timestamp.isoformat())

@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from devstack.kms.cms import ContentForm, encode, envelop
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 
@@ -26,9 +27,9 @@ if TYPE_CHECKING:
     ],
 )
 def test_real_answers_are_written_again_to_the_byte(
-    shared: Path, name: str, form: ContentForm
+    vector: Callable[[str], Path], name: str, form: ContentForm
 ) -> None:
-    real = (shared / f"vectors/cms/{name}.ber").read_bytes()
+    real = vector(f"cms/{name}.ber").read_bytes()
     enveloped = ContentInfo.load(real)["content"]
     info = enveloped["recipient_infos"][0].chosen
     content = enveloped["encrypted_content_info"]

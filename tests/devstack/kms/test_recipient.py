@@ -17,8 +17,10 @@ from devstack.kms.errors import KmsError
 from devstack.kms.recipient import verify_recipient
 from devstack.nsm import DevRoot
 from tests.kms_fixtures import ADMIN, CLIENT, PARENT, Enclaves, measurements, pcr_set, recipient
+from tests.vectors import places
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from tests.kms_fixtures import RunningKms
@@ -218,16 +220,20 @@ def test_every_pcr_can_be_a_condition(kms: RunningKms, enclaves: Enclaves) -> No
             kms.client("parent").generate_data_key(**options, Recipient=other)
 
 
-def test_real_documents_are_refused_for_their_age_and_not_for_their_root(shared: Path) -> None:
-    for path in sorted((shared / "vectors/attestation").glob("*.bin")):
+def test_real_documents_are_refused_for_their_age_and_not_for_their_root() -> None:
+    found = places.find_all("attestation/*.bin")
+    assert len(found) >= 7
+    for path in found:
         with pytest.raises(KmsError) as refusal:
             verify_recipient(path.read_bytes(), root=AWS_NITRO_ROOT, now=datetime.now(UTC))
         by_age = "expired" in str(refusal.value) or "old" in str(refusal.value)
         assert by_age != ("NONAWSROOT" in path.name), refusal.value
 
 
-def test_a_real_document_with_an_rsa_key_is_believed_at_its_own_time(shared: Path) -> None:
-    path = shared / "vectors/attestation/2025-04-04-tee-verifier-879688b3.bin"
+def test_a_real_document_with_an_rsa_key_is_believed_at_its_own_time(
+    vector: Callable[[str], Path],
+) -> None:
+    path = vector("attestation/2025-04-04-tee-verifier-879688b3.bin")
     about = json.loads(path.with_suffix(".json").read_text())
     then = datetime.fromtimestamp(about["timestamp_ms"] / 1000, UTC)
     verified = verify_recipient(path.read_bytes(), root=AWS_NITRO_ROOT, now=then)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 
@@ -65,10 +66,8 @@ def test_pcrs_that_no_boot_sets_are_refused(root: DevRoot, pcrs: dict[int, bytes
 
 
 @pytest.fixture
-def real(shared: Path) -> bytes:
-    return (
-        shared / "vectors" / "attestation" / "2026-01-03-nitro-validator-9e038c2d.bin"
-    ).read_bytes()
+def real(vector: Callable[[str], Path]) -> bytes:
+    return vector("attestation/2026-01-03-nitro-validator-9e038c2d.bin").read_bytes()
 
 
 def _skeleton(document: bytes) -> bytes:

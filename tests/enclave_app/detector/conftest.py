@@ -10,6 +10,7 @@ from enclave_app.detector import Detector
 from models.fetch import pull
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 
@@ -25,25 +26,29 @@ def int8_detector() -> Detector:
 
 
 @pytest.fixture(scope="session")
-def yolox_detector(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Detector:
-    cache = tmp_path_factory.mktemp("yolox")
-    return Detector.load(pull("yolox-nano", cache=cache, brought=shared / "data/yolox_nano.onnx"))
+def yolox_detector(
+    vector: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory
+) -> Detector:
+    cache, file = tmp_path_factory.mktemp("yolox"), vector("yolox_nano.onnx")
+    return Detector.load(pull("yolox-nano", cache=cache, brought=file))
 
 
 @pytest.fixture(scope="session")
-def nanodet_detector(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Detector:
-    cache, file = tmp_path_factory.mktemp("nanodet"), shared / "data/nanodet_m_416.onnx"
+def nanodet_detector(
+    vector: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory
+) -> Detector:
+    cache, file = tmp_path_factory.mktemp("nanodet"), vector("nanodet_m_416.onnx")
     return Detector.load(pull("nanodet-m-416", cache=cache, brought=file))
 
 
 @pytest.fixture(scope="session")
-def photos(shared: Path) -> list[bytes]:
+def photos(vector: Callable[[str], Path]) -> list[bytes]:
     """A few photos of the annotated set."""
-    files = sorted((shared / "data/coco-mini/images").glob("*.jpg"))
+    files = sorted((vector("coco-mini") / "images").glob("*.jpg"))
     return [path.read_bytes() for path in files[:4]]
 
 
 @pytest.fixture(scope="session")
-def air_show(shared: Path) -> bytes:
+def air_show(vector: Callable[[str], Path]) -> bytes:
     """The photo of the AWS sample: 12.9 megapixels, five airplanes."""
-    return (shared / "data/air-show.jpg").read_bytes()
+    return vector("air-show.jpg").read_bytes()

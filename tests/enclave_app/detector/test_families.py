@@ -15,6 +15,7 @@ from tests.enclave_app.detector import reference
 from tests.enclave_app.detector.manifests import manifest
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -39,22 +40,22 @@ def test_boxes_match_the_reference(default_detector: Detector, photos: list[byte
 
 
 def test_yolox_matches_the_reference(
-    yolox_detector: Detector, photos: list[bytes], shared: Path
+    yolox_detector: Detector, photos: list[bytes], vector: Callable[[str], Path]
 ) -> None:
     limit = yolox_detector.manifest.thresholds.nms_iou
     for photo in photos[:2]:
-        path = shared / "data/yolox_nano.onnx"
+        path = vector("yolox_nano.onnx")
         expected = reference.yolox(path, image_of(photo), 0.05, limit)
         assert expected
         reference.assert_same(yolox_detector.detect(photo, LOW), expected)
 
 
 def test_nanodet_matches_the_reference(
-    nanodet_detector: Detector, photos: list[bytes], shared: Path
+    nanodet_detector: Detector, photos: list[bytes], vector: Callable[[str], Path]
 ) -> None:
     limit = nanodet_detector.manifest.thresholds.nms_iou
     for photo in photos[:2]:
-        path = shared / "data/nanodet_m_416.onnx"
+        path = vector("nanodet_m_416.onnx")
         expected = reference.nanodet(path, image_of(photo), 0.15, limit)
         assert expected
         reference.assert_same(nanodet_detector.detect(photo, SOME), expected)
