@@ -10,10 +10,10 @@ ASSETS := gateway/console/dist/standalone/index.html
 NODE   := $(shell node -p 'const [a, b] = process.versions.node.split("."); a > 20 || a == 20 && b >= 19 ? "yes" : ""' 2>/dev/null)
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-browser assets console console-picture demo vectors picture test test-deploy test-enclave lint bench bench-overload lock clean
+.PHONY: help install install-browser install-test-packages assets console console-picture demo vectors picture test test-deploy test-enclave lint bench bench-overload lock clean
 
 help: ## show what can be made
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-22s %s\n", $$1, $$2}'
 
 install: $(STAMP) $(if $(NODE),$(ASSETS)) ## build .venv from the locked, hashed dependency set
 
@@ -78,9 +78,23 @@ console: $(STAMP) $(ASSETS) ## that page as one file to keep elsewhere: GATEWAY=
 console-picture: $(STAMP) $(ASSETS) ## renew the README's picture of it (needs Chromium)
 	$(BIN)/python -m tests.console.picture
 
-install-browser: ## Chromium for the tests of that page, and a font for its picture (Debian, as root)
+# Debian packages without which tests skip, one a line with the tests that use it. `.ci/run` installs
+# them, so that everything runs there. RUNLEVEL=1 keeps the installed services from being started.
+TEST_PACKAGES := \
+	chromium \
+	fonts-inter \
+	prometheus \
+	redis-server
+# chromium      tests/console (the page in a real browser)
+# fonts-inter   the README's picture of that page
+# prometheus    tests/deploy/test_observability.py (promtool tests the alert rules)
+# redis-server  tests/gateway/auth/test_shared_rates.py (rates shared by several gateways)
+
+install-test-packages: ## Debian packages without which some tests skip, Chromium among them (as root)
 	apt-get update --quiet
-	apt-get install --yes --no-install-recommends chromium fonts-inter
+	RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends $(TEST_PACKAGES)
+
+install-browser: install-test-packages
 
 lint: $(STAMP) ## ruff, ruff format --check, mypy --strict
 	$(BIN)/ruff check .

@@ -19,7 +19,7 @@ CHROMIUM = os.environ.get("BLINDGATE_CHROMIUM") or shutil.which("chromium")
 def missing() -> str:
     """Why nothing can be driven here; empty if it can."""
     if CHROMIUM is None:
-        return "Chromium is not installed on this machine: make install-browser (Debian)"
+        return "Chromium is not installed on this machine: make install-test-packages (Debian)"
     if NODE is None or NPM is None:
         return "node and npm are not installed on this machine"
     version = run(NODE, "--version").strip()
