@@ -55,7 +55,8 @@ async def show(photo: Path, output: Path) -> None:
             await _steps(running, places, copy)
             memory = _peak_memory(running.pids["worker"])
     seconds = time.monotonic() - began
-    out.print(f"\nDone in {seconds:.0f} s; the worker's memory peaked at {memory:.0f} MB.")
+    peak = f"; the worker's memory peaked at {memory:.0f} MB" if memory is not None else ""
+    out.print(f"\nDone in {seconds:.0f} s{peak}.")
 
 
 def _take(photo: Path, output: Path) -> Path:
@@ -127,8 +128,11 @@ def _heading(text: str) -> None:
     err.print(f"\n{text}", style="bold")
 
 
-def _peak_memory(pid: int) -> float:
-    """The most memory that a process has held so far, in MB; Linux only."""
-    status = Path(f"/proc/{pid}/status")
-    found = re.search(r"VmHWM:\s+(\d+) kB", status.read_text()) if status.exists() else None
-    return int(found[1]) * 1024 / 1e6 if found else float("nan")
+def _peak_memory(pid: int, proc: Path = Path("/proc")) -> float | None:
+    """The most memory that a process has held so far, in MB; None where only Linux says so."""
+    try:
+        status = (proc / str(pid) / "status").read_text()
+    except OSError:
+        return None
+    found = re.search(r"VmHWM:\s+(\d+) kB", status)
+    return int(found[1]) * 1024 / 1e6 if found else None

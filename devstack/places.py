@@ -23,6 +23,10 @@ def default_state() -> Path:
     return Path(state).expanduser() / "blindgate" / "dev"
 
 
+def _too_long(folder: Path) -> bool:
+    return len(str(folder).encode()) + _LONGEST_SOCKET > MAX_UNIX_PATH
+
+
 @dataclass(frozen=True, slots=True)
 class Places:
     """The files of one stack.
@@ -41,8 +45,11 @@ class Places:
         state = state.absolute()
         state.mkdir(parents=True, exist_ok=True, mode=0o700)
         sockets = state / "run"
-        if len(str(sockets).encode()) + _LONGEST_SOCKET > MAX_UNIX_PATH:
+        if _too_long(sockets):
             sockets = Path(tempfile.mkdtemp(prefix="blindgate-"))
+        if _too_long(sockets):  # a long $TMPDIR, as macOS has one by default
+            sockets.rmdir()
+            sockets = Path(tempfile.mkdtemp(prefix="blindgate-", dir="/tmp"))
         sockets.mkdir(exist_ok=True, mode=0o700)
         return cls(state, sockets)
 

@@ -30,6 +30,22 @@ _LAST_LINES: Final = 12
 _START_SECONDS: Final = 60.0
 _STOP_SECONDS: Final = 10.0
 _PR_SET_PDEATHSIG: Final = 1  # prctl(2)
+#: Linux alone can have the kernel stop a child when its parent dies.
+_PRCTL: Final = getattr(ctypes.CDLL(None), "prctl", None)
+#: Where it cannot, a small process does: it is told the process ids on its standard input, whose
+#: other end only the supervisor holds, and stops those processes when that end is closed.
+_GUARDIAN: Final = """
+import os, signal, sys
+pids = []
+for line in sys.stdin:
+    pid = int(line)
+    pids.append(pid) if pid > 0 else pids.remove(-pid)
+for pid in reversed(pids):
+    try:
+        os.kill(pid, signal.SIGTERM)
+    except ProcessLookupError:
+        pass
+"""
 
 
 class ProgramDied(BlindgateError):
@@ -78,6 +94,7 @@ class Supervisor:
     def __init__(self, console: Console | None) -> None:
         self._console = console
         self._running: dict[str, _Running] = {}
+        self._guardian: asyncio.subprocess.Process | None = None
 
     async def __aenter__(self) -> Self:
         return self
@@ -110,8 +127,9 @@ class Supervisor:
             env={**os.environ, "PYTHONUNBUFFERED": "1", **program.environment},
             # Ctrl-C reaches the supervisor alone, which then stops them in the right order.
             start_new_session=True,
-            preexec_fn=_die_with_parent,
+            preexec_fn=_die_with_parent if _PRCTL else None,
         )
+        await self._guard(process.pid)
         colour = _COLOURS[len(self._running) % len(_COLOURS)]
         running = _Running(program.name, process, colour, self._console)
         self._running[program.name] = running
@@ -142,6 +160,7 @@ class Supervisor:
         running.process.send_signal(number)
         await running.pump
         await running.process.wait()
+        await self._guard(-running.process.pid)
         del self._running[name]
 
     async def stop(self) -> None:
@@ -149,6 +168,26 @@ class Supervisor:
         for running in reversed(list(self._running.values())):
             await running.stop()
         self._running.clear()
+        if self._guardian is not None:
+            # Its list names processes that have ended, whose ids may belong to others by now.
+            self._guardian.kill()
+            await self._guardian.wait()
+            self._guardian = None
+
+    async def _guard(self, pid: int) -> None:
+        """Have a process stopped should the supervisor be killed; a negative id forgets it."""
+        if _PRCTL:
+            return
+        if self._guardian is None:
+            self._guardian = await asyncio.create_subprocess_exec(
+                sys.executable,
+                *("-I", "-c", _GUARDIAN),
+                stdin=asyncio.subprocess.PIPE,
+                start_new_session=True,
+            )
+        if self._guardian.stdin is not None:
+            self._guardian.stdin.write(b"%d\n" % pid)
+            await self._guardian.stdin.drain()
 
 
 class _Running:
@@ -192,5 +231,5 @@ class _Running:
 
 def _die_with_parent() -> None:
     """Have the kernel stop this child should the supervisor itself be killed."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    if _PRCTL:
+        _PRCTL(_PR_SET_PDEATHSIG, signal.SIGTERM)

@@ -7,7 +7,6 @@ the parent passes at run time can deny service and nothing more.
 from __future__ import annotations
 
 import hashlib
-import os
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from blindgate.errors import BlindgateError
 from blindgate.link import parse_address
 from blindgate.link.errors import AddressError
+from enclave_app.cores import usable_cores
 
 
 class ConfigError(BlindgateError):
@@ -132,7 +132,7 @@ class EnclaveConfig(_Section):
     @property
     def threads(self) -> int:
         """Threads that compute: as many as asked for, or one for each core."""
-        return self.limits.threads or len(os.sched_getaffinity(0))
+        return self.limits.threads or usable_cores()
 
     @property
     def threads_alone(self) -> int:

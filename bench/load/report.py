@@ -17,6 +17,7 @@ from bench.load.plot import Bars
 from bench.load.results import BATCHED, LIMIT, Figure, Results
 from bench.load.suite import CROWD, FEW, MANY, Findings, Plan
 from bench.overload.marks import kept
+from enclave_app.cores import usable_cores
 
 _FOLDER: Final = "performance"
 _INTRO: Final = """# Performance
@@ -125,7 +126,7 @@ def _machine(findings: Findings, plan: Plan, seconds: float) -> str:
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30
     loads = ", ".join(f"{load:.1f}" for load in findings.loads)
     rows = [
-        ["processor", f"{len(os.sched_getaffinity(0))} cores of {model[1] if model else '?'}"],
+        ["processor", f"{usable_cores()} cores of {model[1] if model else '?'}"],
         ["instructions", ", ".join(flags)],
         ["memory", f"{memory:.0f} GiB"],
         ["system", f"{platform.system()} {platform.release()}, Python {platform.python_version()}"],

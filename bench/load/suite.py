@@ -38,6 +38,7 @@ from bench.load.targets import (
 from devstack.model import obtain
 from devstack.stack import WORKER_ENVIRONMENT
 from devstack.supervisor import Supervisor
+from enclave_app.cores import usable_cores
 
 T = TypeVar("T")
 
@@ -233,7 +234,7 @@ class Suite:
         self.findings.loads.append(os.getloadavg()[0])
         for cell in self._plan.cells:
             self._said(f"round {number + 1}: {cell.photo}, {cell.concurrency} concurrent")
-            threads = min(cell.concurrency, len(os.sched_getaffinity(0)))
+            threads = min(cell.concurrency, usable_cores())
             file = self._files[cell.photo]
             rate = self._rates.get((LIMIT, cell.photo), 30.0)
             count = max(8, int(rate * self._plan.seconds * threads / 2))

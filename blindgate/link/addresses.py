@@ -12,8 +12,9 @@ from blindgate.link.errors import AddressError
 PARENT_CID: Final = 3
 #: VMADDR_CID_ANY of linux/vm_sockets.h: what a listener in an enclave binds to.
 ANY_CID: Final = 0xFFFF_FFFF
-#: The longest path that fits sockaddr_un.sun_path with its terminating zero, unix(7).
-MAX_UNIX_PATH: Final = 107
+#: The longest path that fits sockaddr_un.sun_path with its terminating zero: 104 bytes on macOS,
+#: 108 on Linux, unix(7). One limit for both, so that a configuration is valid on either.
+MAX_UNIX_PATH: Final = 103
 
 _VSOCK = re.compile(r"vsock://(any|[0-9]{1,10}):([0-9]{1,10})")
 _HYBRID = re.compile(r"hybrid://(/[^\x00]+):([0-9]{1,10})")

@@ -141,9 +141,13 @@ def listen(address: Address, backlog: int = 128) -> socket.socket:
 
 
 def _new_socket(address: Address) -> socket.socket:
-    family = socket.AF_VSOCK if isinstance(address, VsockAddress) else socket.AF_UNIX
+    family: int | None = socket.AF_UNIX
+    if isinstance(address, VsockAddress):
+        family = getattr(socket, "AF_VSOCK", None)  # Linux only
+    if family is None:
+        raise DialError(f"this system has no sockets for {address}: only Linux has vsock")
     try:
-        return socket.socket(family, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+        return socket.socket(family, socket.SOCK_STREAM)
     except OSError as error:
         raise DialError(f"this kernel has no sockets for {address}: {error.strerror}") from error
 

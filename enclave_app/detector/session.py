@@ -160,8 +160,17 @@ def _session(onnx: bytes, threads: int) -> Any:
     session._model_bytes = None  # noqa: SLF001 - 17 to 70 MB
     for thread in _threads() - before:
         # They help where a core has nothing to do, and step aside for whatever else comes.
-        os.sched_setscheduler(thread, os.SCHED_IDLE, os.sched_param(0))
+        _run_when_idle(thread)
     return session
+
+
+def _run_when_idle(thread: int) -> None:
+    """Give a thread the lowest scheduling class; only Linux has one for a single thread.
+
+    Elsewhere it competes like any other, which costs latency under load and nothing else.
+    """
+    if hasattr(os, "sched_setscheduler"):
+        os.sched_setscheduler(thread, os.SCHED_IDLE, os.sched_param(0))
 
 
 def _threads() -> set[int]:

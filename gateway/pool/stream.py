@@ -8,6 +8,7 @@ write is ours to choose.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 from collections.abc import Callable, Iterator
 from typing import Final
@@ -71,7 +72,8 @@ class SocketStream:
         self._writable: asyncio.Future[None] | None = None
         self._closed = False
         self._touched = False
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
+        with contextlib.suppress(OSError):  # macOS refuses more than it allows; Linux takes less
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
         self._loop.add_reader(sock.fileno(), self._receive)
 
     def __repr__(self) -> str:
