@@ -12,6 +12,7 @@ from fastapi import Depends, FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from blindgate.link import FrameLimits, parse_address
+from blindgate.sealing.padding import ANSWER_BUCKETS
 from gateway import openapi, openapi_oip, problem_answers
 from gateway.audit.log import AuditLog
 from gateway.audit.trail import AuditTrail, Measurements
@@ -35,8 +36,9 @@ from gateway.tracing import Tracing, tracing_from_environment
 from gateway.trust import trust_from, verifier
 from gateway.uploads import UploadLimits
 
-#: The largest answer: a sealed one of 300 detections is under 64 KiB; attestation 16 KiB.
-_MAX_ANSWER = 1024 * 1024
+#: The largest response: the largest padded one, sealed with a nonce and a tag (RFC 9458 §4.4) of
+#: 48 bytes. Nearly all have 64 KiB; an attestation document has 5 KiB, a status up to 256 KiB.
+MAX_ANSWER = ANSWER_BUCKETS[-1] + 48
 
 _DESCRIPTION = """
 Object detection on images that the operator of this service cannot see. Images arrive encrypted
@@ -146,7 +148,7 @@ def create_app(
 def make_pool(settings: Settings, on_status: StatusHook | None = None) -> Pool:
     """The pool of the settings, without enclaves yet."""
     return Pool(
-        SocketBackend(settings.dial_timeout, FrameLimits(_MAX_ANSWER)),
+        SocketBackend(settings.dial_timeout, FrameLimits(MAX_ANSWER)),
         verifier(trust_from(settings)),
         limits=PoolLimits(queue=settings.queue, connections=settings.connections_per_enclave),
         probe=Probe(settings.probe_period, settings.probe_patience),

@@ -10,7 +10,7 @@ import asyncio
 import base64
 import hashlib
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
     from blindgate.detections import DetectOptions, ModelRef
-    from gateway.pool.status import ModelStatus
+    from gateway.pool.status import ModelStatus, Status
 
 #: Counts so many further detections for whoever asks.
 Charge = Callable[[int], Awaitable[None]]
@@ -78,6 +78,7 @@ class Dataplane:
         self._store = ChunkStore()
         self._callers = CallerTags()
         self._turn = -1
+        self._sealed_only = False
         pool.watch(self._resize)
 
     @property
@@ -102,6 +103,22 @@ class Dataplane:
             return self._fixed_budget
         return max(self._uploads.max_body, _BYTES_A_THREAD * self._pool.threads)
 
+    @property
+    def upload_limits(self) -> UploadLimits:
+        """What one body may take: no more than every ready enclave receives."""
+        received = [s.body_bytes for s in self._statuses() if s.body_bytes is not None]
+        return replace(self._uploads, max_body=min([self._uploads.max_body, *received]))
+
+    @property
+    def sealed_only(self) -> bool:
+        """Whether an enclave answers nothing but sealed requests; the last word counts.
+
+        During a roll-out one such enclave is enough: an open request could reach it.
+        """
+        if statuses := self._statuses():
+            self._sealed_only = any(status.answers == "sealed" for status in statuses)
+        return self._sealed_only
+
     async def detect(
         self, request: Request, options: DetectOptions, expires: float, form: str | None
     ) -> EnclaveAnswer:
@@ -112,7 +129,11 @@ class Dataplane:
             options: What the client asks of the detector.
             expires: Until when, on the event loop's clock.
             form: The Content-Type if the envelope is a file in a form.
+
+        Raises:
+            Refused: The enclaves answer sealed requests only; nothing was received.
         """
+        self._refuse_open_request()
         boundary = boundary_of(form) if form else None
         params: dict[str, Param] = options.model_dump(mode="json", exclude_none=True)
         async with self._receive(request, expires, None if boundary else self._store) as chunks:
@@ -138,8 +159,10 @@ class Dataplane:
             charge: Told how many envelopes there are beyond the first.
 
         Raises:
-            Refused: The request is not one, or all envelopes met the same problem.
+            Refused: The request is not one, all envelopes met the same problem, or the
+                enclaves answer sealed requests only; then nothing was received.
         """
+        self._refuse_open_request()
         header_length = request.headers.get(HEADER_LENGTH)
         async with self._receive(request, expires) as chunks:
             try:
@@ -186,7 +209,17 @@ class Dataplane:
         ahead = self._budget.waiting
         if (refused := self._pool.would_refuse(expires, ahead=ahead)) is not None:
             raise Refused.by_pool(refused, rest_unread=True)
-        return IncomingBody(request, self._uploads, self._budget, store)
+        return IncomingBody(request, self.upload_limits, self._budget, store)
+
+    def _refuse_open_request(self) -> None:
+        # Whoever holds an envelope can have its detections: not even the gateway is to hold one
+        # that is of no use to it.
+        if self.sealed_only:
+            raise Refused(problems.SEALED_ANSWERS_ONLY, rest_unread=True)
+
+    def _statuses(self) -> list[Status]:
+        """What the ready enclaves say of themselves."""
+        return [keeper.status for keeper in self._pool.keepers() if keeper.status is not None]
 
     def _resize(self) -> None:
         """Follow the enclaves that come and go: uploads that wait use new memory immediately."""
@@ -225,13 +258,17 @@ class Dataplane:
             document = bytes(answer.body)
             if (keys := self._keys_of(answer, document)) is not None:
                 return Evidence(document, keys)
-            # The keys were rotated since the last look at this enclave: look again.
-            await self._pool.look(answer.enclave)
+            # The keys were rotated since this enclave last said which it has: ask again.
+            try:
+                async with asyncio.timeout_at(expires):
+                    await unless_gone(request, self._pool.look(answer.enclave))
+            except TimeoutError:
+                raise PoolRefused(problems.DEADLINE_EXCEEDED) from None
         raise PoolRefused(problems.ENCLAVE_UNAVAILABLE, retry_after=1)
 
     def models(self) -> list[ModelStatus]:
         """The detectors of the ready enclaves, each once."""
-        running = (k.status.model for k in self._pool.keepers() if k.status)
+        running = (status.model for status in self._statuses())
         return list({(m.name, m.version): m for m in running if m is not None}.values())
 
     def readiness(self) -> dict[str, Any]:

@@ -1,4 +1,10 @@
-"""When to leave an enclave alone, and for how long."""
+"""Circuit breakers: when to leave an enclave alone, for how long, and for whom.
+
+Two things fail. A connection that cannot be opened and attested is the enclave's or the link's
+fault, and its breaker stops further dialling. A request that fails on an attested connection may
+fail because of what its caller put into it, so its breaker stops that caller's requests alone;
+whether the enclave itself works is for the monitor's own connection to find out.
+"""
 
 from __future__ import annotations
 
@@ -13,10 +19,13 @@ FIRST_PAUSE: Final = 0.5
 #: Seconds of the longest pause: recovery is noticed soon enough, and an address where nobody
 #: listens costs a handful of calls a minute.
 LONGEST_PAUSE: Final = 15.0
+#: Callers whose last request failed and of whom an enclave's failures are kept. Who is forgotten
+#: costs the enclave THRESHOLD connections before it is kept away again.
+MOST_CALLERS: Final = 256
 
 
 class BreakerState(StrEnum):
-    """Whether requests may pass."""
+    """Whether another attempt may be made."""
 
     CLOSED = "closed"
     OPEN = "open"
@@ -55,12 +64,12 @@ class Breaker:
         return BreakerState.OPEN if now < self.until else BreakerState.HALF_OPEN
 
     def succeeded(self) -> None:
-        """A request, or a verification, went well."""
+        """An attempt, or a verification, went well."""
         self._failures = self._trips = 0
         self.until = None
 
     def failed(self, now: float) -> None:
-        """Something that is the enclave's or the link's fault happened."""
+        """An attempt failed."""
         self._failures += 1
         state = self.state(now)
         if state is BreakerState.HALF_OPEN or (
@@ -76,3 +85,48 @@ class Breaker:
         self._trips += 1
         self._failures = 0
         return self.until
+
+
+class CallerBreakers:
+    """A breaker for each caller whose last request to one enclave failed.
+
+    Args:
+        random: Gives numbers of 0 to 1 for jitter.
+    """
+
+    def __init__(self, random: Callable[[], float]) -> None:
+        self._random = random
+        # The one that failed last is the last.
+        self._breakers: dict[bytes | None, Breaker] = {}
+
+    def __repr__(self) -> str:
+        return f"<CallerBreakers {len(self)}>"
+
+    def __len__(self) -> int:
+        return len(self._breakers)
+
+    def blocks(self, caller: bytes | None, now: float) -> bool:
+        """Whether a caller's requests are kept away from the enclave now."""
+        breaker = self._breakers.get(caller)
+        return breaker is not None and breaker.state(now) is BreakerState.OPEN
+
+    def until(self, caller: bytes | None) -> float | None:
+        """When a caller's current pause ends; None if there is none."""
+        breaker = self._breakers.get(caller)
+        return breaker.until if breaker is not None else None
+
+    def succeeded(self, caller: bytes | None) -> None:
+        """The enclave answered a request of this caller."""
+        self._breakers.pop(caller, None)
+
+    def failed(self, caller: bytes | None, now: float) -> None:
+        """A request of this caller got no answer, or something that is none."""
+        breaker = self._breakers.pop(caller, None) or Breaker(self._random)
+        breaker.failed(now)
+        self._breakers[caller] = breaker
+        if len(self._breakers) > MOST_CALLERS:
+            del self._breakers[next(iter(self._breakers))]
+
+    def clear(self) -> None:
+        """The enclave is another one, or was verified again."""
+        self._breakers.clear()

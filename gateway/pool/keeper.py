@@ -117,6 +117,10 @@ class Keeper:
         self._trouble = reason
         self._wake.set()
 
+    def check(self) -> None:
+        """Something may be wrong with this enclave: ask for its status now."""
+        self._wake.set()
+
     async def look(self) -> None:
         """Ask for the status now instead of at the end of the period; wait until it is there."""
         seen: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -130,9 +134,15 @@ class Keeper:
                 try:
                     await self._watch()
                 except (DialError, FrameError, StreamLost, EnclaveRefused) as error:
-                    self._forget()
-                    pause = self._events.lost(str(error))
-                    await asyncio.sleep(pause)
+                    reason = str(error)
+                except Exception as error:  # noqa: BLE001 - whatever it is, the enclave is out
+                    # An enclave that nobody watches must not stay in service.
+                    _log.exception(
+                        "the monitor of an enclave failed", extra={"enclave": str(self.address)}
+                    )
+                    reason = f"its monitor failed with {type(error).__name__}"
+                self._forget()
+                await asyncio.sleep(self._events.lost(reason))
         finally:
             self._forget()
 

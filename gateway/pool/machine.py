@@ -19,7 +19,9 @@ Endpoints
                                                                 DRAINING; forgotten once its
                                                                 last connection is closed
 
-    READY with the breaker open takes nothing; half-open, one request at a time.
+    While the breaker is open no connection is opened, and half-open, one at a time: those that
+    are open serve on. A request that fails keeps its caller away from the enclave, and nobody
+    else (`gateway.pool.breaker`).
 
 Connections
 
@@ -54,7 +56,7 @@ from typing import TYPE_CHECKING, Final
 
 from blindgate import problems
 from gateway.pool import admission
-from gateway.pool.breaker import Breaker
+from gateway.pool.breaker import Breaker, CallerBreakers
 from gateway.pool.errors import PoolRefused
 from gateway.pool.pace import Pace
 from gateway.pool.plan import Plan, PoolLimits
@@ -103,7 +105,7 @@ class Machine:
 
     def join(self, address: Address) -> Endpoint:
         """An enclave is listed."""
-        endpoint = Endpoint(address, Breaker(self._random))
+        endpoint = Endpoint(address, Breaker(self._random), callers=CallerBreakers(self._random))
         self.endpoints.append(endpoint)
         return endpoint
 
@@ -145,6 +147,7 @@ class Machine:
             return
         if endpoint.state is not EndpointState.READY:
             endpoint.breaker.succeeded()
+            endpoint.callers.clear()
         if endpoint.key_ids != frozenset(key_ids):
             self._hope_fades = True
         endpoint.state = EndpointState.READY
@@ -173,8 +176,10 @@ class Machine:
     # Events of connections
 
     def opened(self, connection: Connection, now: float) -> None:
-        """A connection that was asked for is open."""
+        """A connection that was asked for is open, and attested."""
         if connection.state is ConnectionState.CONNECTING:
+            if connection.endpoint.state is EndpointState.READY:
+                connection.endpoint.breaker.succeeded()
             self._rest(connection, now)
 
     def failed(self, connection: Connection, now: float) -> None:
@@ -200,21 +205,23 @@ class Machine:
             connection: A busy one, or one that was closed under its request.
             now: The time.
             reusable: Whether it can carry another.
-            healthy: True for an answer, False for a failure that is the enclave's or the
-                link's, None if nothing can be said, as when the client went away.
+            healthy: True for an answer, False if the connection ended or carried no answer,
+                None if nothing can be said, as when the client went away.
             worked: False for an answer that says no before any work was done.
         """
+        caller = None
         if connection.waiter is not None:
+            caller = connection.waiter.caller
             connection.waiter.state = WaiterState.DONE
             connection.waiter = None
         connection.requests += 1
         if healthy is not None and connection.endpoint.state is not EndpointState.OUT:
-            breaker = connection.endpoint.breaker
+            callers = connection.endpoint.callers
             if healthy:
-                breaker.succeeded()
+                callers.succeeded(caller)
             else:
                 self._hope_fades = True
-                breaker.failed(now)
+                callers.failed(caller, now)
         if connection.state is not ConnectionState.BUSY:
             return
         if reusable and connection.endpoint.state is EndpointState.READY:
@@ -333,7 +340,7 @@ class Machine:
             else:
                 unwanted = [c for c in endpoint.connections if c.state is not ConnectionState.BUSY]
             for connection in unwanted:
-                connection.move(ConnectionState.CLOSED)
+                self._move_to_closed(connection)
             plan.close += unwanted
             if endpoint.leaving and not endpoint.connections:
                 self.endpoints.remove(endpoint)
@@ -406,12 +413,7 @@ class Machine:
         return sum(1 for _ in islice(could_serve, coming + room)) - coming
 
     def _takes(self, endpoint: Endpoint, waiter: Waiter, now: float) -> bool:
-        return (
-            endpoint.state is EndpointState.READY
-            and endpoint not in waiter.avoid
-            and endpoint.holds(waiter.key_id)
-            and endpoint.capacity(now) > 0
-        )
+        return endpoint not in waiter.avoid and endpoint.takes(waiter.caller, waiter.key_id, now)
 
     def _any_free(self, now: float) -> bool:
         """Whether somebody who waits could be given a connection right now."""
@@ -473,7 +475,8 @@ class Machine:
             holders = [e for e in ready if waiter.key_id in e.key_ids]
             if not holders:
                 return PoolRefused(problems.OHTTP_KEY)
-        ends = [e.breaker.until for e in self.endpoints if e.breaker.until is not None]
+        pauses = ((e.breaker.until, e.callers.until(waiter.caller)) for e in self.endpoints)
+        ends = [max(end for end in each if end is not None) for each in pauses if any(each)]
         wait = min(ends, default=now) - now
         return PoolRefused(problems.ENCLAVE_UNAVAILABLE, retry_after=max(1, math.ceil(wait)))
 
@@ -483,7 +486,13 @@ class Machine:
         plan.refuse.append((waiter, refusal))
 
     def _close(self, connection: Connection) -> None:
-        connection.move(ConnectionState.CLOSED)
+        self._move_to_closed(connection)
         if connection.endpoint.leaving:
             # It may have been the last.
             self._sweep = True
+
+    def _move_to_closed(self, connection: Connection) -> None:
+        connection.move(ConnectionState.CLOSED)
+        if connection.endpoint.breaker.until is not None:
+            # It may have been the last, and no other may be opened now.
+            self._hope_fades = True

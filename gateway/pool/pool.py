@@ -330,9 +330,12 @@ class Pool:
             unused = True
             raise
         except StreamLost as error:
-            healthy = False
             if error.untouched:
                 return None
+            healthy = False
+            # The caller may have caused it: the monitor's own connection tells.
+            if (keeper := self._keepers.get(connection.endpoint)) is not None:
+                keeper.check()
             raise PoolRefused(problems.ENCLAVE_UNAVAILABLE, retry_after=1) from error
         finally:
             reusable = unused or (exchange is not None and exchange.reusable)
@@ -403,17 +406,30 @@ class Pool:
                 stream.close()
             self._machine.opened(connection, _now())
         except (DialError, StreamLost, EnclaveRefused) as error:
-            if stream is not None:
-                stream.close()
-            self._machine.failed(connection, _now())
-            # Whatever is wrong there now, the enclave is to prove itself again.
-            if (keeper := self._keepers.get(endpoint)) is not None:
+            self._give_up_opening(connection, stream)
+            if (keeper := self._keepers.get(endpoint)) is None:
+                return
+            if isinstance(error, EnclaveRefused):
+                # Another enclave may be there now: this one is to prove itself again.
                 keeper.trouble(str(error))
-        except BaseException:
-            if stream is not None:
-                stream.close()
-            self._machine.failed(connection, _now())
-            raise
+            else:
+                # Clients that leave can keep all of its connections occupied for a while.
+                keeper.check()
+        except BaseException as error:
+            self._give_up_opening(connection, stream)
+            if not isinstance(error, Exception):
+                raise
+            _log.exception(
+                "opening a connection failed unexpectedly",
+                extra={"enclave": str(endpoint.address)},
+            )
+        else:
+            self._settle()
+
+    def _give_up_opening(self, connection: Connection, stream: Stream | None) -> None:
+        if stream is not None:
+            stream.close()
+        self._machine.failed(connection, _now())
         self._settle()
 
     def _ended(self, connection: Connection) -> None:
@@ -474,7 +490,10 @@ class Pool:
     def _changed(self) -> None:
         self._settle()
         for changed in self._watchers:
-            changed()
+            try:
+                changed()
+            except Exception:  # noqa: BLE001 - whatever it is, it must not end the monitor
+                _log.exception("a watcher of the pool failed")
 
 
 class _Reports:

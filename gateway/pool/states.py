@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
+from random import random
 from typing import TYPE_CHECKING
 
-from gateway.pool.breaker import Breaker, BreakerState
+from gateway.pool.breaker import Breaker, BreakerState, CallerBreakers
 from gateway.pool.pace import Pace
 
 if TYPE_CHECKING:
@@ -50,7 +51,8 @@ class Endpoint:
 
     Attributes:
         address: Where it listens.
-        breaker: When to leave it alone.
+        breaker: When no connection to it may be opened.
+        callers: Which callers are kept away from it.
         state: See the table.
         pace: How fast it answers when it has enough to do.
         limit: Connections that it may have at once.
@@ -77,6 +79,7 @@ class Endpoint:
     outstanding: int = 0
     leaving: bool = False
     picked: int = 0
+    callers: CallerBreakers = field(default_factory=lambda: CallerBreakers(random))
 
     def __repr__(self) -> str:
         counts = {state: self.count(state) for state in ConnectionState}
@@ -100,10 +103,23 @@ class Endpoint:
         return key_id is None or key_id in self.key_ids
 
     def capacity(self, now: float) -> int:
-        """How many requests it may have at once."""
+        """How many requests it may have at once.
+
+        While no connection may be opened, as many as it has connections; one more for a trial.
+        """
         if self.breaker.until is None:
             return self.limit
-        return 1 if self.breaker.state(now) is BreakerState.HALF_OPEN else 0
+        established = len(self.idle) + self.outstanding
+        return established + (self.breaker.state(now) is BreakerState.HALF_OPEN)
+
+    def takes(self, caller: bytes | None, key_id: int | None, now: float) -> bool:
+        """Whether it may be given a request of this caller for this key."""
+        return (
+            self.state is EndpointState.READY
+            and self.holds(key_id)
+            and self.capacity(now) > 0
+            and not self.callers.blocks(caller, now)
+        )
 
     def is_loaded(self, now: float) -> bool:
         """Whether one more request would have to wait for its turn."""

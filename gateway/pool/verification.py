@@ -67,11 +67,15 @@ async def attest(stream: Stream, verify: Verify, within: float) -> Verified:
     """Have the enclave prove what it is, over this very connection and with a fresh nonce.
 
     Raises:
-        StreamLost: As for `call`.
-        EnclaveRefused: The document does not pass, or there is none.
+        StreamLost: As for `call`, or the enclave gives no document now.
+        EnclaveRefused: The document does not pass.
     """
     nonce = secrets.token_bytes(_NONCE_BYTES)
-    exchange = await call(stream, Operation.ATTEST, within, params={"nonce": nonce})
+    try:
+        exchange = await call(stream, Operation.ATTEST, within, params={"nonce": nonce})
+    except EnclaveRefused as error:
+        # A security module with too much to do says nothing against the enclave.
+        raise StreamLost(str(error)) from None
     try:
         # Three milliseconds of signatures: other requests should not wait for them.
         return await asyncio.to_thread(verify, bytes(exchange.body), nonce)

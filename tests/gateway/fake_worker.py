@@ -62,6 +62,8 @@ class FakeWorker:
     accepted: int = 0
     cancelled: asyncio.Event = field(default_factory=asyncio.Event)
     frozen: asyncio.Event = field(default_factory=asyncio.Event)
+    # Told each header; True has the connection reset before the body is read.
+    resets: Callable[[RequestHeader], bool] = lambda _: False
     _server: asyncio.Server | None = None
     _nsm: DevNsm | None = None
 
@@ -92,6 +94,9 @@ class FakeWorker:
             while True:
                 (length,) = struct.unpack(">I", await reader.readexactly(4))
                 header = RequestHeader.decode(await reader.readexactly(length))
+                if self.resets(header):
+                    writer.transport.abort()
+                    return
                 body = await reader.readexactly(header.body_length)
                 self.requests.append((header, body))
                 while self.frozen.is_set():

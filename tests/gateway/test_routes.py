@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
+import logging
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from blindgate import problems
@@ -111,6 +114,41 @@ async def test_after_a_rotation_document_and_keys_still_fit(worker_path: Path) -
         worker.key_ids = (7, 8)
         answer = await served.http.get(ATTESTATION, headers={"accept": "application/json"})
         assert base64.b64decode(answer.json()["keys"]) == keys_body(7, 8)
+
+
+async def _silent(_: RequestHeader, __: bytes) -> tuple[Outcome, bytes]:
+    await asyncio.Event().wait()
+    raise AssertionError
+
+
+async def test_asking_again_for_rotated_keys_heeds_the_deadline(worker_path: Path) -> None:
+    async with (
+        running(worker_path) as worker,
+        serve_gateway(worker, probe=Probe(period=60, patience=60)) as served,
+    ):
+        worker.key_ids = (7, 8)
+        worker.answers[Operation.STATUS] = _silent
+        answer = await asyncio.wait_for(
+            served.http.get(ATTESTATION, headers={"request-timeout": "0.3"}), 15
+        )
+    is_problem(answer, problems.DEADLINE_EXCEEDED)
+
+
+async def test_asking_again_for_rotated_keys_ends_with_its_client(
+    worker_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    async with (
+        running(worker_path) as worker,
+        serve_gateway(worker, probe=Probe(period=60, patience=60)) as served,
+    ):
+        worker.key_ids = (7, 8)
+        worker.answers[Operation.STATUS] = _silent
+        with pytest.raises(httpx.ReadTimeout):
+            await served.http.get(ATTESTATION, timeout=0.3, headers={"request-timeout": "100"})
+        await served.until(
+            lambda: any(getattr(r, "problem", "") == "client-gone" for r in caplog.records)
+        )
 
 
 async def test_a_key_id_picks_the_enclave_that_attests(tmp_path: Path) -> None:

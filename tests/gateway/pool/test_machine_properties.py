@@ -74,19 +74,27 @@ class PoolPromises(RuleBasedStateMachine):
         assert endpoint.state is EndpointState.READY
         assert waiter.key_id is None or waiter.key_id in endpoint.key_ids
         assert endpoint not in waiter.avoid
-        state = endpoint.breaker.state(self.now)
-        assert state is not BreakerState.OPEN
-        assert state is BreakerState.CLOSED or endpoint.outstanding == 1
+        assert not endpoint.callers.blocks(waiter.caller, self.now)
 
     def has_idle_capacity(self, waiter: Waiter) -> bool:
         """Whether an enclave that may take a request could start on it at once."""
         return any(
-            e.state is EndpointState.READY
-            and e.breaker.state(self.now) is not BreakerState.OPEN
-            and e not in waiter.avoid
-            and (waiter.key_id is None or waiter.key_id in e.key_ids)
+            e not in waiter.avoid
+            and self.may_take(e, waiter)
             and e.outstanding < min(e.busy_at, e.capacity(self.now))
             for e in self.machine.endpoints
+        )
+
+    def may_take(self, endpoint: Endpoint, waiter: Waiter) -> bool:
+        """Whether an enclave serves this caller and key, and has or may open a connection."""
+        return (
+            endpoint.state is EndpointState.READY
+            and (waiter.key_id is None or waiter.key_id in endpoint.key_ids)
+            and not endpoint.callers.blocks(waiter.caller, self.now)
+            and (
+                endpoint.breaker.state(self.now) is not BreakerState.OPEN
+                or any(c in self.open for c in endpoint.connections)
+            )
         )
 
     def check_refusal(self, waiter: Waiter, refusal: PoolRefused, told: PoolRefused | None) -> None:
@@ -227,9 +235,10 @@ class PoolPromises(RuleBasedStateMachine):
         key_id=st.none() | st.none() | st.integers(1, 3),
         seconds=st.sampled_from([0, 1, 100, 100, 100]),
         at_once=st.booleans(),
+        caller=st.sampled_from([None, b"a", b"b"]),
     )
-    def submit(self, key_id: int | None, seconds: int, at_once: bool) -> None:
-        waiter = Waiter(self.now + seconds, key_id)
+    def submit(self, key_id: int | None, seconds: int, at_once: bool, caller: bytes | None) -> None:
+        waiter = Waiter(self.now + seconds, key_id, caller=caller)
         if at_once and (connection := self.machine.serve_at_once(waiter, self.now)) is not None:
             self.waiting[waiter] = None
             self.check_gift(waiter, connection)
@@ -274,10 +283,7 @@ class PoolPromises(RuleBasedStateMachine):
             hope = [
                 e
                 for e in self.machine.endpoints
-                if e.state is EndpointState.READY
-                and e.breaker.state(self.now) is not BreakerState.OPEN
-                and e not in waiter.avoid
-                and (waiter.key_id is None or waiter.key_id in e.key_ids)
+                if e not in waiter.avoid and self.may_take(e, waiter)
             ]
             assert hope, "who has no enclave to wait for is told so"
             usable = [

@@ -192,6 +192,96 @@ async def test_a_frozen_enclave_is_out_within_a_probe_and_fails_its_requests() -
     assert refused.value.problem is problems.ENCLAVE_UNAVAILABLE
 
 
+async def test_an_enclave_whose_monitor_fails_unexpectedly_is_out_and_is_tried_again(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    broken = True
+
+    async def hook(enclave: Any, status: Status, push: Any) -> None:
+        if broken:
+            raise KeyError("a fault of ours")
+
+    backend = MockBackend(a=MockEnclave())
+    async with pooling(backend, on_status=hook, ready=0) as pool:
+        (endpoint,) = pool.machine.endpoints
+        await until(lambda: endpoint.state is EndpointState.OUT)
+        assert not pool.is_ready
+        with pytest.raises(PoolRefused):
+            await detect(pool)
+        assert "KeyError" in caplog.text
+        assert "the monitor of an enclave failed" in caplog.text
+        broken = False
+        await until(lambda: pool.is_ready)
+        assert await detect(pool) == b"answer"
+
+
+async def test_a_watcher_that_fails_is_logged_and_costs_no_enclave(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    changes: list[int] = []
+
+    def watcher() -> None:
+        changes.append(1)
+        raise ZeroDivisionError
+
+    async with pooling(MockBackend(a=MockEnclave())) as pool:
+        pool.watch(watcher)
+        pool.watch(lambda: changes.append(2))
+        await until(lambda: len(changes) >= 4)
+        assert pool.is_ready
+        assert set(changes) == {1, 2}
+    assert "a watcher of the pool failed" in caplog.text
+
+
+async def test_a_broken_request_has_the_monitor_ask_at_that_moment() -> None:
+    async def breaks(stream: MockStream, header: RequestHeader, body: bytes) -> Exchange:
+        raise StreamLost("reset")
+
+    enclave = MockEnclave(script=breaks)
+    # Nobody else would ask within the time of this test.
+    async with pooling(MockBackend(a=enclave), probe=Probe(600, 0.5)) as pool:
+        await until(lambda: Operation.STATUS in enclave.operations())
+        asked = enclave.operations().count(Operation.STATUS)
+        with pytest.raises(PoolRefused):
+            await detect(pool)
+        await until(lambda: enclave.operations().count(Operation.STATUS) > asked)
+        assert pool.is_ready
+
+
+async def test_a_connection_that_ends_while_it_attests_has_the_monitor_ask_too() -> None:
+    enclave = MockEnclave()
+    async with pooling(
+        MockBackend(a=enclave), probe=Probe(600, 0.5), limits=PoolLimits(warm=0)
+    ) as pool:
+        asked = enclave.operations().count(Operation.STATUS)
+        enclave.listens = False
+        waiting = asyncio.create_task(detect(pool, seconds=2))
+        await until(lambda: enclave.operations().count(Operation.STATUS) > asked)
+        assert pool.is_ready, "its own connection says that it is well"
+        enclave.listens = True
+        with pytest.raises(PoolRefused):
+            await waiting
+
+
+async def test_opening_that_fails_unexpectedly_lets_waiting_requests_know(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    class Broken(MockBackend):
+        async def open(self, address: Any, on_lost: Callable[[], None]) -> MockStream:
+            if self.dials > 0:
+                self.dials += 1
+                raise ZeroDivisionError
+            return await super().open(address, on_lost)
+
+    backend = Broken(a=MockEnclave())
+    async with pooling(backend, probe=Probe(600, 0.5), limits=PoolLimits(warm=0)) as pool:
+        with pytest.raises(PoolRefused) as refused:
+            await asyncio.wait_for(detect(pool, seconds=60), 5)
+    assert refused.value.problem is problems.ENCLAVE_UNAVAILABLE
+    assert backend.dials == 4
+    assert "ZeroDivisionError" in caplog.text
+
+
 async def test_a_late_answer_is_504_and_its_connection_is_not_used_again() -> None:
     enclave = MockEnclave(script=hang)
     async with pooling(MockBackend(a=enclave)) as pool:
