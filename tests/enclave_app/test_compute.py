@@ -302,6 +302,32 @@ def test_more_memory_than_there_is_can_never_be_had() -> None:
         pass
 
 
+def test_what_takes_no_memory_does_not_queue_for_it() -> None:
+    budget = MemoryBudget(100)
+    over = threading.Event()
+
+    def queues(count: int) -> bool:
+        try:
+            with budget.hold(count, Deadline(0)):
+                return False
+        except DeadlineExceeded:
+            return True
+
+    def wait_for_all() -> None:
+        with budget.hold(100, Deadline(SOON)):
+            assert over.is_set()
+
+    with ThreadPoolExecutor(1) as pool:
+        with budget.hold(60, Deadline(SOON)):
+            waiting = pool.submit(wait_for_all)
+            ends = Deadline(SOON)
+            while not queues(1):
+                ends.check()
+            assert not queues(0)
+            over.set()
+        waiting.result()
+
+
 def test_waiting_for_memory_ends_at_the_deadline() -> None:
     budget = MemoryBudget(100)
     with (
