@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, FailFast, Field, ValidationError
 
 from blindgate import strict_cbor
 from blindgate.detections import Label
@@ -21,7 +21,8 @@ class ModelStatus(BaseModel):
 
     name: Annotated[str, Field(min_length=1, max_length=128)]
     version: Annotated[str, Field(min_length=1, max_length=64)]
-    labels: Annotated[tuple[Label, ...], Field(max_length=5000)] = ()
+    # One fault suffices: a list of them takes hundreds of times what it describes.
+    labels: Annotated[tuple[Label, ...], FailFast(), Field(max_length=5000)] = ()
 
 
 class Status(BaseModel):
