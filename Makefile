@@ -80,7 +80,7 @@ console-picture: $(STAMP) $(ASSETS) ## renew the README's picture of it (needs C
 
 # Debian packages without which tests skip, one a line with the tests that use it. `.ci/run` installs
 # them, so that everything runs there. RUNLEVEL=1 keeps the installed services from being started.
-TEST_PACKAGES := \
+TEST_PACKAGES := \ gcc libc6-dev
 	chromium \
 	fonts-inter \
 	prometheus \

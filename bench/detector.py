@@ -54,7 +54,8 @@ def plain_loop(folder: Path) -> Finder:
         with Image.open(io.BytesIO(image)) as opened:
             picture = ImageOps.exif_transpose(opened).convert("RGB")
         small = picture.resize((300, 300), Image.Resampling.BILINEAR)
-        boxes, scores, classes = session.run(None, {"image": np.asarray(small)[None]})
+        wanted = ["boxes", "scores", "classes"]
+        boxes, scores, classes = session.run(wanted, {"image": np.asarray(small)[None]})
         order = np.argsort(-scores, kind="stable")[: options.max_detections]
         sides = np.array([picture.height, picture.width] * 2)
         rows = []

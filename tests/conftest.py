@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+import enclave_app  # noqa: F401 - turns telemetry off before a test imports ONNX Runtime
 from tests.vectors import places
 from tests.vectors.fetch import SOURCES
 

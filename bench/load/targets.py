@@ -173,8 +173,9 @@ class Peers:
                 "PYTHONPATH": str(Path(peer_options.__file__).parents[2]),
                 peer_options.PORT_VARIABLE: str(port),
                 peer_options.MODEL_VARIABLE: str(self._model),
-                # Neither reports to its maker about this machine.
+                # None reports to its vendor about this machine.
                 "BENTOML_DO_NOT_TRACK": "true",
+                "ORT_DISABLE_TELEMETRY": "1",
             },
         )
         self._running.append((process, log))

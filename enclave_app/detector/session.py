@@ -32,7 +32,6 @@ _AS_REQUESTED: Final = 1
 _TYPES: Final = {"tensor(float)": "float32", "tensor(uint8)": "uint8"}
 
 onnxruntime.set_default_logger_severity(_FATAL_ONLY)
-onnxruntime.disable_telemetry_events()
 
 
 def _share_memory() -> None:
