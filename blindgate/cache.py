@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shutil
 import tempfile
@@ -28,25 +29,38 @@ def making(folder: Path) -> Iterator[Path]:
 
     Yields:
         An empty folder on the same file system.
+
+    Raises:
+        OSError: It cannot be made, or cannot get its name.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     draft = Path(tempfile.mkdtemp(prefix=f".{folder.name[:32]}-", dir=folder.parent))
     try:
         yield draft
         draft.chmod(0o755)
-        with contextlib.suppress(FileExistsError, OSError):
+        try:
             draft.rename(folder)
+        except OSError as error:
+            # The other build was first; anything else is a failure to make it.
+            if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
+                raise
     finally:
         shutil.rmtree(draft, ignore_errors=True)
 
 
 def write_file(path: Path, data: bytes) -> None:
-    """Write a file that appears under its name only when it is complete."""
+    """Write a file that appears under its name only when it is complete.
+
+    Raises:
+        OSError: It cannot be written; what was there before is unchanged.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, draft = tempfile.mkstemp(prefix=f".{path.name[:32]}-", dir=path.parent)
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(data)
+        # mkstemp's 0600 is for secrets, which are not written here.
+        Path(draft).chmod(0o644)
         Path(draft).replace(path)
     finally:
         Path(draft).unlink(missing_ok=True)

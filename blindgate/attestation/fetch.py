@@ -12,6 +12,7 @@ import httpx
 
 from blindgate.attestation.cose import MAX_DOCUMENT
 from blindgate.errors import BlindgateError
+from blindgate.printable import printable
 
 PATH: Final = "/v1/attestation"
 #: RFC 9052 §10.3 with its optional parameter.
@@ -52,16 +53,21 @@ def fetch_document(client: httpx.Client, url: str, nonce: bytes) -> bytes:
             limit = MAX_DOCUMENT if answer.status_code == httpx.codes.OK else _MAX_PROBLEM
             content = _read(answer, limit)
     except (httpx.HTTPError, httpx.InvalidURL) as error:
-        raise FetchFailed(f"cannot ask {url}: {error or type(error).__name__}") from None
+        # Its cause says why: `blindgate.client.reaching.explain` has words for it.
+        raise FetchFailed(f"cannot ask {url}: {error or type(error).__name__}") from error
     if answer.status_code != httpx.codes.OK:
-        raise FetchFailed(f"{url} answered {answer.status_code}{_problem(content)}")
+        said = _problem(content) or " without a problem document: is it a Blindgate gateway?"
+        raise FetchFailed(f"{url.rstrip('/')} answered {answer.status_code}{said}")
     kind = Message()
     kind["content-type"] = answer.headers.get("content-type", "")
     if kind.get_content_type() != "application/cose" or kind.get_param("cose-type") not in (
         None,
         "cose-sign1",
     ):
-        raise FetchFailed(f"{url} answered something that is not an attestation document")
+        raise FetchFailed(
+            f"{url.rstrip('/')} answered something that is not an attestation document: is it a "
+            "Blindgate gateway?"
+        )
     return content
 
 
@@ -83,4 +89,4 @@ def _problem(content: bytes) -> str:
     if not isinstance(problem, dict):
         return ""
     said = [str(problem[key]) for key in ("title", "detail") if problem.get(key)]
-    return "".join(f": {text.encode('unicode_escape').decode()[:200]}" for text in said)
+    return "".join(f": {printable(text)[:200]}" for text in said)

@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from blindgate.attestation.document import MAX_PCRS
@@ -196,7 +197,16 @@ def _one_certificate(pem: bytes) -> x509.Certificate:
     try:
         (certificate,) = x509.load_pem_x509_certificates(pem)
         certificate.subject.rfc4514_string()
-    except ValueError as error:
+        certificate.public_key()
+    # The library has types of its own for a version or a key that it does not know, and gives
+    # TypeError and OverflowError for some malformed fields.
+    except (
+        ValueError,
+        TypeError,
+        OverflowError,
+        x509.InvalidVersion,
+        UnsupportedAlgorithm,
+    ) as error:
         raise InvalidRoot(f"not a PEM file with one certificate ({error})") from None
     return certificate
 
@@ -230,6 +240,6 @@ class Trust:
     def __post_init__(self) -> None:
         object.__setattr__(self, "pcr_sets", tuple(self.pcr_sets))
         if not self.pcr_sets:
-            raise InvalidTrust("a trust policy without a PCR set accepts nobody")
+            raise InvalidTrust("no measurements are given, so no enclave could be trusted")
         if len({s.name for s in self.pcr_sets}) != len(self.pcr_sets):
             raise InvalidTrust("two PCR sets have the same name")

@@ -1,69 +1,38 @@
 """The `blindgate` command.
 
-The commands of the shared package are registered here. Commands of the packages above it
-(the dev stack, the model tools, …) hang themselves in through the entry-point group
-`blindgate.commands`, so that `blindgate` imports none of them.
+Only the standard library is imported here, so that a missing package is one line and no
+traceback. The commands are in `blindgate.cli.commands`.
 """
 
 from __future__ import annotations
 
 import sys
-from importlib.metadata import entry_points
+from typing import TYPE_CHECKING, Final
 
-import typer
+from blindgate.failures import one_line_errors
 
-from blindgate.cli.console import fail
-from blindgate.cli.detect import detect
-from blindgate.cli.encrypt import encrypt
-from blindgate.cli.image import image
-from blindgate.cli.policy import policy
-from blindgate.cli.verify import verify
-from blindgate.errors import BlindgateError
+if TYPE_CHECKING:
+    from blindgate.cli.commands import app
 
+__all__ = ["app", "main"]
 
-class NotInstalled(BlindgateError):
-    """A command needs packages of an extra that was not installed."""
+#: What the commands need that are not part of `blindgate[cli]`.
+_EXTRAS: Final = {"audit": "cli,gateway", "dev": "dev", "keys": "cli,gateway", "models": "models"}
 
 
-app = typer.Typer(
-    name="blindgate",
-    help="Confidential image inference: encrypt, verify, detect.",
-    no_args_is_help=True,
-    add_completion=False,
-    rich_markup_mode="markdown",
-    pretty_exceptions_enable=False,
-)
-app.command("detect")(detect)
-app.command("encrypt")(encrypt)
-app.add_typer(image, name="image")
-app.add_typer(policy, name="policy")
-app.command("verify")(verify)
+def __getattr__(name: str) -> object:
+    """`app`, loaded when it is asked for."""
+    if name == "app":
+        from blindgate.cli.commands import app
+
+        return app
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def main() -> None:
     """Run the command line; the console script's entry point."""
-    asked = next((each for each in sys.argv[1:] if not each.startswith("-")), None)
-    try:
-        _add_plugins(asked)
-        app()
-    except BlindgateError as error:
-        try:
-            fail(str(error))
-        except typer.Exit as stop:
-            raise SystemExit(stop.exit_code) from None
+    command = next((each for each in sys.argv[1:] if not each.startswith("-")), None)
+    with one_line_errors("blindgate", extra=_EXTRAS.get(command or "", "cli")):
+        from blindgate.cli.commands import run
 
-
-def _add_plugins(asked: str | None) -> None:
-    """Add the commands of other packages: the one that is asked for, or all of them for help."""
-    plugins = {plugin.name: plugin for plugin in entry_points(group="blindgate.commands")}
-    for name in [asked] if asked else sorted(plugins):
-        if name not in plugins:
-            continue
-        try:
-            app.add_typer(plugins[name].load(), name=name)
-        except ImportError as error:
-            if asked:
-                raise NotInstalled(
-                    f"`blindgate {name}` needs the package {error.name}, which is not installed. "
-                    "Install it with: pip install 'blindgate[dev]'"
-                ) from error
+        raise SystemExit(run(command))

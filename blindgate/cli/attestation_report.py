@@ -7,9 +7,10 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from cryptography.x509.oid import NameOID
-from rich.markup import escape
+from rich.text import Text
 
 from blindgate.attestation import CLIENT_PURPOSE, InvalidUserData, UserData, purpose_of
+from blindgate.printable import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -52,19 +53,19 @@ def print_report(
     """
     # Lines instead of tables: a digest must be there whole, on one line, to be compared.
     for name, text in _facts(attestation, root, nonce, now):
-        out.print(f"[bold]{name:<10}[/] {escape(text)}")
-    out.print("\n[bold]Chain[/]")
+        out.print(Text(f"{name:<10}", style="bold").append(f" {printable(text)}", style="not bold"))
+    out.print("\nChain", style="bold")
     for certificate in attestation.chain:
-        out.print(f"  {escape(_common_name(certificate))}")
+        out.print(f"  {printable(_common_name(certificate))}")
         out.print(f"    {_validity(certificate, now)}", style="dim")
-    out.print("\n[bold]Measurements[/]")
-    for title, verdict, value in _pcrs(attestation, pcr_sets):
-        out.print(f"  {title:<30} {verdict}")
+    out.print("\nMeasurements", style="bold")
+    for title, verdict, style, value in _pcrs(attestation, pcr_sets):
+        out.print(Text(f"  {title:<30} ").append(verdict, style=style))
         out.print(f"    {value}", style="dim")
-    out.print("\n[bold]Bound[/]")
+    out.print("\nBound", style="bold")
     for title, value in _bound(attestation):
         out.print(f"  {title}")
-        out.print(f"    {escape(value)}", style="dim")
+        out.print(f"    {printable(value)}", style="dim")
 
 
 def _facts(
@@ -87,8 +88,10 @@ def _validity(certificate: x509.Certificate, now: datetime) -> str:
     return f"{begin:{_TIME}} to {end:{_TIME}}, {_span(end - now)} left"
 
 
-def _pcrs(attestation: Attestation, pcr_sets: tuple[PcrSet, ...]) -> Iterator[tuple[str, str, str]]:
-    """Title, which sets' value it has (markup), and value of each PCR that matters."""
+def _pcrs(
+    attestation: Attestation, pcr_sets: tuple[PcrSet, ...]
+) -> Iterator[tuple[str, str, str, str]]:
+    """Title, which sets' value it has, that in which style, and value of each PCR that matters."""
     zero = []
     indexes = {i for s in pcr_sets for i in s.values} | set(attestation.pcrs)
     for index in sorted(indexes):
@@ -99,20 +102,20 @@ def _pcrs(attestation: Attestation, pcr_sets: tuple[PcrSet, ...]) -> Iterator[tu
             continue
         names = ", ".join(s.name for s in compared if s.values[index] == value)
         if names:
-            verdict = f"[green]as in {escape(names)}[/]"
+            verdict, style = f"as in {printable(names)}", "green"
         else:
-            verdict = "[red]as in no trusted set[/]" if compared else "not compared"
+            verdict, style = ("as in no trusted set", "red") if compared else ("not compared", "")
         meaning = f"  {_MEANING[index]}" if index in _MEANING else ""
-        yield f"PCR{index}{meaning}", verdict, "absent" if value is None else value.hex()
+        yield f"PCR{index}{meaning}", verdict, style, "absent" if value is None else value.hex()
     if zero:
-        yield f"PCR{_ranges(zero)}", "not compared", "zero"
+        yield f"PCR{_ranges(zero)}", "not compared", "", "zero"
 
 
 def _bound(attestation: Attestation) -> Iterator[tuple[str, str]]:
     data = attestation.user_data
     purpose = purpose_of(data)
     if purpose is not None:
-        yield "purpose", purpose.encode("unicode_escape").decode()[:80]
+        yield "purpose", printable(purpose)[:80]
     if purpose == CLIENT_PURPOSE:
         try:
             bound = UserData.decode(data)

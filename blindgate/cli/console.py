@@ -1,16 +1,61 @@
-"""How the command line speaks: answers to stdout, everything else to stderr."""
+"""How the command line speaks: answers to stdout, everything else to stderr.
+
+Nothing that is printed here is taken for markup, and no character of it steers the terminal:
+texts come from gateways, files and file names. What is coloured on purpose is a `Text` or has a
+`style`.
+"""
 
 from __future__ import annotations
 
-from typing import NoReturn
+import sys
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import typer
-from rich.console import Console
+from rich.console import Console, ConsoleDimensions
+from rich.segment import Segment
+from rich.table import Table
+
+from blindgate.failures import indented
+from blindgate.printable import printable, printable_json
+
+if TYPE_CHECKING:
+    from rich.console import ConsoleOptions, RenderableType
+
+#: Where no terminal has a width, nothing is cut off or wrapped: what reads it has no window.
+_ENDLESS: Final = ConsoleDimensions(100_000, 25)
+
+
+class _Console(Console):
+    """A console that prints text as text."""
+
+    def __init__(self, *, stderr: bool = False) -> None:
+        super().__init__(stderr=stderr, highlight=False, markup=False, emoji=False, soft_wrap=True)
+
+    @property
+    def size(self) -> ConsoleDimensions:
+        """Its width and height, in characters."""
+        return super().size if self.is_terminal else _ENDLESS
+
+    @size.setter
+    def size(self, new_size: tuple[int, int]) -> None:
+        self._width, self._height = new_size
+
+    def render(
+        self, renderable: RenderableType, options: ConsoleOptions | None = None
+    ) -> Iterable[Segment]:
+        """What anything consists of, with its texts made printable."""
+        for segment in super().render(renderable, options):
+            if segment.control or segment.text.isprintable():
+                yield segment
+            else:
+                yield Segment(printable(segment.text, keep="\n"), segment.style)
+
 
 #: Tables, progress and messages; stdout stays free for JSON and other answers.
-err = Console(stderr=True, highlight=False, soft_wrap=True)
+err = _Console(stderr=True)
 #: Answers that a person reads.
-out = Console(highlight=False, soft_wrap=True)
+out = _Console()
 
 
 def fail(message: str, hint: str | None = None, code: int = 1) -> NoReturn:
@@ -25,5 +70,23 @@ def fail(message: str, hint: str | None = None, code: int = 1) -> NoReturn:
         typer.Exit: Always.
     """
     text = f"blindgate: {message}" + (f". {hint}" if hint else "")
-    err.print(text, style="red", markup=False)
+    err.print(indented(text), style="red")
     raise typer.Exit(code)
+
+
+def emit(text: str) -> None:
+    """Print an answer for a program: unchanged, unless a terminal would interpret it."""
+    typer.echo(printable(text, keep="\n") if sys.stdout.isatty() else text)
+
+
+def emit_json(text: str) -> None:
+    """Print JSON, which means the same for every program and steers no terminal."""
+    typer.echo(printable_json(text))
+
+
+def table(*headers: str, **options: Any) -> Table:
+    """A table that wraps what does not fit and cuts nothing off."""
+    made = Table(box=None, **options)
+    for header in headers:
+        made.add_column(header, overflow="fold")
+    return made

@@ -2,64 +2,82 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from blindgate.cli.console import err, fail, out
+from blindgate.cli.connection import (
+    ApiKey,
+    Config,
+    Connection,
+    Gateway,
+    Token,
+    TrustFiles,
+    connection,
+)
+from blindgate.cli.console import emit_json, err, fail, out, table
+from blindgate.cli.files import Force, check_new, read_file, refuse_format, write_new
 
 if TYPE_CHECKING:
-    import httpx
-
-    from blindgate.client import TrustLike
+    from blindgate.client import ProblemError
     from blindgate.detections import Detections, DetectOptions
 
 #: Ends a file's name once it is encrypted, as in the AWS sample.
-_SUFFIX = ".encrypted"
+_SUFFIX: Final = ".encrypted"
+#: What a drawing may be saved as; the names are Pillow's.
+_DRAWINGS: Final = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
+#: The thresholds of the models that ship, for a hint; a test compares them with the manifests.
+THRESHOLDS: Final = {
+    "nanodet-m-416": 0.35,
+    "ssd-mobilenet-v2-coco": 0.4,
+    "ssd-mobilenet-v2-coco-int8": 0.4,
+    "yolox-nano": 0.3,
+}
+#: Where most models still tell objects from noise.
+_LOW_SCORE: Final = 0.2
+_MAX_TILES: Final = 3
 
 
 def detect(
     file: Annotated[
         Path,
-        typer.Argument(
-            help="A photo (JPEG, PNG, WebP), or what `blindgate encrypt` wrote.",
-            exists=True,
-            dir_okay=False,
-        ),
+        typer.Argument(help="A photo (JPEG, PNG, WebP), or what `blindgate encrypt` wrote."),
     ],
-    gateway: Annotated[str, typer.Option(metavar="URL", help="The gateway's base URL.")],
-    trust: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="FILE",
-            help="Measurements (PCRs) of an enclave image that you trust, once for each; or "
-            "`development` for the stack of `blindgate dev up`.",
-        ),
-    ] = None,
+    gateway: Gateway = None,
+    trust: TrustFiles = None,
+    api_key: ApiKey = None,
+    token: Token = None,
+    config: Config = None,
     sealed: Annotated[
         bool | None,
         typer.Option(
             "--sealed/--open",
             help="Seal the request to the verified enclave, or let the gateway read the answer. "
-            "A photo is always sealed; an envelope is, if --trust is given.",
+            "A photo is always sealed; an envelope is, if it is known which enclaves to trust.",
             show_default=False,
         ),
     ] = None,
     annotate: Annotated[
-        Path | None, typer.Option(metavar="OUT.png", help="Draw the objects over the photo.")
+        Path | None,
+        typer.Option(metavar="OUT", help="Draw the objects over the photo: .png, .jpg or .webp."),
     ] = None,
+    force: Force = False,
     image: Annotated[
         Path | None,
         typer.Option(
             help="The photo to draw on, for an envelope.  [default: the name without .encrypted]",
-            exists=True,
-            dir_okay=False,
         ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the answer as JSON.")] = False,
     min_score: Annotated[
-        float | None, typer.Option(min=0, max=1, help="Leave out objects that score less.")
+        float | None,
+        typer.Option(
+            min=0,
+            max=1,
+            help="Leave out objects that score less.  [default: the model's threshold]",
+        ),
     ] = None,
     max_detections: Annotated[
         int | None, typer.Option(min=1, max=300, help="Give at most this many, best first.")
@@ -68,7 +86,10 @@ def detect(
         str | None, typer.Option(metavar="A,B", help="Give only objects with these labels.")
     ] = None,
     tiles: Annotated[
-        int | None, typer.Option(min=1, max=3, help="Look at tiles too: finds smaller objects.")
+        int | None,
+        typer.Option(
+            min=1, max=_MAX_TILES, help="Analyse tiles of the photo, too: finds smaller objects."
+        ),
     ] = None,
 ) -> None:
     """Find objects on a photo that only the enclave opens.
@@ -77,34 +98,42 @@ def detect(
 
     Example: `blindgate detect holiday.jpg.encrypted --gateway https://vision.example --json`
     """
-    from blindgate.detections import DetectOptions
+    from blindgate.client import ProblemError
+    from blindgate.client.photos import options
+    from blindgate.problems import IMAGE_REJECTED
 
-    data = file.read_bytes()
-    is_sealed = _choose(data, file, sealed, trust)
-    options = DetectOptions(
-        min_score=min_score,
-        max_detections=max_detections,
-        classes=tuple(classes.split(",")) if classes else None,
-        tiles=tiles,
-    )
-    with err.status("asking the enclave"):
-        if is_sealed:
-            found = _ask_sealed(data, gateway, trust or [], options)
-        else:
-            found = _ask_open(data, gateway, options)
+    data = read_file(file)
+    asked = connection(gateway=gateway, trust=trust, api_key=api_key, token=token, config=config)
+    is_sealed = _choose(data, file, sealed, asked)
+    asked.origin()
+    chosen = options(min_score, max_detections, classes, tiles)
+    drawn_on = _check_drawing(file, image, annotate, force=force) if annotate else None
+    try:
+        with err.status("asking the enclave"):
+            found = (_ask_sealed if is_sealed else _ask_open)(data, asked, chosen)
+    except ProblemError as problem:
+        fail(_refusal(problem), _if_cut_off(data) if problem.type == IMAGE_REJECTED.type else None)
     if as_json:
-        typer.echo(found.model_dump_json(indent=2))
+        emit_json(found.model_dump_json(indent=2))
     else:
         _show(found)
-    if annotate:
-        _draw(found, image or _original(file), annotate)
+    if not found.detections:
+        err.print(_why_nothing(found, chosen), style="yellow")
+    if annotate and drawn_on:
+        _draw(found, drawn_on, annotate, force=force)
 
 
-def _choose(data: bytes, file: Path, sealed: bool | None, trust: list[str] | None) -> bool:
+def _choose(data: bytes, file: Path, sealed: bool | None, asked: Connection) -> bool:
+    """Whether to seal; a file that the enclave cannot open ends the command."""
+    from blindgate import image_formats
     from blindgate.envelope.recognise import is_envelope
 
+    if not data:
+        fail(f"{file} is empty", code=2)
     if is_envelope(data):
-        is_sealed = bool(trust) if sealed is None else sealed
+        is_sealed = bool(asked.trust) if sealed is None else sealed
+    elif image_formats.media_type(data) is None:
+        refuse_format(data, file)
     elif sealed is False:
         fail(
             f"{file} is not encrypted, so the gateway would see it",
@@ -113,7 +142,7 @@ def _choose(data: bytes, file: Path, sealed: bool | None, trust: list[str] | Non
         )
     else:
         is_sealed = True
-    if is_sealed and not trust:
+    if is_sealed and not asked.trust:
         fail(
             "sealing needs to know which enclave to trust",
             "Give its measurements with --trust pcrs.json, or --trust development",
@@ -122,11 +151,13 @@ def _choose(data: bytes, file: Path, sealed: bool | None, trust: list[str] | Non
     return is_sealed
 
 
-def _ask_sealed(data: bytes, gateway: str, trust: list[str], options: DetectOptions) -> Detections:
+def _ask_sealed(data: bytes, asked: Connection, options: DetectOptions) -> Detections:
     from blindgate.client import Blindgate
 
-    chosen: TrustLike = trust[0] if len(trust) == 1 else trust
-    with Blindgate(gateway, trust=chosen) as client:
+    with (
+        asked.client() as http,
+        Blindgate(asked.origin(), trust=asked.trust, http=http) as client,
+    ):
         return client.detect(
             data,
             min_score=options.min_score,
@@ -136,47 +167,93 @@ def _ask_sealed(data: bytes, gateway: str, trust: list[str], options: DetectOpti
         )
 
 
-def _ask_open(data: bytes, gateway: str, options: DetectOptions) -> Detections:
-    import httpx
+def _ask_open(data: bytes, asked: Connection, options: DetectOptions) -> Detections:
+    from blindgate.client.httpx_side import append
+    from blindgate.client.messages import Reply, outside
+    from blindgate.client.photos import detections, target
+    from blindgate.client.reaching import Reachable
 
-    from blindgate.detections import Detections
-
-    try:
-        answer = httpx.post(
-            f"{gateway.rstrip('/')}/v1/detections",
-            params=dict(options.to_query()),
+    gateway = asked.origin()
+    content = bytearray()
+    with (
+        Reachable(gateway),
+        asked.client() as http,
+        http.stream(
+            "POST",
+            gateway.join(target(options)),
             content=data,
-            headers={"content-type": "application/octet-stream"},
-            timeout=60,
-        )
-    except (httpx.TransportError, httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
-        fail(f"no answer from {gateway}: {error}", "Is the gateway running, and is the URL right?")
-    if answer.status_code != 200:
-        _refused(answer)
-    return Detections.model_validate_json(answer.content)
+            headers={"content-type": "application/octet-stream", "accept": "application/json"},
+        ) as response,
+    ):
+        for chunk in response.iter_bytes():
+            append(content, chunk)
+    answer = outside(Reply(response.status_code, response.headers, bytes(content)))
+    return detections(answer, sealed_only=False)
 
 
-def _refused(answer: httpx.Response) -> NoReturn:
-    try:
-        problem = answer.json()
-        fail(f"{problem['title']} ({answer.status_code})", str(problem.get("detail", "")))
-    except (ValueError, KeyError, TypeError):
-        fail(f"the gateway answered with status {answer.status_code} and no problem document")
+def _refusal(problem: ProblemError) -> str:
+    """A problem with what a person needs to find it in the operator's logs."""
+    return f"{problem} (request {problem.request_id})" if problem.request_id else str(problem)
+
+
+def _if_cut_off(data: bytes) -> str | None:
+    from blindgate.image_formats import is_cut_off
+
+    return (
+        "The file has no end: was its download or copy interrupted?" if is_cut_off(data) else None
+    )
 
 
 def _show(found: Detections) -> None:
-    from rich.table import Table
-
-    size = f"{found.image.width} x {found.image.height} pixels"
-    table = Table(title=f"{len(found.detections)} objects on {size}", title_justify="left")
-    table.add_column("label", style="bold")
-    table.add_column("score", justify="right")
-    table.add_column("box (x, y to x, y)", justify="right")
+    count = len(found.detections)
+    out.print(
+        f"{count} object{'' if count == 1 else 's'} on {found.image.width} x {found.image.height} "
+        "pixels",
+        style="italic",
+    )
+    if not count:
+        return
+    shown = table("label", "score", "box (x, y to x, y)")
+    shown.columns[0].style = "bold"
+    for column in shown.columns[1:]:
+        column.justify = "right"
     for each in found.detections:
         box = each.box
         place = f"{box.x_min:.0f}, {box.y_min:.0f} to {box.x_max:.0f}, {box.y_max:.0f}"
-        table.add_row(each.label, f"{each.score:.2f}", place)
-    out.print(table)
+        shown.add_row(each.label, f"{each.score:.2f}", place)
+    out.print(shown)
+
+
+def _why_nothing(found: Detections, options: DetectOptions) -> str:
+    """What was asked for, and what to try."""
+    threshold = options.min_score
+    if threshold is None:
+        threshold = THRESHOLDS.get(found.model.name)
+    least = f"{threshold:.2f} or more" if threshold is not None else "as much as its threshold"
+    of = f" of the labels {', '.join(options.classes)}" if options.classes else ""
+    to_try = []
+    if threshold is None or threshold > _LOW_SCORE:
+        to_try.append(f"--min-score {_LOW_SCORE}")
+    if (options.tiles or 1) < _MAX_TILES:
+        to_try.append(f"--tiles {(options.tiles or 1) + 1} for small objects")
+    if options.classes:
+        to_try.append("no --classes")
+    hint = f" Try {' or '.join(to_try)}." if to_try else ""
+    return f"Nothing{of} scored {least} with {found.model.name}.{hint}"
+
+
+def _check_drawing(file: Path, image: Path | None, target: Path, *, force: bool) -> Path:
+    """The photo to draw on, once it is certain that the drawing can be written."""
+    from blindgate import image_formats
+
+    if target.suffix.lower() not in _DRAWINGS:
+        fail(f"{target} must end in {', '.join(_DRAWINGS)}", code=2)
+    photo = image or _original(file)
+    check_new(target, force=force, inputs=(file, photo))
+    content = read_file(photo)
+    if image_formats.media_type(content) is None:
+        refuse_format(content, photo)
+    return photo
 
 
 def _original(file: Path) -> Path:
@@ -188,8 +265,15 @@ def _original(file: Path) -> Path:
     return original
 
 
-def _draw(found: Detections, photo: Path, target: Path) -> None:
+def _draw(found: Detections, photo: Path, target: Path, *, force: bool) -> None:
     from blindgate.annotate import annotate
 
-    annotate(photo.read_bytes(), found).save(target)
-    err.print(f"drawn: {target}", markup=False)
+    drawing = io.BytesIO()
+    try:
+        annotate(read_file(photo), found).save(drawing, _DRAWINGS[target.suffix.lower()])
+    # What Pillow raises for a file that it cannot read, or that a format cannot hold, has no
+    # common base.
+    except Exception as error:  # noqa: BLE001
+        fail(f"cannot draw on {photo}: {error}")
+    write_new(target, drawing.getvalue(), force=force)
+    err.print(f"drawn: {target}")

@@ -12,9 +12,12 @@ from urllib.parse import urlsplit
 
 import typer
 
+from blindgate import image_formats
 from blindgate.cli.console import err, fail, out
+from blindgate.cli.files import Force, check_new, read_file, refuse_format, write_new
 from blindgate.envelope.context import DEFAULT_CONTEXT
 from blindgate.envelope.recognise import is_envelope
+from blindgate.printable import printable
 
 if TYPE_CHECKING:
     from botocore.client import BaseClient
@@ -35,7 +38,12 @@ class Format(StrEnum):
 _FILE = Annotated[Path, typer.Argument(metavar="FILE", help="The image to encrypt.")]
 _KEY = Annotated[
     str,
-    typer.Option("--key-id", metavar="KEY", help="KMS key: alias/NAME, key id, or ARN of either."),
+    typer.Option(
+        "--key-id",
+        metavar="KEY",
+        envvar="BLINDGATE_KMS_KEY",
+        help="KMS key: alias/NAME, key id, or ARN of either.",
+    ),
 ]
 _REGION = Annotated[
     str | None,
@@ -68,7 +76,6 @@ _OUTPUT = Annotated[
     Path | None,
     typer.Option("--output", "-o", metavar="PATH", help="[default: FILE.encrypted]"),
 ]
-_FORCE = Annotated[bool, typer.Option("--force", help="Replace files that are there already.")]
 
 
 def encrypt(
@@ -80,13 +87,13 @@ def encrypt(
     format: _FORMAT = Format.ENCRYPTION_SDK,  # noqa: A002  the option's name
     context: _CONTEXT = None,
     output: _OUTPUT = None,
-    force: _FORCE = False,
+    force: Force = False,
 ) -> None:
     """Encrypt an image under a KMS key, for an enclave only.
 
     A fresh data key encrypts the image, and KMS encrypts the data key. AWS credentials come from
     where the AWS CLI has them; they need kms:GenerateDataKey and nothing more. Files that exist
-    are replaced with --force only.
+    are replaced with --force only; it also encrypts what the enclave could not open.
 
     Example: `blindgate encrypt photo.jpg --key-id alias/blindgate --region eu-central-1`
     """
@@ -100,8 +107,7 @@ def encrypt(
     beside = written.with_name(f"{written.name.removesuffix('.encrypted')}.data_key.encrypted")
     targets = [written, beside] if format is Format.SAMPLE else [written]
     for target in targets:
-        if target.exists() and not force:
-            fail(f"{target} exists already", "Give another --output, or --force to replace it")
+        check_new(target, force=force, inputs=[file])
 
     with err.status("Encrypting …"), _said_plainly(key_id, region, endpoint_url):
         kms = _client(key_id, region, endpoint_url, profile)
@@ -113,8 +119,14 @@ def encrypt(
         finally:
             kms.close()
     for target, data in zip(targets, contents, strict=True):
-        _write(target, data, force=force)
-        out.print(f"{target}  {len(data):,} bytes", markup=False)
+        write_new(target, data, force=force)
+        out.print(f"{printable(target)}  {len(data):,} bytes")
+    if image_formats.media_type(plaintext) is None:
+        err.print(
+            f"Warning: {file} does not begin as {image_formats.ACCEPTED} does, and the enclave "
+            "opens nothing else.",
+            style="yellow",
+        )
     if format is Format.SAMPLE:
         err.print(
             "Without an encryption context, an enclave opens it only where its measured"
@@ -140,18 +152,15 @@ def _as_sample(plaintext: bytes, kms: BaseClient, key_id: str) -> tuple[bytes, .
 
 
 def _content_of(file: Path, *, force: bool) -> bytes:
-    try:
-        size = file.stat().st_size
-        if file.is_file() and size <= MAX_BYTES:
-            content = file.read_bytes()
-        else:
-            fail(f"{file} is not a file of at most {MAX_BYTES // 1024**2} MiB", code=2)
-    except OSError as error:
-        fail(f"cannot read {file}: {error.strerror}", code=2)
+    content = read_file(file, limit=MAX_BYTES)
     if not content:
         fail(f"{file} is empty", code=2)
     if is_envelope(content) and not force:
         fail(f"{file} is encrypted already", "Use --force to encrypt it once more", code=2)
+    if force or image_formats.media_type(content):
+        return content
+    if image_formats.other_format(content) or image_formats.is_text(content):
+        refuse_format(content, file)
     return content
 
 
@@ -175,14 +184,6 @@ def _is_safe(endpoint_url: str) -> bool:
     return bool(url.hostname) and (
         url.scheme == "https" or (url.scheme == "http" and url.hostname in _LOOPBACK)
     )
-
-
-def _write(path: Path, data: bytes, *, force: bool) -> None:
-    try:
-        with path.open("wb" if force else "xb") as file:
-            file.write(data)
-    except OSError as error:
-        fail(f"cannot write {path}: {error.strerror}")
 
 
 def _client(

@@ -8,9 +8,12 @@ from typing import Annotated
 
 import typer
 
-from blindgate.cli.console import err, fail, out
+from blindgate.cache import write_file
+from blindgate.cli.console import emit_json, err, fail, out, table
+from blindgate.cli.files import Force, check_folder, check_new, read_file, write_new
 from blindgate.image.build import Built
 from blindgate.image.eif import Image
+from blindgate.printable import printable
 
 image = typer.Typer(
     help="Build enclave images that anybody can build again, and read any.",
@@ -50,6 +53,7 @@ def build(
         str | None, typer.Option(help="The kernel's command line, instead of ours.")
     ] = None,
     mirror: _Mirror = None,
+    force: Force = False,
 ) -> None:
     """Build an enclave image from locked inputs: no Docker, no nitro-cli, no root.
 
@@ -66,21 +70,23 @@ def build(
 
     if module and kernel is None:
         fail("--module is for a kernel of your own", "Give --kernel too", code=2)
-    recipe = Recipe(
-        config, _model_folder(model), kernel, tuple(module or ()), command_line or COMMAND_LINE
-    )
+    folder = _model_folder(model)
+    modules = tuple(module or ())
+    targets = (output, output.with_suffix(".pcrs.json"), output.with_suffix(".sbom.json"))
+    inputs = (config, kernel, *modules, folder / "model.toml", folder / "model.onnx")
+    for target in targets:
+        check_new(target, force=force, inputs=filter(None, inputs), make_folder=True)
+    if len(set(targets)) < len(targets):
+        fail(f"{output} is the name of a file that lies beside the image", code=2)
+    recipe = Recipe(config, folder, kernel, modules, command_line or COMMAND_LINE)
     built = build_image(
         recipe,
         mirrors=find_mirrors(mirror),
         said=lambda step: err.print(f"  {step}", style="dim"),
     )
-    try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        output.write_bytes(built.eif)
-        built.measurements.write(output.with_suffix(".pcrs.json"))
-        output.with_suffix(".sbom.json").write_text(built.sbom)
-    except OSError as error:
-        fail(f"cannot write {error.filename}: {error.strerror}")
+    contents = (built.eif, built.measurements.to_json().encode(), built.sbom.encode())
+    for target, content in zip(targets, contents, strict=True):
+        write_new(target, content, force=force)
     _report(built, output)
     typer.echo(built.measurements.to_json(), nl=False)
 
@@ -105,8 +111,6 @@ def inspect(
 
     Example: `blindgate image inspect blindgate.eif`
     """
-    from rich.table import Table
-
     from blindgate.image.kernel import version
     from blindgate.image.pcrs import measure
 
@@ -114,8 +118,8 @@ def inspect(
     measurements = measure(found)
     about = {
         "architecture": "arm64" if found.arm64 else "x86_64",
-        "kernel": _printable(version(bytes(found.kernel)).encode()),
-        "command_line": _printable(found.command_line),
+        "kernel": version(bytes(found.kernel)),
+        "command_line": found.command_line.decode(errors="replace"),
         "signed": found.signed,
         "sections": [
             {
@@ -129,25 +133,25 @@ def inspect(
         "unmeasured_metadata": found.metadata(),
     }
     if as_json:
-        typer.echo(json.dumps(about, indent=2))
+        emit_json(json.dumps(about, indent=2))
         return
-    table = Table("section", "size", "measured in", box=None)
+    shown = table("section", "size", "measured in")
     for section in about["sections"]:
         size = (
             f"{section['bytes'] / _MIB:.1f} MiB"
             if section["bytes"] >= _MIB
             else (f"{section['bytes']} B")
         )
-        table.add_row(section["type"].replace("_", " "), size, ", ".join(section["measured_in"]))
-    out.print(table)
-    out.print(f"\nkernel        {about['kernel']} ({about['architecture']})", markup=False)
-    out.print(f"command line  {about['command_line']}", markup=False)
+        shown.add_row(section["type"].replace("_", " "), size, ", ".join(section["measured_in"]))
+    out.print(shown)
+    out.print(f"\nkernel        {printable(about['kernel'])} ({about['architecture']})")
+    out.print(f"command line  {printable(about['command_line'])}")
     out.print(f"signed        {'yes, see PCR8' if found.signed else 'no'}")
     for name in ("PCR0", "PCR1", "PCR2"):
         out.print(f"{name}          {about['Measurements'][name]}")
     if about["unmeasured_metadata"]:
-        out.print("\nWhat its builder says of it (not measured: anybody can write this):")
-        out.print(json.dumps(about["unmeasured_metadata"], indent=2), markup=False)
+        out.print("\nWhat its builder says of it (not measured: anyone can write this):")
+        emit_json(json.dumps(about["unmeasured_metadata"], indent=2))
 
 
 @image.command("lock")
@@ -160,8 +164,8 @@ def renew_lock(
     allow_expired: Annotated[
         bool,
         typer.Option(
-            help="Take an index whose validity has ended, as frozen mirrors have. Whoever "
-            "controls the mirror can then hide newer versions from you."
+            help="Take an index whose validity has ended, as frozen mirrors have. Those who "
+            "control the mirror can then hide newer versions from you."
         ),
     ] = False,
 ) -> None:
@@ -178,18 +182,14 @@ def renew_lock(
 
     path = file or DEBIAN_LOCK
     before = read(path)
+    check_folder(path.resolve().parent)
     after = renew(before.asked, find_mirrors(mirror), allow_expired=allow_expired)
     versions = {each.name: each.version for each in before.packages}
     changed = [each for each in after.packages if versions.get(each.name) != each.version]
     for each in changed:
-        err.print(f"  {each.name} {versions.get(each.name, 'new')} -> {each.version}", markup=False)
-    path.write_text(to_text(after))
+        err.print(f"  {each.name} {versions.get(each.name, 'new')} -> {each.version}")
+    write_file(path, to_text(after).encode())
     err.print(f"{path}: {len(after.packages)} packages, {len(changed)} of them changed")
-
-
-def _printable(text: bytes) -> str:
-    """An image may come from anybody: what it says must not steer a terminal."""
-    return "".join(each if each.isprintable() else "?" for each in text.decode(errors="replace"))
 
 
 def _measured_in(found: Image, index: int) -> list[str]:
@@ -206,23 +206,24 @@ def _measured_in(found: Image, index: int) -> list[str]:
 
 def _read(path: Path) -> Image:
     from blindgate.image.eif import MAX_BYTES, read
+    from blindgate.image.errors import MalformedImage
 
     try:
-        if path.stat().st_size > MAX_BYTES:
-            fail(f"{path} is larger than an enclave image can be")
-        return read(path.read_bytes())
-    except OSError as error:
-        fail(f"cannot read {path}: {error.strerror}", code=2)
+        return read(read_file(path, limit=MAX_BYTES))
+    except MalformedImage as error:
+        raise MalformedImage(f"{path}: {error}") from None
 
 
 def _model_folder(model: str) -> Path:
     from blindgate.cache import cache_folder
 
-    if Path(model).is_dir():
-        return Path(model)
-    folder = cache_folder() / "models" / model
-    if "/" in model or not folder.is_dir():
+    folder = Path(model)
+    if not folder.is_dir():
+        folder = cache_folder() / "models" / model
+    if not model or (folder != Path(model) and "/" in model) or not folder.is_dir():
         fail(f"there is no model {model}", f"Get it with: blindgate models pull {model}", code=2)
+    if not (folder / "model.toml").is_file():
+        fail(f"{folder} is not the folder of a model: it has no model.toml", code=2)
     return folder
 
 

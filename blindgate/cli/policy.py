@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from blindgate.cli.console import err, fail
+from blindgate.cli.console import emit_json, err, fail
+from blindgate.cli.files import read_file
 
 policy = typer.Typer(
     help="Write a KMS key policy that only measured enclaves satisfy, or lint one.",
@@ -16,14 +17,15 @@ policy = typer.Typer(
     rich_markup_mode="markdown",
 )
 
+#: KMS takes 32 KiB; with spaces and line breaks it may be longer.
+_MAX_POLICY = 1024 * 1024
+
 _Pcrs = Annotated[
     list[Path] | None,
     typer.Option(
         "--pcrs",
         metavar="FILE",
         help="Measurements of an image, as nitro-cli prints them; once for each image.",
-        exists=True,
-        dir_okay=False,
     ),
 ]
 _Roles = Annotated[
@@ -101,12 +103,12 @@ def write(
         )
     except BlindgateError as error:
         fail(str(error))
-    typer.echo(json.dumps(document, indent=2))
+    emit_json(json.dumps(document, indent=2))
 
 
 @policy.command()
 def lint(
-    file: Annotated[Path, typer.Argument(help="The policy, as JSON.", exists=True, dir_okay=False)],
+    file: Annotated[Path, typer.Argument(help="The policy, as JSON.")],
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the findings as JSON to stdout.")
     ] = False,
@@ -123,24 +125,24 @@ def lint(
     from blindgate.policy.lint import lint as check
 
     try:
-        findings = check(file.read_text(encoding="utf-8"))
+        findings = check(read_file(file, limit=_MAX_POLICY).decode())
     except (MalformedPolicyError, UnicodeDecodeError) as error:
-        fail(f"{file} is no key policy: {error}")
+        fail(f"{file} is not a key policy: {error}")
     if as_json:
-        typer.echo(json.dumps([asdict(each) for each in findings], indent=2))
+        emit_json(json.dumps([asdict(each) for each in findings], indent=2))
     for each in findings if not as_json else []:
         style = "red" if each.severity is Severity.ERROR else "yellow"
-        err.print(f"{each.code} {each.severity}: {each.place}", style=style, markup=False)
-        err.print(f"  {each.message}", markup=False)
-        err.print(f"  fix: {each.fix}", markup=False)
+        err.print(f"{each.code} {each.severity}: {each.place}", style=style)
+        err.print(f"  {each.message}")
+        err.print(f"  fix: {each.fix}")
     if any(each.severity is Severity.ERROR for each in findings):
         raise typer.Exit(1)
     if not findings and not as_json:
-        err.print(f"{file}: no holes found", style="green", markup=False)
+        err.print(f"{file}: no holes found", style="green")
 
 
 def _pair(text: str) -> tuple[str, str]:
     name, separator, value = text.partition("=")
     if not (name and separator and value):
-        fail(f"{text!r} is no encryption context", "Write it as name=value", code=2)
+        fail(f"{text!r} is not an encryption context", "Write it as name=value", code=2)
     return name, value

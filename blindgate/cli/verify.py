@@ -13,6 +13,7 @@ import typer
 from blindgate.attestation import (
     AWS_NITRO_ROOT,
     AttestationError,
+    InvalidTrust,
     PcrSet,
     Root,
     Trust,
@@ -21,18 +22,26 @@ from blindgate.attestation import (
 )
 from blindgate.attestation import verify as verify_document
 from blindgate.attestation.cose import MAX_DOCUMENT
+from blindgate.attestation.errors import InvalidRoot
+from blindgate.cli.connection import (
+    ApiKey,
+    Config,
+    Connection,
+    Gateway,
+    Token,
+    TrustFiles,
+    connection,
+)
 from blindgate.cli.console import err, fail, out
+from blindgate.client.trust import DEVELOPMENT, development
 
-_URL = Annotated[
-    str | None,
-    typer.Argument(help="The gateway's base address, e.g. https://inference.example."),
-]
+_URL = Annotated[str | None, typer.Argument(help="The gateway's address; the same as --gateway.")]
 _PCRS = Annotated[
     list[Path] | None,
     typer.Option(
         "--pcrs",
         metavar="FILE",
-        help="Measurements that you trust, as nitro-cli prints them; once for each image.",
+        help="The same as --trust FILE.",
     ),
 ]
 _DOCUMENT = Annotated[
@@ -65,6 +74,11 @@ _ALLOW_DEBUG = Annotated[
 
 def verify(
     url: _URL = None,
+    gateway: Gateway = None,
+    trust: TrustFiles = None,
+    api_key: ApiKey = None,
+    token: Token = None,
+    config: Config = None,
     pcrs: _PCRS = None,
     document: _DOCUMENT = None,
     at: _AT = None,
@@ -76,30 +90,42 @@ def verify(
 
     The exit code is 0 if an enclave that you trust made the document now, else 1.
 
-    Example: `blindgate verify https://inference.example --pcrs release-7.json`
+    Example: `blindgate verify --gateway https://inference.example --trust release-7.json`
     """
-    if (url is None) == (document is None):
+    if url is not None and gateway is not None:
+        fail("give the gateway once: as URL or as --gateway", code=2)
+    named = url or gateway
+    if named is not None and document is not None:
         fail("give either a URL or --document", code=2)
-    if url is not None and (at is not None or nonce is not None):
-        fail("--at and --nonce are for --document; a URL is asked now, with a fresh nonce", code=2)
-    if not pcrs and not allow_debug:
+    if document is None and (at is not None or nonce is not None):
+        fail(
+            "--at and --nonce are for --document; a gateway is asked now, with a fresh nonce",
+            code=2,
+        )
+    asked = connection(gateway=named, trust=trust, api_key=api_key, token=token, config=config)
+    # What the command line names counts instead of a variable and the configuration file.
+    files = [*(trust or ()), *map(str, pcrs)] if pcrs else list(asked.trust)
+    if document is None:
+        asked.origin()
+    if not files and not allow_debug:
         fail(
             "no measurements to compare with",
-            "Give --pcrs FILE with what nitro-cli printed when the image was built",
+            "Give --trust FILE with what was printed when the image was built, or --trust "
+            "development",
             code=2,
         )
     try:
-        trust = _trust(pcrs or [], dev_root, allow_debug=allow_debug)
+        believed = _trust(files, dev_root, allow_debug=allow_debug)
     except AttestationError as error:
         fail(str(error), code=2)
     now = _time(at)
-    asked = _nonce(nonce)
+    expected = _nonce(nonce)
     if document is not None:
         content = _read(document)
     else:
-        asked, content = _ask(str(url))
+        expected, content = _ask(asked)
         now = datetime.now(UTC)
-    _verify_and_report(content, trust, asked, now)
+    _verify_and_report(content, believed, expected, now)
 
 
 def _verify_and_report(content: bytes, trust: Trust, nonce: bytes | None, now: datetime) -> None:
@@ -119,42 +145,58 @@ def _verify_and_report(content: bytes, trust: Trust, nonce: bytes | None, now: d
     if refused is not None:
         fail(f"REFUSED ({refused.rule}): {refused}")
     if trust.root.fingerprint != AWS_NITRO_ROOT.fingerprint:
-        err.print("Warning: under a development root. This is no Nitro enclave.", style="yellow")
+        err.print(
+            "Warning: development root. This is no Nitro enclave and proves nothing.",
+            style="yellow",
+        )
     if attestation.debug_mode:
         err.print("Warning: debug mode. Its parent can read its console.", style="yellow")
     assert attestation.pcr_set is not None  # noqa: S101 - verify returned, so a set matched
-    out.print(f"VERIFIED: {attestation.pcr_set.name}", style="bold green", markup=False)
+    out.print(f"VERIFIED: {attestation.pcr_set.name}", style="bold green")
 
 
-def _trust(files: list[Path], dev_root: Path | None, *, allow_debug: bool) -> Trust:
-    root = AWS_NITRO_ROOT
-    if dev_root is not None:
-        try:
-            root = Root.from_pem(dev_root.read_bytes())
-        except OSError as error:
-            fail(f"cannot read {dev_root}: {error.strerror}", code=2)
-    sets = [PcrSet.from_file(file, allow_debug=allow_debug) for file in files]
-    if len({s.name for s in sets}) < len(sets):  # two folders, one file name
-        sets = [
-            PcrSet(str(file), s.values, allow_debug=allow_debug)
-            for file, s in zip(files, sets, strict=True)
-        ]
+def _trust(files: list[str], dev_root: Path | None, *, allow_debug: bool) -> Trust:
+    if DEVELOPMENT in files:
+        if len(files) > 1 or dev_root is not None:
+            raise InvalidTrust(
+                "--trust development has its own root and measurements: give it alone"
+            )
+        found = development()
+        root, sets = found.root, list(found.pcr_sets)
+    else:
+        root = AWS_NITRO_ROOT if dev_root is None else _root(dev_root)
+        sets = [PcrSet.from_file(file, allow_debug=allow_debug) for file in files]
+        if len({s.name for s in sets}) < len(sets):  # two folders, one file name
+            sets = [
+                PcrSet(file, s.values, allow_debug=allow_debug)
+                for file, s in zip(files, sets, strict=True)
+            ]
     if allow_debug:
         sets.append(PcrSet.debug())
     return Trust(root, tuple(sets), allow_debug=allow_debug)
 
 
-def _ask(url: str) -> tuple[bytes, bytes]:
-    import httpx
+def _root(file: Path) -> Root:
+    try:
+        return Root.from_pem(file.read_bytes())
+    except OSError as error:
+        fail(f"cannot read {file}: {error.strerror}", code=2)
+    except InvalidRoot as error:
+        raise InvalidRoot(f"{file}: {error}") from None
 
+
+def _ask(asked: Connection) -> tuple[bytes, bytes]:
     from blindgate.attestation import fetch
+    from blindgate.client.reaching import explain
 
     nonce = fetch.new_nonce()
     try:
-        with httpx.Client(timeout=fetch.TIMEOUT) as client:
-            return nonce, fetch.fetch_document(client, url, nonce)
+        with err.status("asking the gateway"), asked.client() as client:
+            client.timeout = fetch.TIMEOUT
+            return nonce, fetch.fetch_document(client, str(asked.origin()), nonce)
     except fetch.FetchFailed as error:
-        fail(str(error))
+        cause = error.__cause__
+        fail(explain(cause, asked.origin()) if isinstance(cause, Exception) else str(error))
 
 
 def _read(path: Path) -> bytes:

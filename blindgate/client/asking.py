@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sized
 from typing import TYPE_CHECKING, Final
 
 import httpx
 
 from blindgate.client import photos
-from blindgate.client.errors import ClientError, GatewayUnreachable
+from blindgate.client.errors import InvalidCredentials
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
     from blindgate.client.photos import PhotoSource
     from blindgate.detections import DetectOptions
@@ -20,21 +21,33 @@ if TYPE_CHECKING:
 
 #: A large photo on a slow line, a queue and a detection fit in; a dead gateway shows in 10 s.
 TIMEOUT: Final = httpx.Timeout(120.0, connect=10.0)
+#: What a header field can carry without quoting: RFC 9110 §5.5, without spaces.
+_VISIBLE: Final = re.compile(r"[\x21-\x7e]+")
 #: Photos of one `detect_many` that are on their way at once.
 CONCURRENCY: Final = 4
 
 
-class Reachable:
-    """Turns httpx's own errors into `GatewayUnreachable`; ours pass."""
+def credentials(*, api_key: str | None, token: str | None) -> dict[str, str]:
+    """The header fields that sign in.
 
-    def __enter__(self) -> None:
-        return None
+    Args:
+        api_key: An API key of the gateway.
+        token: A token of the identity provider that the gateway trusts.
 
-    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
-        if isinstance(error, httpx.HTTPError) and not isinstance(error, ClientError):
-            raise GatewayUnreachable(
-                f"no answer from the gateway: {error or type(error).__name__}"
-            ) from error
+    Raises:
+        InvalidCredentials: Both are given, or one that no header can carry. It is not in the
+            message.
+    """
+    if api_key is not None and token is not None:
+        raise InvalidCredentials("give an API key or a token, not both")
+    for secret, what in ((api_key, "API key"), (token, "token")):
+        if secret is not None and not _VISIBLE.fullmatch(secret):
+            raise InvalidCredentials(
+                f"the {what} is empty or has a character that none has, such as a space"
+            )
+    if api_key is not None:
+        return {"x-api-key": api_key}
+    return {} if token is None else {"authorization": f"Bearer {token}"}
 
 
 def detection_request(
@@ -42,12 +55,17 @@ def detection_request(
     gateway: httpx.URL,
     content: bytes,
     chosen: DetectOptions,
+    signed: Mapping[str, str],
 ) -> httpx.Request:
     """The request that the enclave is to see, with the client's own headers and time-outs."""
     return http.build_request(
         "POST",
         gateway.join(photos.target(chosen)),
-        headers={"content-type": photos.media_type(content), "accept": "application/json"},
+        headers={
+            "content-type": photos.media_type(content),
+            "accept": "application/json",
+            **signed,
+        },
         content=content,
     )
 

@@ -8,7 +8,7 @@ import anyio
 import httpx
 
 from blindgate.client.errors import ProblemError
-from blindgate.client.httpx_side import Sealing, append, as_response, refuse_encoding, unavailable
+from blindgate.client.httpx_side import Sealing, append, refuse_encoding
 from blindgate.client.messages import Answer, Outgoing, Reply
 from blindgate.client.session import Renew, VerifiedEnclave
 
@@ -26,9 +26,13 @@ class AsyncOhttpTransport(Sealing, httpx.AsyncBaseTransport):
         gateway: The gateway's origin.
         trust: What to trust; see `blindgate.client.trust.resolve`.
         transport: What carries the sealed bytes; `httpx.AsyncHTTPTransport()` if left out.
+        allow_unsealed: Give problems (4xx, 5xx) that the gateway reports outside the seal as
+            responses, with `extensions["blindgate_sealed"]` False. Otherwise they are raised:
+            code that looks at the status alone would take them for the enclave's.
 
     Raises:
         InvalidTrust: Nothing would be trusted.
+        InvalidGateway: The URL is not an origin.
     """
 
     def __init__(
@@ -37,8 +41,9 @@ class AsyncOhttpTransport(Sealing, httpx.AsyncBaseTransport):
         *,
         trust: TrustLike,
         transport: httpx.AsyncBaseTransport | None = None,
+        allow_unsealed: bool = False,
     ) -> None:
-        super().__init__(gateway, trust)
+        super().__init__(gateway, trust, allow_unsealed=allow_unsealed)
         self._transport = httpx.AsyncHTTPTransport() if transport is None else transport
         self._lock = anyio.Lock()
 
@@ -46,9 +51,9 @@ class AsyncOhttpTransport(Sealing, httpx.AsyncBaseTransport):
         """Send one request sealed; errors as in `OhttpTransport.handle_request`."""
         self._refuse_elsewhere(request)
         try:
-            return as_response(await self.exchange(request), request)
+            return self._received(await self.exchange(request), request)
         except ProblemError as problem:
-            return unavailable(problem, request)
+            return self._unavailable(problem, request)
 
     async def exchange(self, request: httpx.Request) -> Answer:
         """As `handle_async_request`, but a gateway without an enclave is a `ProblemError`."""

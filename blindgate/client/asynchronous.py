@@ -12,13 +12,14 @@ from blindgate.client import photos
 from blindgate.client.asking import (
     CONCURRENCY,
     TIMEOUT,
-    Reachable,
+    credentials,
     detection_request,
     progress,
 )
 from blindgate.client.async_transport import AsyncOhttpTransport
 from blindgate.client.messages import outer_fields
 from blindgate.client.photos import PhotoResult, PhotoSource
+from blindgate.client.reaching import Reachable
 from blindgate.errors import BlindgateError
 
 if TYPE_CHECKING:
@@ -37,12 +38,21 @@ class AsyncBlindgate:
     Args:
         url: The gateway's origin.
         trust: As for `Blindgate`.
+        api_key: As for `Blindgate`.
+        token: As for `Blindgate`.
         http: An `httpx.AsyncClient` to send with; it is not closed.
     """
 
     def __init__(
-        self, url: str | httpx.URL, *, trust: TrustLike, http: httpx.AsyncClient | None = None
+        self,
+        url: str | httpx.URL,
+        *,
+        trust: TrustLike,
+        api_key: str | None = None,
+        token: str | None = None,
+        http: httpx.AsyncClient | None = None,
     ) -> None:
+        self._signed = credentials(api_key=api_key, token=token)
         self._http = http or httpx.AsyncClient(timeout=TIMEOUT)
         self._owns_http = http is None
         self._transport = AsyncOhttpTransport(
@@ -59,8 +69,8 @@ class AsyncBlindgate:
 
     async def verify(self) -> VerifiedEnclave:
         """Verify the enclave now; see `Blindgate.verify`."""
-        request = self._http.build_request("GET", self._transport.gateway)
-        with Reachable():
+        request = self._http.build_request("GET", self._transport.gateway, headers=self._signed)
+        with Reachable(self._transport.gateway):
             return await self._transport.verify(
                 self._transport.enclave, outer_fields(request.headers), dict(request.extensions)
             )
@@ -71,7 +81,7 @@ class AsyncBlindgate:
         *,
         min_score: float | None = None,
         max_detections: int | None = None,
-        classes: Sequence[str] | None = None,
+        classes: Sequence[str] | str | None = None,
         tiles: int | None = None,
     ) -> Detections:
         """Find objects in one photo; see `Blindgate.detect`."""
@@ -85,11 +95,12 @@ class AsyncBlindgate:
         on_progress: Progress | None = None,
         min_score: float | None = None,
         max_detections: int | None = None,
-        classes: Sequence[str] | None = None,
+        classes: Sequence[str] | str | None = None,
         tiles: int | None = None,
     ) -> AsyncIterator[PhotoResult]:
         """Find objects in many photos; see `Blindgate.detect_many`."""
         chosen = photos.options(min_score, max_detections, classes, tiles)
+        many = photos.several(many, concurrency)
         report = progress(many, on_progress)
         return self._many(iter(many), chosen, concurrency, report)
 
@@ -106,8 +117,10 @@ class AsyncBlindgate:
 
     async def _detect(self, photo: PhotoSource, chosen: DetectOptions) -> Detections:
         content = await asyncio.to_thread(photos.read, photo)
-        request = detection_request(self._http, self._transport.gateway, content, chosen)
-        with Reachable():
+        request = detection_request(
+            self._http, self._transport.gateway, content, chosen, self._signed
+        )
+        with Reachable(self._transport.gateway):
             return photos.detections(await self._transport.exchange(request))
 
     async def _many(

@@ -12,12 +12,13 @@ from blindgate.client import photos
 from blindgate.client.asking import (
     CONCURRENCY,
     TIMEOUT,
-    Reachable,
+    credentials,
     detection_request,
     progress,
 )
 from blindgate.client.messages import outer_fields
 from blindgate.client.photos import PhotoResult, PhotoSource
+from blindgate.client.reaching import Reachable
 from blindgate.client.transport import OhttpTransport
 from blindgate.errors import BlindgateError
 
@@ -47,17 +48,27 @@ class Blindgate:
         url: The gateway's origin.
         trust: Which enclaves to believe: the path of a PCR file (or several: one of them must
             match), a `Trust`, or `"development"` for the local stack. There is no default.
+        api_key: Signs in with an API key of the gateway.
+        token: Signs in with a token of the identity provider that the gateway trusts.
         http: An `httpx.Client` to send with, for proxies, certificates, credentials; it is not
             closed. Its default headers go along: `authorization` and the like outside the seal.
 
     Raises:
         InvalidTrust: Nothing would be trusted.
-        ValueError: The URL is not an origin.
+        InvalidGateway: The URL is not an origin.
+        InvalidCredentials: Both `api_key` and `token` are given, or one that cannot be sent.
     """
 
     def __init__(
-        self, url: str | httpx.URL, *, trust: TrustLike, http: httpx.Client | None = None
+        self,
+        url: str | httpx.URL,
+        *,
+        trust: TrustLike,
+        api_key: str | None = None,
+        token: str | None = None,
+        http: httpx.Client | None = None,
     ) -> None:
+        self._signed = credentials(api_key=api_key, token=token)
         self._http = http or httpx.Client(timeout=TIMEOUT)
         self._owns_http = http is None
         self._transport = OhttpTransport(url, trust=trust, transport=_ThroughClient(self._http))
@@ -78,8 +89,8 @@ class Blindgate:
             ProblemError: The gateway has none to offer.
             GatewayUnreachable: The gateway does not answer.
         """
-        request = self._http.build_request("GET", self._transport.gateway)
-        with Reachable():
+        request = self._http.build_request("GET", self._transport.gateway, headers=self._signed)
+        with Reachable(self._transport.gateway):
             return self._transport.verify(
                 self._transport.enclave, outer_fields(request.headers), dict(request.extensions)
             )
@@ -90,17 +101,18 @@ class Blindgate:
         *,
         min_score: float | None = None,
         max_detections: int | None = None,
-        classes: Sequence[str] | None = None,
+        classes: Sequence[str] | str | None = None,
         tiles: int | None = None,
     ) -> Detections:
         """Find objects in one photo.
 
         Args:
             photo: A path, bytes or an open binary file: an image, or one that was encrypted
-                with `blindgate encrypt`.
+                with `blindgate encrypt`. A PIL image or a numpy array (uint8, RGB) is sent as a
+                PNG of its pixels as they lie: no EXIF orientation is applied.
             min_score: Leave out objects that score less, 0 to 1; the model's default if None.
             max_detections: At most this many, best first.
-            classes: Only objects with these labels.
+            classes: Only objects with these labels: a sequence, or a text with commas.
             tiles: Look closer at tiles x tiles parts of the picture as well, 1 to 3.
 
         Raises:
@@ -109,7 +121,9 @@ class Blindgate:
             GatewayUnreachable: The gateway does not answer.
             AnswerRejected: What came back is no answer to this request.
             OSError: The photo cannot be read.
-            ValueError: An option is out of range.
+            InvalidPhoto: It is empty, or of a format that the enclave does not open.
+            UnsupportedSource: It is given as something else than a `PhotoSource`.
+            InvalidOptions: An option is out of range.
         """
         return self._detect(photo, photos.options(min_score, max_detections, classes, tiles))
 
@@ -121,7 +135,7 @@ class Blindgate:
         on_progress: Progress | None = None,
         min_score: float | None = None,
         max_detections: int | None = None,
-        classes: Sequence[str] | None = None,
+        classes: Sequence[str] | str | None = None,
         tiles: int | None = None,
     ) -> Iterator[PhotoResult]:
         """Find objects in many photos, a few at a time.
@@ -136,10 +150,15 @@ class Blindgate:
             classes: As in `detect`.
             tiles: As in `detect`.
 
+        Raises:
+            UnsupportedSource: `many` is one photo.
+            ValueError: `concurrency` is below 1, or an option is out of range.
+
         Yields:
             One result for each photo, in order. A photo that fails does not stop the others.
         """
         chosen = photos.options(min_score, max_detections, classes, tiles)
+        many = photos.several(many, concurrency)
         report = progress(many, on_progress)
         return self._many(iter(many), chosen, concurrency, report)
 
@@ -155,8 +174,11 @@ class Blindgate:
         self.close()
 
     def _detect(self, photo: PhotoSource, chosen: DetectOptions) -> Detections:
-        request = detection_request(self._http, self._transport.gateway, photos.read(photo), chosen)
-        with Reachable():
+        content = photos.read(photo)
+        request = detection_request(
+            self._http, self._transport.gateway, content, chosen, self._signed
+        )
+        with Reachable(self._transport.gateway):
             return photos.detections(self._transport.exchange(request))
 
     def _many(

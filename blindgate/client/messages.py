@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from blindgate.client.errors import ProblemError
+from blindgate.client.errors import GatewayProblem, ProblemError
 from blindgate.sealing import fields
 
 if TYPE_CHECKING:
@@ -112,4 +112,5 @@ def is_problem(problem: Problem, status: int, content: bytes) -> bool:
 
 def _problem(status: int, content: bytes, retry_after: str | None, *, sealed: bool) -> ProblemError:
     seconds = float(retry_after) if retry_after and retry_after.isdecimal() else None
-    return ProblemError(status, _members(content), sealed=sealed, retry_after=seconds)
+    kind = ProblemError if sealed else GatewayProblem
+    return kind(status, _members(content), sealed=sealed, retry_after=seconds)

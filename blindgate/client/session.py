@@ -31,6 +31,7 @@ from blindgate.client.messages import (
     outer_fields,
     outside,
 )
+from blindgate.printable import printable
 from blindgate.sealing import bhttp, keys, ohttp, padding
 from blindgate.sealing.errors import BinaryHttpError, OpenRejected, SealingError
 
@@ -238,9 +239,15 @@ def _open(opener: ohttp.ResponseOpener, content: bytes) -> Answer:
 def _expect(reply: Reply, media_type: str) -> bytes:
     if reply.status >= 400:
         raise outside(reply).problem()
+    if 300 <= reply.status < 400 and (elsewhere := reply.headers.get("location")):
+        raise VerificationFailed(
+            f"the gateway redirects to {printable(elsewhere)[:200]}, which is not followed: "
+            "give the address of the gateway itself"
+        )
     if reply.status != 200 or reply.media_type != media_type:
         raise VerificationFailed(
-            f"the gateway answered with status {reply.status} and {reply.media_type or 'no type'} "
-            f"where {media_type} should be"
+            f"the gateway answered with status {reply.status} and "
+            f"{printable(reply.media_type) or 'no type'} where {media_type} should be: is it a "
+            "Blindgate gateway?"
         )
     return reply.content

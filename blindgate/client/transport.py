@@ -5,8 +5,9 @@ client = httpx.Client(transport=OhttpTransport("https://gateway.example", trust=
 client.post("https://gateway.example/v1/detections", content=photo)
 ```
 
-What `response.extensions["blindgate_sealed"]` says: True if the enclave gave the answer, False
-if it is a problem that the gateway reported outside the seal.
+A response is the enclave's: a problem that the gateway reports outside the seal is raised as
+`GatewayProblem`, which is an `httpx.TransportError`. With `allow_unsealed=True` it is a response
+like any other, and `response.extensions["blindgate_sealed"]` tells the two apart.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING
 import httpx
 
 from blindgate.client.errors import ProblemError
-from blindgate.client.httpx_side import Sealing, append, as_response, refuse_encoding, unavailable
+from blindgate.client.httpx_side import Sealing, append, refuse_encoding
 from blindgate.client.messages import Answer, Outgoing, Reply
 from blindgate.client.session import Renew, VerifiedEnclave
 
@@ -35,9 +36,13 @@ class OhttpTransport(Sealing, httpx.BaseTransport):
         gateway: The gateway's origin.
         trust: What to trust; see `blindgate.client.trust.resolve`.
         transport: What carries the sealed bytes; `httpx.HTTPTransport()` if left out.
+        allow_unsealed: Give problems (4xx, 5xx) that the gateway reports outside the seal as
+            responses, with `extensions["blindgate_sealed"]` False. Otherwise they are raised:
+            code that looks at the status alone would take them for the enclave's.
 
     Raises:
         InvalidTrust: Nothing would be trusted.
+        InvalidGateway: The URL is not an origin.
     """
 
     def __init__(
@@ -46,8 +51,9 @@ class OhttpTransport(Sealing, httpx.BaseTransport):
         *,
         trust: TrustLike,
         transport: httpx.BaseTransport | None = None,
+        allow_unsealed: bool = False,
     ) -> None:
-        super().__init__(gateway, trust)
+        super().__init__(gateway, trust, allow_unsealed=allow_unsealed)
         self._transport = httpx.HTTPTransport() if transport is None else transport
         self._lock = threading.Lock()
 
@@ -57,13 +63,14 @@ class OhttpTransport(Sealing, httpx.BaseTransport):
         Raises:
             VerificationFailed: The enclave is not one that we trust; nothing was sent to it.
             AnswerRejected: What came back is no answer to this request.
+            GatewayProblem: The gateway reported a problem outside the seal.
             NotSealed: The request goes elsewhere.
         """
         self._refuse_elsewhere(request)
         try:
-            return as_response(self.exchange(request), request)
+            return self._received(self.exchange(request), request)
         except ProblemError as problem:
-            return unavailable(problem, request)
+            return self._unavailable(problem, request)
 
     def exchange(self, request: httpx.Request) -> Answer:
         """As `handle_request`, but a gateway without an enclave is a `ProblemError`."""

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from blindgate.attestation import AWS_NITRO_ROOT, InvalidTrust, PcrSet, Root, Trust
+from blindgate.printable import printable
 
 _log = logging.getLogger(__name__)
 
@@ -35,8 +36,25 @@ def resolve(trust: TrustLike) -> Trust:
         return trust
     if trust == DEVELOPMENT:
         return development()
+    if trust is None:
+        raise InvalidTrust(
+            "trust=None trusts nothing: give the file of the measurements of your enclave image, "
+            'or "development" for the stack of `blindgate dev up`'
+        )
     if isinstance(trust, PcrSet | str | os.PathLike):
         trust = [trust]
+    if not isinstance(trust, Iterable):
+        raise InvalidTrust(f"trust is a Trust, a PcrSet, a path or several, not {type(trust)}")
+    trust = list(trust)
+    for one in trust:
+        if one == DEVELOPMENT and len(trust) > 1:
+            raise InvalidTrust(
+                "development trust has a root of its own and cannot be combined with other files"
+            )
+        if not isinstance(one, PcrSet | str | os.PathLike):
+            raise InvalidTrust(f"trust holds {type(one)}, which is no PcrSet and no path")
+    if trust == [DEVELOPMENT]:
+        return development()
     sets = [one if isinstance(one, PcrSet) else PcrSet.from_file(Path(one)) for one in trust]
     return Trust(AWS_NITRO_ROOT, tuple(_distinct(sets)))
 
@@ -60,7 +78,10 @@ def development(folder: Path | None = None) -> Trust:
             f"no development stack has left its root in {folder}: {error.strerror}. "
             f"Start one with `blindgate dev up`, or set {DEV_ROOT_VARIABLE}"
         ) from None
-    _log.warning("trusting the development root in %s: what it vouches for is no enclave", folder)
+    _log.warning(
+        "development root in %s: this is no enclave and proves nothing about real hardware",
+        printable(folder),
+    )
     return Trust(root, (PcrSet.from_file(folder / "pcrs.json"),))
 
 

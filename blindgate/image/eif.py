@@ -163,7 +163,7 @@ def read(data: bytes | memoryview) -> Image:
     if len(view) > MAX_BYTES:
         raise MalformedImage(f"{len(view)} bytes are more than an image may have")
     if len(view) < _HEADER.size or bytes(view[:4]) != MAGIC:
-        raise MalformedImage("this does not begin as an enclave image does")
+        raise MalformedImage("not an enclave image (EIF)")
     _, version, flags, memory, cpus, _, count, *rest = _HEADER.unpack_from(view)
     if version != VERSION:
         raise MalformedImage(f"format version {version}; only {VERSION} is known")

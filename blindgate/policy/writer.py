@@ -101,7 +101,7 @@ def _check_principal(what: str, arn: str) -> None:
         )
     if not _PRINCIPAL.fullmatch(arn):
         raise UnsafePolicyError(
-            f"{what} {arn!r} is no ARN of one IAM role or user "
+            f"{what}: {arn!r} is not the ARN of an IAM role or user "
             "(arn:aws:iam::ACCOUNT:role/NAME); wildcards and the account root are not allowed"
         )
 

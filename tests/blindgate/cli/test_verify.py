@@ -170,7 +170,7 @@ def test_a_gateway_that_answers_something_else(dev_root: Path, pcrs: Path) -> No
 def test_a_gateway_that_is_not_there(pcrs: Path) -> None:
     result = _run("http://127.0.0.1:1", "--pcrs", pcrs)
     assert result.exit_code == 1
-    assert "cannot ask http://127.0.0.1:1" in _said(result)
+    assert "no connection to http://127.0.0.1:1" in _said(result)
 
 
 def test_a_saved_document_at_its_time(saved: Path, dev_root: Path, pcrs: Path) -> None:
@@ -212,7 +212,9 @@ def test_a_document_that_is_none(tmp_path: Path, pcrs: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        ((), "either a URL or --document"),
+        ((), "which gateway to ask"),
+        (("http://g", "--gateway", "http://g"), "once"),
+        (("http://g", "--trust", "development"), "give it alone"),
         (("http://g", "--document", "d"), "either a URL or --document"),
         (("http://g",), "no measurements"),
         (("http://g", "--at", "2026-01-01T00:00:00Z"), "for --document"),

@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from blindgate import AsyncOhttpTransport, OhttpTransport, problems
-from blindgate.client import AnswerRejected, NotSealed, VerificationFailed
+from blindgate.client import AnswerRejected, GatewayProblem, NotSealed, VerificationFailed
 from devstack.nsm import DevRoot
 from enclave_app.sealed import InnerAnswer, InnerRequest
 from tests.blindgate.client.gateway import URL, Enclave, Gateway, problem, trust
@@ -106,11 +106,51 @@ def test_a_failed_verification_is_a_transport_error(gateway: Gateway) -> None:
     assert SEALED not in gateway.paths()
 
 
-def test_a_problem_outside_is_a_response(client: httpx.Client, gateway: Gateway) -> None:
+@pytest.fixture
+def lenient(gateway: Gateway, root: DevRoot) -> Iterator[httpx.Client]:
+    """A client that takes problems of the gateway as responses."""
+    transport = OhttpTransport(
+        URL, trust=trust(root), transport=httpx.MockTransport(gateway), allow_unsealed=True
+    )
+    with httpx.Client(transport=transport, base_url=URL) as http:
+        yield http
+
+
+@pytest.mark.parametrize("status", [400, 401, 404, 422, 500, 502, 503])
+def test_what_a_gateway_says_outside_the_seal_is_never_taken_for_the_enclaves(
+    client: httpx.Client, gateway: Gateway, status: int
+) -> None:
+    gateway.replace[SEALED] = lambda _: httpx.Response(
+        status, json={"type": problems.IMAGE_REJECTED.type, "title": "Not an image"}
+    )
+    with pytest.raises(httpx.TransportError, match="Not an image") as failed:
+        client.get("/x")
+    assert isinstance(failed.value, GatewayProblem)
+    assert (failed.value.status, failed.value.sealed) == (status, False)
+    assert failed.value.request.url == f"{URL}/x"
+
+
+def test_a_problem_of_the_enclave_is_a_response(client: httpx.Client, enclave: Enclave) -> None:
+    enclave.handler = lambda _: InnerAnswer.of_problem(problems.IMAGE_REJECTED)
+    response = client.get("/x")
+    assert response.status_code == problems.IMAGE_REJECTED.status
+    assert response.extensions["blindgate_sealed"] is True
+
+
+def test_a_gateway_without_an_enclave_is_an_error(client: httpx.Client, gateway: Gateway) -> None:
+    gateway.enclaves = []
+    with pytest.raises(GatewayProblem) as failed:
+        client.get("/x")
+    assert failed.value.retry_after == 7
+
+
+def test_a_problem_outside_is_a_response_where_that_is_allowed(
+    lenient: httpx.Client, gateway: Gateway
+) -> None:
     gateway.replace[SEALED] = lambda _: problem(
         problems.OVERLOADED, **{"retry-after": "3", "set-cookie": "tracked=1", "x-other": "1"}
     )
-    response = client.get("/x")
+    response = lenient.get("/x")
     assert response.status_code == 503
     assert response.json()["type"] == problems.OVERLOADED.type
     assert response.headers["retry-after"] == "3"
@@ -120,9 +160,11 @@ def test_a_problem_outside_is_a_response(client: httpx.Client, gateway: Gateway)
         response.raise_for_status()
 
 
-def test_a_gateway_without_an_enclave_is_a_response(client: httpx.Client, gateway: Gateway) -> None:
+def test_a_gateway_without_an_enclave_is_a_response_where_that_is_allowed(
+    lenient: httpx.Client, gateway: Gateway
+) -> None:
     gateway.enclaves = []
-    response = client.get("/x")
+    response = lenient.get("/x")
     assert response.status_code == 503
     assert response.json()["type"] == problems.ENCLAVE_UNAVAILABLE.type
     assert response.headers["retry-after"] == "7"
@@ -173,6 +215,12 @@ def test_the_asynchronous_transport_does_the_same(
                 await http.get("https://elsewhere.example/")
             gateway.enclaves = []
             gateway.replace[SEALED] = lambda _: problem(problems.OHTTP_KEY)
+            with pytest.raises(GatewayProblem):
+                await http.get("/x")
+        transport = AsyncOhttpTransport(
+            URL, trust=trust(root), transport=httpx.MockTransport(gateway), allow_unsealed=True
+        )
+        async with httpx.AsyncClient(transport=transport, base_url=URL) as http:
             assert (await http.get("/x")).status_code == 503
 
     asyncio.run(run())

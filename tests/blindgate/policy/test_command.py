@@ -55,7 +55,7 @@ def test_what_was_written_passes_the_linter(pcrs: Path, tmp_path: Path) -> None:
     [
         ((), 2, "--pcrs, --role and --admin"),
         (("--role", PARENT), 2, "--pcrs, --role and --admin"),
-        (("--role", "*", "--admin", ADMIN), 1, "no ARN"),
+        (("--role", "*", "--admin", ADMIN), 1, "not the ARN"),
         (("--role", PARENT, "--admin", ADMIN, "--encryption-context", "x"), 2, "name=value"),
     ],
 )
@@ -108,7 +108,7 @@ def test_what_is_no_policy_is_said_to_be_none(tmp_path: Path) -> None:
     path.write_text("{}")
     done = run("lint", path)
     assert done.exit_code == 1
-    assert "is no key policy: Statement" in done.stderr
+    assert "is not a key policy: Statement" in done.stderr
 
 
 def test_the_example_is_what_the_command_in_its_readme_writes() -> None:
