@@ -10,7 +10,7 @@ ASSETS := gateway/console/dist/standalone/index.html
 NODE   := $(shell node -p 'const [a, b] = process.versions.node.split("."); a > 20 || a == 20 && b >= 19 ? "yes" : ""' 2>/dev/null)
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-browser install-test-packages assets console console-picture demo vectors picture test test-deploy test-enclave lint bench bench-overload lock clean
+.PHONY: help install install-browser install-test-packages assets console console-picture demo vectors wheel picture test test-deploy test-enclave lint bench bench-overload lock clean
 
 help: ## show what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-22s %s\n", $$1, $$2}'
@@ -26,6 +26,7 @@ $(STAMP): locks/dev.txt pyproject.toml
 
 demo: $(STAMP) ## a photo, encrypted, detected inside the enclave worker: PHOTO=path takes yours
 	$(BIN)/blindgate dev demo $(if $(PHOTO),--photo "$(PHOTO)")
+	@$(BIN)/python -c "from devstack.page import prepare_page; prepare_page(print)"
 
 vectors: $(STAMP) ## fetch the real test data that is not part of the repository, from GitHub
 	$(BIN)/python -m tests.vectors.fetch $(MIRROR)
@@ -67,6 +68,9 @@ assets: $(ASSETS) ## build the page that the gateway serves, from locked package
 
 $(ASSETS): $(addsuffix /node_modules/.package-lock.json,clients/js gateway/console) $(shell find clients/js/src gateway/console/src gateway/console/*.ts gateway/console/*.html -type f)
 	npm --prefix gateway/console run --silent build
+
+wheel: $(STAMP) $(ASSETS) ## a wheel and a source archive with that page in them, into out/dist
+	$(BIN)/python -m hatchling build -d out/dist
 
 %/node_modules/.package-lock.json: %/package-lock.json
 	cd $* && npm ci --silent

@@ -27,6 +27,8 @@ ROOT: Final = Path(__file__).resolve().parents[1]
 PYTHON: Final = "3.11"
 GLIBC: Final = ("2_34", "2_31", "2_28", "2_27", "2_26", "2_24", "2_17", "2_12", "2_5")
 LEGACY: Final = ("2014", "2010", "1")
+#: Part of the gateway's wheel if it was built.
+PAGE: Final = "gateway/console/dist/served/index.html"
 
 
 class ReleaseError(Exception):
@@ -50,6 +52,8 @@ def collect_wheels(folder: Path, architecture: str) -> None:
     command += ["--abi", "abi3", "--abi", "none"]
     command += [argument for name in platforms for argument in ("--platform", name)]
     _python(*command, "-r", str(ROOT / "locks" / "gateway.txt"))
+    if not (ROOT / PAGE).is_file():
+        print("no console in this release: `make assets` builds it (Node)", file=sys.stderr)
     _python("hatchling", "build", "-t", "wheel", "-d", str(folder))
 
 

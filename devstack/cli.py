@@ -53,6 +53,9 @@ def up(
             help="Run the worker as a process, or boot the real enclave image on emulated hardware."
         ),
     ] = EnclaveKind.PROCESS,
+    console: Annotated[
+        bool, typer.Option(help="Build the gateway's page first if it is missing (needs Node).")
+    ] = True,
 ) -> None:
     """Run the whole of Blindgate in the foreground until Ctrl-C.
 
@@ -63,10 +66,13 @@ def up(
     """
     from devstack.foreground import run
     from devstack.model import obtain
+    from devstack.page import prepare_page
     from devstack.places import Places, default_state
     from devstack.stack import Options
 
     places = Places.prepare(state or default_state())
+    if console:
+        prepare_page(lambda line: err.print(line, style="dim", markup=False))
     options = Options(
         model=obtain(model),
         answers="sealed" if sealed_answers_only else "open",

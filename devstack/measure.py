@@ -14,6 +14,7 @@ import hashlib
 import sys
 import tomllib
 from collections.abc import Iterable
+from importlib.metadata import distributions
 from pathlib import Path
 
 from blindgate.image.closure import ROOT, import_closure
@@ -29,10 +30,7 @@ def measure(config_path: Path, root: Path = ROOT) -> Measurements:
     """
     settings = tomllib.loads(config_path.read_text())
     here = config_path.resolve().parent
-    runtime = [
-        ("python", sys.version.encode()),
-        ("locks/enclave.txt", (root / "locks/enclave.txt").read_bytes()),
-    ]
+    runtime = [("python", sys.version.encode()), _dependencies(root)]
     application = [
         (str(path.relative_to(root)), path.read_bytes())
         for path in import_closure(root=root).values()
@@ -50,6 +48,15 @@ def measure(config_path: Path, root: Path = ROOT) -> Measurements:
         _pcr(runtime),
         _pcr(application),
     )
+
+
+def _dependencies(root: Path) -> tuple[str, bytes]:
+    """The locked dependencies, or where a wheel was installed, without locks, those there are."""
+    lock = root / "locks/enclave.txt"
+    if lock.is_file():
+        return "locks/enclave.txt", lock.read_bytes()
+    names = sorted({f"{each.name}=={each.version}" for each in distributions()})
+    return "installed", "\n".join(names).encode()
 
 
 def _model_folders(folder: Path) -> list[Path]:

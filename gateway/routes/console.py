@@ -32,7 +32,7 @@ _NOT_BUILT: Final = b"""<!doctype html>
 <html lang="en"><meta charset="utf-8"><title>Blindgate</title>
 <h1>Blindgate</h1>
 <p>The gateway runs. Its page for people was not built: that takes Node 20.19 or newer and
-<code>make assets</code>, then a restart.</p>
+<code>make assets</code> (or <code>blindgate dev up</code>), then a restart.</p>
 <p>The API is described at <a href="/docs">/docs</a>.</p>
 </html>
 """

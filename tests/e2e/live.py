@@ -92,7 +92,7 @@ def live_stack(*options: str, environment: Mapping[str, str] | None = None) -> I
     with tempfile.TemporaryDirectory(prefix="bg-") as folder:
         state, log = Path(folder) / "s", Path(folder) / "log"
         command = [sys.executable, "-m", "blindgate", "dev", "up", "--state", str(state)]
-        command += ["--port", "0", "--kms-port", "0", *options]
+        command += ["--port", "0", "--kms-port", "0", "--no-console", *options]
         with log.open("wb") as output:
             process = subprocess.Popen(
                 command,
