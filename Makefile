@@ -84,9 +84,11 @@ console-picture: $(STAMP) $(ASSETS) ## renew the README's picture of it (needs C
 
 # Debian packages without which tests skip, one a line with the tests that use it. `.ci/run` installs
 # them, so that everything runs there. RUNLEVEL=1 keeps the installed services from being started.
-TEST_PACKAGES := \ gcc libc6-dev
+TEST_PACKAGES := \
 	chromium \
 	fonts-inter \
+	gcc \
+	libc6-dev \
 	prometheus \
 	redis-server
 # chromium      tests/console (the page in a real browser)
