@@ -67,6 +67,12 @@ INVALID_REQUEST = _own(
     "A parameter is not valid",
     "Correct the parameters that `errors` names and send the request again.",
 )
+MALFORMED_REQUEST = _own(
+    "malformed-request",
+    400,
+    "The request is not valid HTTP/1.1",
+    "Send the request with an HTTP library that follows RFC 9112.",
+)
 EMPTY_BODY = _own(
     "empty-body",
     400,
@@ -165,6 +171,36 @@ METHOD_NOT_ALLOWED = _own(
     405,
     "This endpoint does not take this method",
     "Use one of the methods in the Allow header.",
+)
+URI_TOO_LONG = _own(
+    "uri-too-long",
+    414,
+    "The URL is over the size limit",
+    "Send at most 16,384 bytes of path and query.",
+)
+HEADER_TOO_LARGE = _own(
+    "header-too-large",
+    431,
+    "The header of the request is over the size limit",
+    "Send at most 100 fields and 32,768 bytes.",
+)
+NOT_IMPLEMENTED = _own(
+    "not-implemented",
+    501,
+    "The transfer coding is not supported",
+    "Send the body with Content-Length, or with `Transfer-Encoding: chunked` alone.",
+)
+HTTP_VERSION = _own(
+    "http-version",
+    505,
+    "The HTTP version is not supported",
+    "Send the request as HTTP/1.1.",
+)
+CROSS_ORIGIN_REFUSED = _own(
+    "cross-origin-refused",
+    403,
+    "Pages of this origin may not send this request",
+    "Ask the operator to allow the origin, or call from a program instead of a web page.",
 )
 RATE_LIMITED = _own(
     "rate-limited",

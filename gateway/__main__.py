@@ -11,7 +11,7 @@ from pydantic_settings import CliApp
 
 from blindgate.errors import BlindgateError
 from gateway.app import create_app
-from gateway.connections import patient_protocol
+from gateway.connections import server_options
 from gateway.settings import Settings
 from gateway.telemetry import log_to_stdout
 
@@ -40,14 +40,10 @@ def main(arguments: list[str] | None = None) -> None:
         host=settings.host,
         port=settings.port,
         loop="uvloop",
-        http=patient_protocol(settings.head_timeout),
-        ws="none",
         # A failure at the start ends the process instead of leaving it without enclaves.
         lifespan="on",
-        log_config=None,
-        access_log=False,
-        server_header=False,
         timeout_graceful_shutdown=max(1, round(settings.drain_seconds)),
+        **server_options(app, settings),
     )
 
 

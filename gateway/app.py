@@ -25,7 +25,6 @@ from gateway.credentials import CredentialPusher, RoleSource
 from gateway.dataplane import Dataplane
 from gateway.discovery import follow
 from gateway.edge import Edge
-from gateway.express import Express
 from gateway.metrics import Metrics, served
 from gateway.pool import Pool, PoolLimits, Probe, SocketBackend, StatusHook
 from gateway.records import Records
@@ -118,7 +117,7 @@ def create_app(
     app.state.settings = settings
     app.state.dataplane = Dataplane(pool, _upload_limits(settings), settings.byte_budget)
     metrics = app.state.metrics = Metrics(app.state.dataplane)
-    records = Records(metrics, tracing)
+    records = app.state.records = Records(metrics, tracing)
     app.state.sign_in, app.state.rates = auth.sign_in, auth.rates
     for routes in (detections, ohttp, attestation, models, oip, enclaves):
         app.include_router(routes.router, dependencies=[Depends(signed_in)])
@@ -130,12 +129,6 @@ def create_app(
     app.include_router(console_routes(read_assets(), told))
     problem_answers.install(app)
     # Middleware that is added first is the innermost.
-    app.add_middleware(
-        Express,
-        plane=app.state.dataplane,
-        deadline=settings.default_deadline,
-        longest=settings.max_deadline,
-    )
     if audit is not None:
         app.add_middleware(AuditTrail, log=audit, pcr0_of=Measurements(pool))
     if settings.cors_origins:

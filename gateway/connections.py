@@ -1,212 +1,397 @@
-"""What our connections do that uvicorn's do not.
+"""HTTP/1.1 connections: limits that uvicorn and h11 lack, and errors before the application.
 
-They must say what they want within some seconds: uvicorn waits for a request's head for ever, and
-a few thousand connections that send it byte by byte, or nothing, would take every file
-descriptor. Bodies have limits of their own (`gateway.uploads`), and so have connections between
-two requests (uvicorn's keep-alive).
+uvicorn's h11 implementation does the work. It keeps the body of a request that offers an upgrade,
+handles one request at a time, and never takes a body for a request. Added here:
 
-And they give the rest of a body to whoever has memory for it (`gateway.uploads.direct`). So they
-read little at a time: what has come with the head is copied three times before a route sees it,
-and should be the head alone.
+- a timeout and byte limits for the head of a request, and limits for trailers and chunks;
+- strict framing: what two HTTP implementations could read differently is refused (RFC 9112 §11.2);
+- a problem document with a request id for every error that the application never sees.
+
+It uses private attributes of both libraries, hence their upper bounds in `pyproject.toml`;
+`tests/gateway/test_framing.py` fails where one of them changes.
 """
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable
-from functools import partial
-from typing import Final
+import json
+import re
+import secrets
+import sys
+import time
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import unquote
 
-import httptools
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+import h11
+from h11._receivebuffer import ReceiveBuffer
+from uvicorn.protocols.http.h11_impl import STATUS_PHRASES, H11Protocol
 
-from gateway.uploads.direct import BesideServer, ChunkStore, Discard, RestOfBody
+from blindgate import problems
+from blindgate.link.frames import REQUEST_ID_BYTES
+from gateway.records import Record, Records
+from gateway.timeline import Timeline
 
-#: Most heads fit, and nearly nothing of a photo does.
-_READ: Final = 2048
-#: The rest of a refused body that is read to its end: a client that is to come back would
-#: otherwise need another connection, with another handshake of TLS.
-_SHORT: Final = 1024 * 1024
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import MutableMapping
+
+    from fastapi import FastAPI
+    from uvicorn._types import HTTPScope
+
+    from blindgate.problems import Problem
+    from gateway.settings import Settings
+
+#: Bytes of a head or of a trailer section. Browsers send 1 KiB, tokens and traces add a few.
+MAX_HEAD: Final = 32 * 1024
+#: Bytes of the request line. 100 class names of 64 characters need 7 KiB; AWS's load balancer
+#: takes 16 KiB.
+MAX_TARGET: Final = 16 * 1024
+#: Header fields of a head or of a trailer section; browsers send about 20.
+MAX_FIELDS: Final = 100
+#: Bytes of the line before a chunk: a size has 16 digits, and nobody uses chunk extensions.
+MAX_CHUNK_LINE: Final = 1024
+#: Chunks of a body, however short they are; and the mean size in bytes beyond that number. A chunk
+#: costs 10 microseconds here. Clients that send a binary file line by line have a mean of 256.
+FREE_CHUNKS: Final = 1024
+MIN_MEAN_CHUNK: Final = 128
+#: Seconds and bytes for which the client may go on sending after a refusal. Closing a socket with
+#: unread data resets the connection, and the client could lose the response (RFC 9112 §9.6).
+LINGER_SECONDS: Final = 2.0
+LINGER_BYTES: Final = 32 * 1024 * 1024
+
+_VERSIONS: Final = (b"1.0", b"1.1")
+#: RFC 9110 §7.2, RFC 3986 §3.2: a name, an IPv4 address or an IP literal, and perhaps a port.
+_HOST: Final = re.compile(rb"([\w.~!$&'()*+,;=%-]*|\[[0-9A-Fa-f:.]+\])(:[0-9]*)?", re.ASCII)
+#: The start of a request target in absolute form (RFC 9112 §3.2.2).
+_ABSOLUTE: Final = re.compile(rb"https?://[^/]*", re.ASCII | re.IGNORECASE)
+_LAST: Final = (h11.MUST_CLOSE, h11.CLOSED, h11.ERROR)
+_BY_HINT: Final = {431: problems.HEADER_TOO_LARGE, 501: problems.NOT_IMPLEMENTED}
 
 
-class _Reading(BesideServer):
-    """Reads for an HTTP server that takes bytes: no more at once than one buffer of ours holds.
+class _Broken(h11.RemoteProtocolError):
+    """The client broke a rule.
 
-    Args:
-        server: Whose connection it is.
+    Attributes:
+        problem: What to refuse the request with.
+        detail: Which rule.
     """
 
-    #: One for all connections: what comes into it is copied before anybody else reads.
-    _buffer: Final = memoryview(bytearray(_READ))
-
-    def __init__(self, server: PatientProtocol) -> None:
-        super().__init__(server)
-        self._take = server.data_received
-
-    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - ours decides
-        """Where to receive next."""
-        return self._buffer
-
-    def buffer_updated(self, nbytes: int) -> None:
-        """So many bytes have come."""
-        self._take(bytes(self._buffer[:nbytes]))
+    def __init__(self, problem: Problem, detail: str | None = None) -> None:
+        super().__init__(detail or problem.title, error_status_hint=problem.status)
+        self.problem = problem
+        self.detail = detail
 
 
-class PatientProtocol(HttpToolsProtocol):
-    """Closes a connection whose request's head is not there in time; gives bodies away.
+def _malformed(detail: str) -> _Broken:
+    return _Broken(problems.MALFORMED_REQUEST, detail)
 
-    State                      begins with                     ends with
-    waiting for a head         the connection, or the first    `on_headers_complete`, or the time:
-                               byte of a further request       the connection is closed
-    a request is under way     `on_headers_complete`           the next request, or its keep-alive
+
+class _Buffer(ReceiveBuffer):
+    """Received bytes that h11 has not parsed: every limit is checked before it parses them.
+
+    Attributes:
+        in_head: Whether a request begins here; otherwise its body or its trailers go on.
     """
 
-    #: Seconds; see `patient_protocol`.
+    def __init__(self) -> None:
+        super().__init__()
+        self._searched = 0
+        self.in_head = True
+        self.next_message()
+
+    def next_message(self) -> None:
+        """Reset the limits for the next request."""
+        self._empty_line_seen = False
+        self._chunks = 0
+        self._size = 0
+
+    def skip_empty_line(self) -> None:
+        """Ignore an empty line before a request (RFC 9112 §2.2), but not several."""
+        if not self._empty_line_seen and self._data.startswith(b"\r\n"):
+            self._empty_line_seen = True
+            self._take(2)
+
+    def is_next_line_obviously_invalid_request_line(self) -> bool:
+        """Whether no head begins like this; the first half of an empty line may still be one."""
+        if self._data == b"\r" and not self._empty_line_seen:
+            return False
+        return super().is_next_line_obviously_invalid_request_line()
+
+    def maybe_extract_lines(self) -> list[bytearray] | None:
+        """Extract the lines of a head or of a trailer section, once it is complete."""
+        if self._data.startswith(b"\r\n"):
+            self._take(2)
+            return []
+        end = self._data.find(b"\r\n\r\n", self._searched)
+        self._check_section(end)
+        if end < 0:
+            self._searched = max(0, len(self._data) - 3)
+            return None
+        section = self._take(end + 4)
+        lines = section[:-4].split(b"\r\n")
+        for line in lines:
+            if b"\r" in line or line.startswith((b" ", b"\t")):
+                raise _malformed("A line of the header is folded or has a bare CR.")
+        return lines
+
+    def maybe_extract_next_line(self) -> bytearray | None:
+        """Extract the line before a chunk, once it is complete."""
+        line = super().maybe_extract_next_line()
+        if (len(self._data) if line is None else len(line)) > MAX_CHUNK_LINE:
+            raise _malformed(f"The line before a chunk is over {MAX_CHUNK_LINE} bytes.")
+        if line is not None:
+            if b"\r" in line[:-2] or line.endswith((b" \r\n", b"\t\r\n")):
+                raise _malformed("The line before a chunk has a bare CR or ends with a space.")
+            self._chunks += 1
+            if self._chunks > FREE_CHUNKS + self._size // MIN_MEAN_CHUNK:
+                raise _malformed(f"The chunks are shorter than {MIN_MEAN_CHUNK} bytes on average.")
+        return line
+
+    def maybe_extract_at_most(self, count: int) -> bytearray | None:
+        """Extract bytes of a body."""
+        if not self._data:
+            return None
+        data = self._take(count)
+        self._size += len(data)
+        return data
+
+    def _check_section(self, end: int) -> None:
+        size = len(self._data) if end < 0 else end
+        if self.in_head and size > MAX_TARGET and self._data.find(b"\r\n", 0, MAX_TARGET) < 0:
+            raise _Broken(problems.URI_TOO_LONG)
+        if size > MAX_HEAD:
+            raise _Broken(problems.HEADER_TOO_LARGE, f"The header is over {MAX_HEAD} bytes.")
+        # The last line has no end in this range; the first one of a head is no field.
+        if self._data.count(b"\n", 0, size) > MAX_FIELDS - (not self.in_head):
+            raise _Broken(problems.HEADER_TOO_LARGE, f"There are more than {MAX_FIELDS} fields.")
+        if self._data.count(b"\n", 0, size) != self._data.count(b"\r\n", 0, size):
+            raise _malformed("A line of the header ends with a bare LF.")
+
+    def _take(self, count: int) -> bytearray:
+        """Remove bytes from the front; all of them are handed over without a copy."""
+        if count >= len(self._data):
+            taken, self._data = self._data, bytearray()
+        else:
+            taken = self._data[:count]
+            del self._data[:count]
+        self._searched = self._next_line_search = self._multiple_lines_search = 0
+        return taken
+
+
+class _Connection(h11.Connection):
+    """h11's parser with our limits, and without what it takes and others may read differently."""
+
+    def __init__(self) -> None:
+        super().__init__(h11.SERVER, MAX_HEAD)
+        self._buffer = self._receive_buffer = _Buffer()
+
+    def next_event(self) -> h11.Event | type[h11.NEED_DATA | h11.PAUSED]:
+        """Parse the next event.
+
+        Raises:
+            h11.RemoteProtocolError: The client broke a rule. No more may be parsed then.
+        """
+        self._buffer.in_head = self.their_state is h11.IDLE
+        if self._buffer.in_head:
+            self._buffer.skip_empty_line()
+        event = super().next_event()
+        if isinstance(event, h11.Request):
+            self._buffer.next_message()
+            _check_request(event)
+        return event
+
+
+def _check_request(request: h11.Request) -> None:
+    if request.http_version not in _VERSIONS:
+        raise _Broken(problems.HTTP_VERSION)
+    names = {name for name, _ in request.headers}
+    if b"transfer-encoding" in names:
+        if b"content-length" in names:
+            raise _malformed("The request has Content-Length and Transfer-Encoding.")
+        if request.http_version == b"1.0":
+            raise _malformed("HTTP/1.0 has no Transfer-Encoding.")
+    for name, value in request.headers:
+        if name == b"host" and not _HOST.fullmatch(value):
+            raise _malformed("Host is not a name or an address with an optional port.")
+
+
+class BoundedProtocol(H11Protocol):
+    """A connection whose heads are limited in time and size.
+
+    State                begins with                    ends with
+    waiting for a head   the connection; the first      a complete head, or the timeout, which
+                         byte after a response          closes the connection
+    handling a request   a complete head                the end of its response
+    idle                 the end of a response          the first byte, or uvicorn's keep-alive
+    refused              an error of the client         its close, or the limits for lingering
+
+    The rest of a body whose response is complete is discarded while waiting for the next head, and
+    the timeout covers both.
+    """
+
+    #: See `bounded_protocol`.
     head_seconds = 10.0
-    _timer: asyncio.TimerHandle | None = None
+    records: Records | None = None
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.conn = _Connection()
+        self._timer: asyncio.TimerHandle | None = None
+        #: Bytes that are still discarded after a refusal.
+        self._lingering: int | None = None
+        self._half_closed = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Wait for the first head."""
         super().connection_made(transport)
-        self._tell: list[Callable[[], None]] = []
-        self._reading = _Reading(self)
-        transport.set_protocol(self._reading)
         self._wait_for_head()
 
-    def on_message_begin(self) -> None:
-        """Wait for the rest of this head."""
-        super().on_message_begin()
-        self._wait_for_head()
+    def data_received(self, data: bytes) -> None:
+        """Parse received bytes, unless no request can follow any more."""
+        if self._lingering is not None:
+            self._lingering -= len(data)
+            if self._lingering < 0:
+                self.transport.abort()
+            return
+        if self.conn.their_state in _LAST:
+            return
+        super().data_received(data)
+        if not self._is_busy():
+            self._wait_for_head()
 
-    def on_headers_complete(self) -> None:
-        """The head is there."""
-        self._stop_waiting()
-        super().on_headers_complete()
-        # What comes next is the application's to receive, which begins only when this has returned.
-        self.flow.pause_reading()
-        # For `IncomingBody`, which knows what the head says of the body's length.
-        self.scope["state"]["give_rest"] = self.give_rest
-        # For answers that come before the end of the body.
-        self.scope["state"]["outlive_rest"] = self.outlive_rest
-        self.scope["state"]["discard_rest"] = self.discard_rest
-        # For `unless_gone`.
-        self.scope["state"]["when_gone"] = self.when_gone
+    def eof_received(self) -> None:
+        """Refuse a body that ended before it was complete; the transport then closes itself."""
+        if self._lingering is None and self.conn.their_state is h11.SEND_BODY and self._is_busy():
+            self._half_closed = True
+            self.conn.receive_data(b"")
+            self.handle_events()
 
-    def give_rest(self, count: int, store: ChunkStore) -> RestOfBody | None:
-        """Have the next bytes of the current request's body received without this server.
+    def handle_events(self) -> None:
+        """Handle what has been parsed; a body is not read before the application asks for it."""
+        before = self.cycle
+        super().handle_events()
+        if self.cycle is not before and self._lingering is None:
+            self._stop_waiting()
+            _use_origin_form(self.scope)
+            if self.cycle.more_body:
+                self.flow.pause_reading()
 
-        Args:
-            count: Every byte of it that the application does not have yet.
-            store: Where to put them.
+    def _should_upgrade(self) -> bool:
+        """Ignore every offer to upgrade (RFC 9110 §7.8)."""
+        return False
 
-        Returns:
-            What receives them, or None if some are here already.
-        """
-        if self.cycle.body or not self.cycle.more_body or self.transport.is_closing():
-            return None
-        rest = RestOfBody(self, count, store)
-        self._receive_with(rest)
-        return rest
-
-    def outlive_rest(self) -> bool:
-        """Throw the rest of a short body away, so that the connection stays for other requests.
-
-        Nothing of the body may have been taken. The answer need not wait for it: if the rest does
-        not come within uvicorn's keep-alive, the connection is closed as if nothing had.
-
-        Returns:
-            False if it is not short, or if the client may never send it (`Expect`); the
-            connection must then be closed.
-        """
-        rest = self._rest()
-        waits = self.cycle.waiting_for_100_continue
-        if rest is None or rest > _SHORT or waits or not self.cycle.keep_alive:
-            return False
-        if rest > 0:
-            self._receive_with(Discard(self, rest, stays=True))
-        return True
-
-    def discard_rest(self) -> asyncio.Future[None]:
-        """Throw away whatever still comes, for a connection that is about to be closed.
-
-        Nothing of the body may have been taken, if its length is known.
-
-        Returns:
-            What is done once all of it has come, or the client has closed its side.
-        """
-        discard = Discard(self, self._rest())
-        if self.transport.is_closing():
-            discard.eof_received()
+    def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - uvicorn's words
+        """Refuse what could not be parsed; called by uvicorn while it handles the error."""
+        error = sys.exc_info()[1]
+        if self._half_closed:
+            self._refuse(problems.UPLOAD_INCOMPLETE)
+        elif isinstance(error, _Broken):
+            self._refuse(error.problem, error.detail)
         else:
-            self._receive_with(discard)
-        return discard.ended
-
-    def _rest(self) -> int | None:
-        """Bytes of the body that have not come, if its length is known."""
-        if not self.cycle.more_body:
-            return 0  # what comes next is another request
-        declared = next((int(v) for n, v in self.headers if n == b"content-length"), None)
-        return None if declared is None else declared - len(self.cycle.body)
-
-    def _receive_with(self, other: BesideServer) -> None:
-        self.transport.set_protocol(other)
-        self.flow.resume_reading()
-
-    def when_gone(self, tell: Callable[[], None]) -> Callable[[], None]:
-        """Have somebody told that the client went away, while a request is under way.
-
-        Its body must have been received.
-
-        Returns:
-            What ends that.
-        """
-        self._tell.append(tell)
-        if self.cycle.disconnected or self.transport.is_closing():
-            self.loop.call_soon(self._gone)
-        else:
-            self.flow.resume_reading()  # otherwise nobody would notice
-        return partial(self._forget, tell)
-
-    def _forget(self, tell: Callable[[], None]) -> None:
-        if tell in self._tell:
-            self._tell.remove(tell)
-
-    def _gone(self) -> None:
-        while self._tell:
-            self._tell.pop()()
-
-    def rest_is_over(self, *, whole: bool) -> None:
-        """The connection is this server's again."""
-        self.transport.set_protocol(self._reading)
-        if not whole:
-            self.flow.pause_reading()  # until the application asks for more
-        else:
-            # The old parser waits for a body that went elsewhere; what comes is a new request.
-            self.parser = httptools.HttpRequestParser(self)
-            self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
-            self.on_message_complete()
+            hint = getattr(error, "error_status_hint", 400)
+            self._refuse(_BY_HINT.get(hint, problems.MALFORMED_REQUEST))
 
     def connection_lost(self, exc: Exception | None) -> None:
         """There is nothing to wait for."""
         self._stop_waiting()
         super().connection_lost(exc)
-        self._gone()
+
+    def _is_busy(self) -> bool:
+        return self.cycle is not None and not self.cycle.response_complete
 
     def _wait_for_head(self) -> None:
         if self._timer is None:
-            self._timer = self.loop.call_later(self.head_seconds, self._give_up)
+            self._timer = self.loop.call_later(self.head_seconds, self.transport.abort)
 
     def _stop_waiting(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
 
-    def _give_up(self) -> None:
-        self._timer = None
-        # No answer: there is no request yet that it could belong to.
-        self.transport.abort()
+    def _refuse(self, problem: Problem, detail: str | None = None) -> None:
+        """Send a problem document, if this request has no response yet, and close."""
+        self._stop_waiting()
+        self._unset_keepalive_if_required()
+        self._lingering = LINGER_BYTES
+        busy = self._is_busy()
+        state: MutableMapping[str, Any] = self.cycle.scope["state"] if busy else {}
+        request_id = state.setdefault("request_id", secrets.token_hex(REQUEST_ID_BYTES))
+        if busy:
+            # The application learns that the client has gone; `Edge` records the refusal.
+            state["refused"] = problem
+            self.cycle.disconnected = True
+            self.cycle.waiting_for_100_continue = False
+            self.cycle.message_event.set()
+        elif self.records is not None:
+            self.records.add(_record(problem, request_id))
+        if self.transport.is_closing():
+            return
+        if self.conn.our_state not in (h11.IDLE, h11.SEND_RESPONSE):
+            self.transport.close()
+            return
+        body = json.dumps(problem.body(detail, request_id=request_id)).encode()
+        headers = [
+            *self.server_state.default_headers,
+            (b"content-type", problems.MEDIA_TYPE.encode()),
+            (b"content-length", str(len(body)).encode()),
+            (b"cache-control", b"no-store"),
+            (b"x-request-id", request_id.encode()),
+            (b"connection", b"close"),
+        ]
+        if busy and self.scope["method"] == "HEAD":
+            body = b""
+        reason = STATUS_PHRASES[problem.status]
+        for event in (
+            h11.Response(status_code=problem.status, headers=headers, reason=reason),
+            h11.Data(data=body),
+            h11.EndOfMessage(),
+        ):
+            self.transport.write(self.conn.send(event))
+        self.transport.write_eof()
+        self.flow.resume_reading()
+        self._timer = self.loop.call_later(LINGER_SECONDS, self.transport.abort)
 
 
-def patient_protocol(head_seconds: float) -> type[PatientProtocol]:
-    """The protocol with another patience, as a class for uvicorn."""
-    return type("PatientProtocol", (PatientProtocol,), {"head_seconds": head_seconds})
+def _record(problem: Problem, request_id: str) -> Record:
+    return Record(
+        Timeline(),
+        time.perf_counter(),
+        method="other",
+        route=None,
+        status=problem.status,
+        problem=problem.slug,
+        request_id=request_id,
+        enclave=None,
+        parent=None,
+    )
+
+
+def _use_origin_form(scope: HTTPScope) -> None:
+    """Drop scheme and authority from a target in absolute form; servers must take it."""
+    if (found := _ABSOLUTE.match(scope["raw_path"])) is not None:
+        scope["raw_path"] = scope["raw_path"][found.end() :] or b"/"
+        scope["path"] = unquote(scope["raw_path"].decode("ascii"))
+
+
+def bounded_protocol(head_seconds: float, records: Records | None = None) -> type[BoundedProtocol]:
+    """The protocol class for uvicorn.
+
+    Args:
+        head_seconds: How long the head of a request may take.
+        records: Where to note requests that the application never sees.
+    """
+    values = {"head_seconds": head_seconds, "records": records}
+    return type("BoundedProtocol", (BoundedProtocol,), values)
+
+
+def server_options(app: FastAPI, settings: Settings) -> dict[str, Any]:
+    """The options of uvicorn that decide what a client may do."""
+    return {
+        "http": bounded_protocol(settings.head_timeout, app.state.records),
+        "ws": "none",
+        # Without a trusted proxy `X-Forwarded-For` is what anybody may write.
+        "proxy_headers": bool(settings.trusted_proxies),
+        "forwarded_allow_ips": list(settings.trusted_proxies),
+        "log_config": None,
+        "access_log": False,
+        "server_header": False,
+    }

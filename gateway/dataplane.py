@@ -27,9 +27,10 @@ from blindgate.oip.tensors import Result, shared_problem
 from gateway.audit.trail import Digest, note_answer
 from gateway.auth.caller import CallerTags
 from gateway.disconnects import unless_gone
+from gateway.media_types import refuse_content_codings
 from gateway.pool import Chunks, EnclaveAnswer, Pool, PoolRefused
 from gateway.problem_answers import Refused
-from gateway.uploads import ByteBudget, ChunkStore, IncomingBody, UploadLimits
+from gateway.uploads import ByteBudget, IncomingBody, UploadLimits
 from gateway.uploads.multipart import boundary_of, only_file
 
 if TYPE_CHECKING:
@@ -75,7 +76,6 @@ class Dataplane:
         self._uploads = uploads
         self._fixed_budget = byte_budget
         self._budget = ByteBudget(self.byte_budget)
-        self._store = ChunkStore()
         self._callers = CallerTags()
         self._turn = -1
         self._sealed_only = False
@@ -136,15 +136,15 @@ class Dataplane:
         self._refuse_open_request()
         boundary = boundary_of(form) if form else None
         params: dict[str, Param] = options.model_dump(mode="json", exclude_none=True)
-        async with self._receive(request, expires, None if boundary else self._store) as chunks:
+        async with self._receive(request, expires) as chunks:
             envelope: Chunks = chunks
             if boundary:
-                envelope = only_file([bytes(chunk) for chunk in chunks], boundary)
+                envelope = only_file(chunks, boundary)
             return await self._ask(request, Operation.DETECT, envelope, expires, params)
 
     async def open_sealed(self, request: Request, expires: float) -> EnclaveAnswer:
         """Have the encapsulated request in a body answered by an enclave that has its key."""
-        async with self._receive(request, expires, self._store) as chunks:
+        async with self._receive(request, expires) as chunks:
             return await self._ask(request, Operation.OHTTP, chunks, expires, key_id=chunks[0][0])
 
     async def infer(
@@ -198,24 +198,26 @@ class Dataplane:
         # During a roll-out two models run, and any of their enclaves may have been free.
         return found if found.model == model else problems.ENCLAVE_UNAVAILABLE
 
-    def _receive(
-        self, request: Request, expires: float, store: ChunkStore | None = None
-    ) -> IncomingBody:
-        """Receive a body, unless it is known now that nobody would take it.
+    def _receive(self, request: Request, expires: float) -> IncomingBody:
+        """Receive a body, unless it is known already that it would be refused.
 
         Most of an overload would otherwise be spent on receiving what is then refused.
+
+        Raises:
+            Refused: The body has a content coding, or the pool could not take the request.
         """
+        refuse_content_codings(request)
         self._resize()
         ahead = self._budget.waiting
         if (refused := self._pool.would_refuse(expires, ahead=ahead)) is not None:
-            raise Refused.by_pool(refused, rest_unread=True)
-        return IncomingBody(request, self.upload_limits, self._budget, store)
+            raise Refused.by_pool(refused)
+        return IncomingBody(request, self.upload_limits, self._budget)
 
     def _refuse_open_request(self) -> None:
         # Whoever holds an envelope can have its detections: not even the gateway is to hold one
         # that is of no use to it.
         if self.sealed_only:
-            raise Refused(problems.SEALED_ANSWERS_ONLY, rest_unread=True)
+            raise Refused(problems.SEALED_ANSWERS_ONLY)
 
     def _statuses(self) -> list[Status]:
         """What the ready enclaves say of themselves."""

@@ -1,10 +1,12 @@
-"""The outermost layer: names every request, notes how it ended, and lets no exception out.
+"""Outermost middleware: request ids, access records, HEAD, unread bodies, unexpected exceptions.
 
 Pure ASGI: Starlette's BaseHTTPMiddleware costs 160 microseconds a request.
 """
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import logging
 import secrets
 import time
@@ -12,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from blindgate import problems
 from blindgate.link.frames import REQUEST_ID_BYTES
+from gateway.connections import LINGER_BYTES, LINGER_SECONDS
 from gateway.problem_answers import answer
 from gateway.records import Record, Records
 from gateway.timeline import Timeline
@@ -23,14 +26,24 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 _REQUEST_ID: Final = b"x-request-id"
 _PARENT: Final = b"traceparent"
+_CLOSE: Final = (b"connection", b"close")
+#: Bytes of an unread body that the server discards after the response, so that the client need not
+#: connect (and shake hands for TLS) again.
+_SHORT: Final = 1024 * 1024
 
 
 class Edge:
     """See the module.
 
+    A HEAD request is handled as GET; the server sends no body for it (RFC 9110 §9.3.2).
+
+    A response may be complete before the request's body is. The rest of a short body is discarded
+    by the server, and the connection goes on. Before any other connection is closed, the client
+    gets a little time to read the response.
+
     Args:
         app: The application inside.
-        records: Where to note what is over.
+        records: Where to note completed requests.
     """
 
     def __init__(self, app: ASGIApp, records: Records) -> None:
@@ -45,23 +58,46 @@ class Edge:
         state = scope.setdefault("state", {})
         timeline = state["timeline"] = Timeline()
         # Always our own: one that a client chose could collide, or forge lines in a log.
-        request_id = state["request_id"] = secrets.token_hex(REQUEST_ID_BYTES)
-        status = 0
+        request_id = state.setdefault("request_id", secrets.token_hex(REQUEST_ID_BYTES))
+        inner = {**scope, "method": "GET"} if scope["method"] == "HEAD" else scope
+        unread = _has_body(scope)
+        lingers = False
+        status, ended = 0, 0.0
+
+        async def receive_body() -> Message:
+            nonlocal unread
+            message = await receive()
+            if message["type"] == "http.request" and not message.get("more_body", False):
+                unread = False
+            return message
 
         async def send_named(message: Message) -> None:
-            nonlocal status
+            nonlocal status, lingers, ended
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"] = [
+                headers = message["headers"] = [
                     *message.get("headers", ()),
                     (_REQUEST_ID, request_id.encode()),
                     *((k.encode(), v.encode()) for k, v in state.get("answer_headers", {}).items()),
                 ]
+                closes = _CLOSE in headers or _closes(scope)
+                if unread and not closes and not _is_short(scope):
+                    await _poll(receive_body)  # it may have arrived already
+                    closes = unread
+                if unread and closes:
+                    lingers = True
+                    headers += () if _CLOSE in headers else (_CLOSE,)
+            elif not message.get("more_body", False):
+                ended = time.perf_counter()
+                if lingers:
+                    await send({**message, "more_body": True})
+                    await _discard(receive)
+                    message = {"type": "http.response.body"}
             await send(message)
 
         gone = False
         try:
-            await self._app(scope, receive, send_named)
+            await self._app(inner, receive_body, send_named)
         except ClientGone:
             gone = True
         except Exception:  # noqa: BLE001 - whatever it is, the client gets a problem
@@ -70,19 +106,65 @@ class Edge:
                 refusal = answer(request_id, problems.INTERNAL_ERROR)
                 await refusal(scope, receive, send_named)
         finally:
+            problem = "client-gone" if gone else state.get("problem")
+            if (refused := state.get("refused")) is not None:
+                # By the server, which has sent a response of its own.
+                status, problem = refused.status, refused.slug
             self._records.add(
                 Record(
                     timeline,
-                    time.perf_counter(),
+                    ended or time.perf_counter(),
                     method=scope["method"],
-                    route=getattr(scope.get("route"), "path", None),
+                    route=getattr(inner.get("route"), "path", None),
                     status=status,
-                    problem="client-gone" if gone else state.get("problem"),
+                    problem=problem,
                     request_id=request_id,
                     enclave=state.get("enclave"),
                     parent=_parent(scope) if self._records.traced else None,
                 )
             )
+
+
+def _has_body(scope: Scope) -> bool:
+    """Whether the head announces a body of at least one byte."""
+    return any(
+        name == b"transfer-encoding" or (name == b"content-length" and int(value))
+        for name, value in scope["headers"]
+    )
+
+
+def _closes(scope: Scope) -> bool:
+    """Whether no request follows this one, or its body may never come."""
+    return scope["http_version"] == "1.0" or any(
+        name == b"expect" or (name == b"connection" and b"close" in value.lower())
+        for name, value in scope["headers"]
+    )
+
+
+def _is_short(scope: Scope) -> bool:
+    """Whether an unread body is short enough to be discarded for the sake of the connection."""
+    return any(
+        name == b"content-length" and int(value) <= _SHORT for name, value in scope["headers"]
+    )
+
+
+async def _poll(receive: Receive) -> None:
+    """Receive what has arrived of a body, without waiting for more."""
+    task = asyncio.ensure_future(receive())
+    await asyncio.sleep(0)
+    task.cancel()
+
+
+async def _discard(receive: Receive) -> None:
+    """Discard the rest of a body within limits, so that the client can read its response."""
+    left = LINGER_BYTES
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(LINGER_SECONDS):
+            while left > 0:
+                message = await receive()
+                if message["type"] != "http.request" or not message.get("more_body", False):
+                    return
+                left -= len(message.get("body", b""))
 
 
 def _parent(scope: Scope) -> str | None:

@@ -33,6 +33,22 @@ def content_type(request: Request, allowed: Sequence[str]) -> str:
     return given
 
 
+def refuse_content_codings(request: Request) -> None:
+    """Refuse a body with a Content-Encoding: ciphertext does not compress, and nothing undoes one.
+
+    Raises:
+        Refused: There is one other than `identity`.
+    """
+    given = ",".join(request.headers.getlist("content-encoding")).split(",")
+    if any(coding.strip().lower() not in ("", "identity") for coding in given):
+        # RFC 9110 §12.5.3: Accept-Encoding in a 415 response names what would have been taken.
+        raise Refused(
+            problems.UNSUPPORTED_MEDIA_TYPE,
+            "The body has a Content-Encoding: send it without one.",
+            headers={"accept-encoding": "identity"},
+        )
+
+
 def best_of(request: Request, offered: Sequence[str]) -> str:
     """The media type to answer with: the client's favourite, or our first where it has none.
 

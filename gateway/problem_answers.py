@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import json
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Final, Self
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Self
 
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
@@ -19,7 +17,7 @@ from gateway.pool import PoolRefused
 
 if TYPE_CHECKING:
     from fastapi import FastAPI, Request
-    from starlette.types import Message, Receive, Scope, Send
+    from starlette.types import Receive, Scope, Send
 
 
 class Refused(BlindgateError):
@@ -29,8 +27,6 @@ class Refused(BlindgateError):
         problem: Which.
         detail: Words about this occurrence; the catalogue's advice if left out.
         headers: Further headers of the answer.
-        rest_unread: True if part of the body is still to come: it is thrown away, or the
-            connection closed, and not before the client had a chance to read this answer.
         members: Extension members of the problem.
     """
 
@@ -40,25 +36,21 @@ class Refused(BlindgateError):
         detail: str | None = None,
         *,
         headers: Mapping[str, str] | None = None,
-        rest_unread: bool = False,
         **members: object,
     ) -> None:
         super().__init__(detail or problem.title)
         self.problem = problem
         self.detail = detail
         self.headers = dict(headers or {})
-        self.rest_unread = rest_unread
         self.members = members
 
     @classmethod
-    def by_pool(cls, refused: PoolRefused, *, rest_unread: bool = False) -> Self:
+    def by_pool(cls, refused: PoolRefused) -> Self:
         """What the pool refused, as a client is told it."""
         headers = {"retry-after": str(refused.retry_after)} if refused.retry_after else None
-        return cls(refused.problem, headers=headers, rest_unread=rest_unread)
+        return cls(refused.problem, headers=headers)
 
 
-#: Seconds in which a client that is still sending can notice that it was refused.
-_LINGER: Final = 2.0
 #: What Starlette raises by itself.
 _BY_STATUS = {404: problems.NOT_FOUND, 405: problems.METHOD_NOT_ALLOWED}
 #: Problems that end by themselves and say when to come back.
@@ -76,7 +68,6 @@ def answer(
     detail: str | None = None,
     *,
     headers: Mapping[str, str] | None = None,
-    rest_unread: bool = False,
     **members: object,
 ) -> Response:
     """A problem as an HTTP answer."""
@@ -84,7 +75,7 @@ def answer(
     if problem in _PASSING:
         sent.setdefault("retry-after", "1")
     body = problem.body(detail, request_id=request_id, **members)
-    return ProblemAnswer(problem, json.dumps(body).encode(), sent, rest_unread)
+    return ProblemAnswer(problem, json.dumps(body).encode(), sent)
 
 
 class ProblemAnswer(Response):
@@ -92,59 +83,14 @@ class ProblemAnswer(Response):
 
     media_type = problems.MEDIA_TYPE
 
-    def __init__(
-        self, problem: Problem, body: bytes, headers: Mapping[str, str], rest_unread: bool
-    ) -> None:
+    def __init__(self, problem: Problem, body: bytes, headers: Mapping[str, str]) -> None:
         super().__init__(body, problem.status, headers)
         self.problem = problem
-        self._rest_unread = rest_unread
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the answer, leaving the problem's name for the access log."""
         scope["state"]["problem"] = self.problem.slug
-        if not self._rest_unread or _outlives_rest(scope):
-            await super().__call__(scope, receive, send)
-            return
-        self.headers["connection"] = "close"
-        await super().__call__(scope, receive, _holding_open(send))
-        await _discard(scope, receive)
-        await send({"type": "http.response.body", "body": b"", "more_body": False})
-
-
-def _outlives_rest(scope: Scope) -> bool:
-    """Whether the server throws the rest of the body away by itself and keeps the connection."""
-    outlive_rest: Callable[[], bool] | None = scope["state"].get("outlive_rest")
-    return outlive_rest is not None and outlive_rest()
-
-
-def _holding_open(send: Send) -> Send:
-    """Send everything, but leave the end of the answer, and so of the connection, for later."""
-
-    async def send_part(message: Message) -> None:
-        if message["type"] == "http.response.body":
-            message = {**message, "more_body": True}
-        await send(message)
-
-    return send_part
-
-
-async def _discard(scope: Scope, receive: Receive) -> None:
-    """Throw the rest of a body away for a while.
-
-    Closing a socket with unread bytes resets the connection, and a client that is still
-    sending would then see the reset instead of the answer (RFC 9112 §9.6).
-    """
-    discard_rest = scope["state"].get("discard_rest")
-    if discard_rest is not None:
-        await asyncio.wait([discard_rest()], timeout=_LINGER)
-        return
-    # Another server than ours: it throws away what it is asked for.
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(_LINGER):
-            more = True
-            while more:
-                message = await receive()
-                more = message["type"] == "http.request" and message.get("more_body", False)
+        await super().__call__(scope, receive, send)
 
 
 def install(app: FastAPI) -> None:
@@ -169,7 +115,6 @@ def refusal(request_id: str, error: Refused | PoolRefused) -> Response:
         error.problem,
         error.detail,
         headers=error.headers,
-        rest_unread=error.rest_unread,
         **error.members,
     )
 

@@ -223,7 +223,14 @@ class Settings(BaseSettings):
         (), description="Origins of web pages that may call, such as https://app.example."
     )
 
-    @field_validator("enclaves", "pcrs", "cors_origins", mode="before")
+    trusted_proxies: Annotated[tuple[str, ...], NoDecode] = Field(
+        (),
+        description="Addresses or networks, such as 10.0.0.0/24, of the load balancers in front: "
+        "what they write into X-Forwarded-For is the caller's address in rate limits and the "
+        "audit log. From any other peer the header is ignored.",
+    )
+
+    @field_validator("enclaves", "pcrs", "cors_origins", "trusted_proxies", mode="before")
     @classmethod
     def _read_list(cls, value: Any) -> Any:
         return _split(value)
@@ -241,6 +248,18 @@ class Settings(BaseSettings):
         for text in value:
             if not is_origin(text):
                 raise ValueError(f"{text} is not an origin such as https://app.example")
+        return value
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _check_proxies(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for text in value:
+            try:
+                network = ipaddress.ip_network(text)
+            except ValueError:
+                raise ValueError(f"{text} is not an address or a network (10.0.0.0/24)") from None
+            if network.prefixlen == 0:
+                raise ValueError(f"{text} would let every client choose its own address")
         return value
 
     @field_validator("oidc_issuer", "oidc_jwks_uri")

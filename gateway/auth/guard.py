@@ -44,7 +44,7 @@ async def signed_in(request: Request) -> None:
     request.state.caller = caller
     scope = SCOPES.get(request.scope["route"].operation_id, Scope.ADMIN)
     if scope not in caller.scopes:
-        raise forbidden(request, scope)
+        raise forbidden(scope)
     # Only what burns an enclave's time counts; the rest is cheap and clients retry on it.
     if rates is not None and scope is Scope.DETECT:
         standing = await rates.take(caller)

@@ -84,7 +84,7 @@ class RateLimits:
         taken, standing = await self._count(str(caller), cost)
         if not taken:
             headers = {**standing.headers(), "retry-after": str(standing.reset)}
-            raise Refused(problems.RATE_LIMITED, headers=headers, rest_unread=True)
+            raise Refused(problems.RATE_LIMITED, headers=headers)
         return standing
 
     async def close(self) -> None:

@@ -58,22 +58,22 @@ class SignIn:
             return Caller("anonymous", request.client.host if request.client else "", EVERYBODY)
         credential = _credential(request)
         if credential.startswith(PREFIX):
-            return self._by_key(request, credential)
+            return self._by_key(credential)
         if self._oidc is None:
-            raise unauthorized(request, "invalid_token")
+            raise unauthorized("invalid_token")
         try:
             return await self._oidc.check(credential)
         except TokenRejected as error:
             text = f"{str(error)[0].upper()}{str(error)[1:]}. {problems.UNAUTHORIZED.advice}"
-            raise unauthorized(request, "invalid_token", text) from None
+            raise unauthorized("invalid_token", text) from None
         except KeysUnavailable:
-            raise Refused(problems.SIGN_IN_UNAVAILABLE, rest_unread=_has_body(request)) from None
+            raise Refused(problems.SIGN_IN_UNAVAILABLE) from None
 
-    def _by_key(self, request: Request, presented: str) -> Caller:
+    def _by_key(self, presented: str) -> Caller:
         for source in self._keys:
             if (record := source.find(presented)) is not None:
                 return Caller("api-key", record.id, frozenset(record.scopes))
-        raise unauthorized(request, "invalid_token")
+        raise unauthorized("invalid_token")
 
 
 def _credential(request: Request) -> str:
@@ -82,39 +82,30 @@ def _credential(request: Request) -> str:
     for value in request.headers.getlist("authorization"):
         scheme, _, token = value.partition(" ")
         if scheme.lower() != "bearer":
-            raise unauthorized(request)
+            raise unauthorized()
         given.append(token.strip(" "))
     if len(given) > 1:
-        raise unauthorized(request, "invalid_request", "Send one credential, not several.")
+        raise unauthorized("invalid_request", "Send one credential, not several.")
     if not given or not given[0]:
-        raise unauthorized(request)
+        raise unauthorized()
     return given[0]
 
 
-def unauthorized(request: Request, error: str | None = None, detail: str | None = None) -> Refused:
+def unauthorized(error: str | None = None, detail: str | None = None) -> Refused:
     """The 401 of RFC 6750 §3: no `error` where nothing was tried."""
     challenge = f'{_REALM}, error="{error}"' if error else _REALM
     return Refused(
         problems.UNAUTHORIZED,
         detail,
         headers={"www-authenticate": challenge},
-        rest_unread=_has_body(request),
     )
 
 
-def forbidden(request: Request, scope: Scope) -> Refused:
+def forbidden(scope: Scope) -> Refused:
     """The 403 of RFC 6750 §3.1."""
     challenge = f'{_REALM}, error="insufficient_scope", scope="{scope}"'
     return Refused(
         problems.FORBIDDEN,
         headers={"www-authenticate": challenge},
-        rest_unread=_has_body(request),
         scope=str(scope),
-    )
-
-
-def _has_body(request: Request) -> bool:
-    """Whether a body is on its way that nobody will read now."""
-    return request.headers.get("content-length", "0") != "0" or (
-        "transfer-encoding" in request.headers
     )

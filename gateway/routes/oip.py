@@ -140,10 +140,6 @@ async def _infer(request: Request, plane: Plane, expires: float, model: ModelRef
     # Clients of the protocol leave the type out where tensors follow the JSON part.
     if "content-type" in request.headers:
         content_type(request, [JSON, OCTETS])
-    if request.headers.get("content-encoding", "identity") != "identity":
-        # Ciphertext does not compress; RFC 9110 §15.5.16 names what would be taken.
-        headers = {"accept-encoding": "identity"}
-        raise Refused(problems.UNSUPPORTED_MEDIA_TYPE, headers=headers, rest_unread=True)
     answer = await plane.infer(request, model, expires, partial(charge, request))
     headers = {**answer.headers, "cache-control": "no-store"}
     return Response(answer.body, media_type=answer.content_type, headers=headers)
@@ -161,5 +157,5 @@ def _running(plane: Plane, name: str, version: str | None = None) -> list[ModelR
         if each.name == name and version in (None, each.version)
     ]
     if not found:
-        raise Refused(problems.NOT_FOUND, "No verified enclave runs this model.", rest_unread=True)
+        raise Refused(problems.NOT_FOUND, "No verified enclave runs this model.")
     return found

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from gateway.uploads.budget import ByteBudget
-from gateway.uploads.direct import ChunkStore, ClientGone
-from gateway.uploads.receiving import IncomingBody, UploadLimits
+from gateway.uploads.receiving import ClientGone, IncomingBody, UploadLimits
 
-__all__ = ["ByteBudget", "ChunkStore", "ClientGone", "IncomingBody", "UploadLimits"]
+__all__ = ["ByteBudget", "ClientGone", "IncomingBody", "UploadLimits"]

@@ -11,18 +11,18 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from blindgate import problems
+from blindgate.errors import BlindgateError
 from gateway.problem_answers import Refused
 from gateway.timeline import Stage, Timeline
-from gateway.uploads.direct import ClientGone
 
 if TYPE_CHECKING:
     from starlette.requests import Request
 
     from gateway.uploads.budget import ByteBudget
-    from gateway.uploads.direct import ChunkStore, RestOfBody
 
 
-Chunk = bytes | memoryview
+class ClientGone(BlindgateError):
+    """The client closed its connection, so that no response can reach it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,37 +51,27 @@ class UploadLimits:
 
 
 class IncomingBody:
-    """A whole body; its memory and its place in the budget go back with the end of the block.
+    """Receives a whole body; its memory goes back to the budget with the end of the block.
 
     Args:
         request: Whose body.
         limits: What it may take.
         budget: What all bodies together may take.
-        store: Memory for what comes after the first piece, where the server lets go of its
-            connection; without it every piece is the server's.
 
     `async with` gives the body in the pieces that it came in; at least one byte. It raises
     `Refused` if it is empty, over a limit or too slow, and `ClientGone`.
     """
 
-    def __init__(
-        self,
-        request: Request,
-        limits: UploadLimits,
-        budget: ByteBudget,
-        store: ChunkStore | None = None,
-    ) -> None:
+    def __init__(self, request: Request, limits: UploadLimits, budget: ByteBudget) -> None:
         self._request = request
         self._limits = limits
         self._budget = budget
-        self._store = store
-        self._chunks: list[Chunk] = []
+        self._chunks: list[bytes] = []
         self._declared = _declared_length(request)
         self._size = 0
         self._held = 0
-        self._rest: RestOfBody | None = None
 
-    async def __aenter__(self) -> list[Chunk]:
+    async def __aenter__(self) -> list[bytes]:
         if self._declared is not None and self._declared > self._limits.max_body:
             raise _too_large(self._limits)
         timeline: Timeline = self._request.state.timeline
@@ -96,11 +86,8 @@ class IncomingBody:
             raise
         return self._chunks
 
-    async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
+    async def __aexit__(self, *_: object) -> None:
         self._let_go()
-        # After a failure somebody may still look at it.
-        if kind is None and self._rest is not None:
-            self._rest.release()
 
     async def _wait_for_memory(self, size: int) -> None:
         # Nothing is read before: a client that sends `Expect: 100-continue` keeps its upload, and
@@ -124,17 +111,12 @@ class IncomingBody:
         try:
             async with asyncio.timeout_at(started + self._limits.allowance(0)) as patience:
                 while await self._receive_piece():
-                    self._rest = self._take_over()
-                    if self._rest is not None:
-                        break
                     patience.reschedule(started + self._limits.allowance(self._size))
-            if self._rest is not None:
-                await self._receive_rest(self._rest, started)
         except TimeoutError:
             raise Refused(problems.UPLOAD_TIMEOUT, headers={"connection": "close"}) from None
 
     async def _receive_piece(self) -> bool:
-        """Take what the server has; False if that was the last of it."""
+        """Take what the server has received; False if that was the last of it."""
         message = await self._request.receive()
         if message["type"] == "http.disconnect":
             raise ClientGone("the client closed the connection")
@@ -148,28 +130,6 @@ class IncomingBody:
         more: bool = message.get("more_body", False)
         return more
 
-    def _take_over(self) -> RestOfBody | None:
-        """Have the rest come into our own memory, if this server can do that."""
-        give_rest = getattr(self._request.state, "give_rest", None)
-        if self._store is None or give_rest is None or self._declared is None:
-            return None
-        rest: RestOfBody | None = give_rest(self._declared - self._size, self._store)
-        return rest
-
-    async def _receive_rest(self, rest: RestOfBody, started: float) -> None:
-        loop = asyncio.get_running_loop()
-        try:
-            while not rest.complete.done():
-                patience = started + self._limits.allowance(self._size + rest.received)
-                if patience <= loop.time():
-                    raise TimeoutError
-                await asyncio.wait([rest.complete], timeout=patience - loop.time())
-            rest.complete.result()
-        finally:
-            rest.leave()
-        self._chunks += rest.views()
-        self._size += rest.received
-
 
 def _declared_length(request: Request) -> int | None:
     text = request.headers.get("content-length")
@@ -178,8 +138,8 @@ def _declared_length(request: Request) -> int | None:
 
 
 def _no_memory() -> Refused:
-    return Refused(problems.OVERLOADED, rest_unread=True)
+    return Refused(problems.OVERLOADED)
 
 
 def _too_large(limits: UploadLimits) -> Refused:
-    return Refused(problems.BODY_TOO_LARGE, rest_unread=True, limit=limits.max_body)
+    return Refused(problems.BODY_TOO_LARGE, limit=limits.max_body)

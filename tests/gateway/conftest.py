@@ -16,7 +16,7 @@ import uvicorn
 
 from blindgate.link import FrameLimits
 from gateway.app import create_app
-from gateway.connections import patient_protocol
+from gateway.connections import server_options
 from gateway.pool import Pool, PoolLimits, Probe, SocketBackend
 from gateway.settings import Settings
 from gateway.tracing import Tracing
@@ -39,6 +39,7 @@ class Served:
     port: int
     pool: Pool
     app: Any
+    server: uvicorn.Server
 
     async def until(self, true: Callable[[], bool]) -> None:
         async with asyncio.timeout(10):
@@ -91,11 +92,9 @@ async def serve_gateway(
         uvicorn.Config(
             app,
             port=0,
-            http=patient_protocol(chosen.head_timeout),
-            log_config=None,
-            access_log=False,
             timeout_graceful_shutdown=1,
             timeout_keep_alive=keep_alive,
+            **server_options(app, chosen),
         )
     )
     task = asyncio.create_task(server.serve())
@@ -105,7 +104,7 @@ async def serve_gateway(
                 await asyncio.sleep(0.005)
         port = server.servers[0].sockets[0].getsockname()[1]
         async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=20) as http:
-            served = Served(http, port, pool, app)
+            served = Served(http, port, pool, app, server)
             if wait and workers:
                 await served.until_ready(len(workers))
             yield served
