@@ -16,8 +16,8 @@ from bench.gateway import positive
 from bench.load.jobs import message_of
 from bench.load.photos import make_photos
 from blindgate.detections import DetectOptions
+from blindgate.imaging.decode import read_header
 from blindgate.sealing import keys, ohttp
-from enclave_app.detector.header import read_header
 from enclave_app.keyring import Keyring
 from enclave_app.sealed import InnerAnswer, InnerRequest, SealedEndpoint
 

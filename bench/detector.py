@@ -22,10 +22,10 @@ import onnxruntime
 from PIL import Image, ImageOps
 
 from blindgate.detections import Box, Detection, Detections, DetectOptions, ImageSize, ModelRef
+from blindgate.imaging.decode import decode, inspect
+from blindgate.imaging.limits import ImageLimits
 from enclave_app.detector import Detector
-from enclave_app.detector.decode import decode, inspect
 from enclave_app.detector.labels import COCO_91
-from enclave_app.detector.limits import Limits
 from enclave_app.detector.preprocess import prepare
 from models.coco import Accuracy, CocoSet, evaluate
 from models.fetch import pull
@@ -196,7 +196,7 @@ def reduction_table(data: CocoSet, progress: Progress) -> str:
             picture = (
                 detector.decode(file, options)
                 if reduce
-                else decode(file, inspect(file, Limits()), whole)
+                else decode(inspect(file, ImageLimits()), whole)
             )
             return _shrunk(detector.infer(picture, options), factor)
 

@@ -127,6 +127,12 @@ IMAGE_REJECTED = _own(
     "The content is not an image that can be used",
     "Send one whole JPEG, PNG or WebP image within the documented limits.",
 )
+IMAGE_TOO_LARGE = _own(
+    "image-too-large",
+    413,
+    "The image is over a limit",
+    "Send a smaller image: `max_pixels`, `max_side` and `max_bytes` are the limits.",
+)
 SEALED_ANSWERS_ONLY = _own(
     "sealed-answers-only",
     403,

@@ -25,7 +25,6 @@ from enclave_app.config import EnclaveConfig, load
 from enclave_app.credentials import CredentialStore
 from enclave_app.data_keys import CacheLimits
 from enclave_app.detector.detector import Detector
-from enclave_app.detector.limits import Limits
 from enclave_app.keyring import Keyring
 from enclave_app.kms.client import KmsClient, KmsSettings
 from enclave_app.kms.turns import KmsTurns
@@ -62,7 +61,7 @@ def _run(path: Path) -> None:
     if config.nsm.device == "/dev/nsm":
         check_hardware(clock_sources=config.nsm.clock_sources or None)
     detector = Detector.load(
-        config.model.folder, limits=_image_limits(config), threads=config.threads_alone
+        config.model.folder, limits=config.limits.image, threads=config.threads_alone
     )
     credentials = CredentialStore()
     compute = Compute(
@@ -149,14 +148,6 @@ def _unseal_settings(config: EnclaveConfig) -> UnsealSettings:
             max_bytes=cache.max_bytes,
         ),
         max_bytes=config.limits.body_bytes,
-    )
-
-
-def _image_limits(config: EnclaveConfig) -> Limits:
-    return Limits(
-        max_bytes=config.limits.body_bytes,
-        max_pixels=config.limits.image_pixels,
-        max_side=config.limits.image_side,
     )
 
 

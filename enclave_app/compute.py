@@ -73,6 +73,11 @@ class MemoryBudget:
     def __repr__(self) -> str:
         return f"<MemoryBudget {self._free} of {self._total} bytes free>"
 
+    @property
+    def total(self) -> int:
+        """How many bytes there are, free or not."""
+        return self._total
+
     @contextmanager
     def hold(self, count: int, deadline: Deadline) -> Iterator[None]:
         """Hold `count` bytes for the time of the block, waiting for them if need be.

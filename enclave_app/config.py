@@ -10,11 +10,19 @@ import hashlib
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
 
 from blindgate.errors import BlindgateError
+from blindgate.imaging.limits import DEFAULT_LIMITS, ImageLimits
 from blindgate.link import parse_address
 from blindgate.link.errors import AddressError
 from enclave_app.cores import usable_cores
@@ -112,11 +120,28 @@ class LimitsSection(_Section):
     ] = 0
     connections: Annotated[int, Field(ge=1, le=1024)] = 64
     queue: Annotated[int, Field(ge=1, le=4096)] = 128
-    body_bytes: Annotated[int, Field(ge=1024, le=256 * _MIB)] = 32 * _MIB
+    body_bytes: Annotated[int, Field(ge=1024, le=256 * _MIB)] = DEFAULT_LIMITS.max_bytes
     upload_memory_bytes: Annotated[int, Field(ge=1024)] = 192 * _MIB
-    image_memory_bytes: Annotated[int, Field(ge=_MIB)] = 384 * _MIB
-    image_pixels: Annotated[int, Field(ge=1, le=400_000_000)] = 50_000_000
-    image_side: Annotated[int, Field(ge=1, le=65_535)] = 20_000
+    image_memory_bytes: Annotated[int, Field(ge=_MIB)] = 848 * _MIB
+    image_pixels: Annotated[int, Field(ge=1, le=400_000_000)] = DEFAULT_LIMITS.max_pixels
+    image_side: Annotated[int, Field(ge=1, le=65_535)] = DEFAULT_LIMITS.max_side
+
+    @property
+    def image(self) -> ImageLimits:
+        """The limits of one image."""
+        return ImageLimits(self.body_bytes, self.image_pixels, self.image_side)
+
+    @model_validator(mode="after")
+    def _budgets_hold_one_of_the_largest(self) -> Self:
+        """A request within the limits must never wait for memory that there will never be."""
+        if self.upload_memory_bytes < self.body_bytes:
+            raise ValueError("upload_memory_bytes must hold one body of body_bytes")
+        if self.image_memory_bytes < (needed := self.image.decoded_bytes):
+            raise ValueError(
+                f"image_memory_bytes must be {needed} at least, to decode an image of "
+                f"{self.image_pixels} pixels; or lower image_pixels"
+            )
+        return self
 
 
 class EnclaveConfig(_Section):

@@ -3,17 +3,16 @@
 What an operator may want to change is in the measured configuration (`enclave_app/config.py`);
 its defaults are explained here too.
 
-- `limits.body_bytes` 32 MiB: a 50-megapixel JPEG of a phone is 15 to 25 MB.
+- `limits.body_bytes`, `image_pixels` and `image_side`: see `blindgate/imaging/limits.py`.
 - `limits.connections` 64: the gateway keeps at most 32 to one enclave; twice that for a second
   gateway during an upgrade.
 - `limits.queue` 128: at 15 ms an image on one thread, 2 s of work ahead at most.
 - `limits.threads_alone` one a core, 4 at most: of the default detector's layers, more find little
   to share out. Models of 32 MiB and less have a second session for it, which takes some 30 MB.
-- `limits.image_memory_bytes` 384 MiB: ten 12-megapixel images decoded at once (36 MB each); the
-  rest of a 1 GiB enclave is the model, the runtime and uploads.
+- `limits.image_memory_bytes` 848 MiB: one image of any kind within the limits (12 bytes a pixel,
+  836 MiB), or eight PNG photos of 12 megapixels (8 bytes a pixel); a JPEG photo takes some 6 MB,
+  since it is decoded at an eighth of its size.
 - `limits.upload_memory_bytes` 192 MiB: six of the largest bodies, or hundreds of usual ones.
-- `limits.image_side` 20,000 and `image_pixels` 50 million: above every camera in common use, far
-  below what a decompression bomb needs to hurt.
 """
 
 from __future__ import annotations

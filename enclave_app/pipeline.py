@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from blindgate.detections import Detections, DetectOptions
 from blindgate.envelope.recognise import is_envelope
+from blindgate.imaging.errors import ImageTooLarge
 from enclave_app.compute import Compute, Deadline, MemoryBudget
 from enclave_app.detector import Detector
 from enclave_app.detector.detector import Look
@@ -62,6 +63,7 @@ class Pipeline:
             KmsRefused: KMS did not release the data key to this enclave.
             KmsUnavailable: KMS did not answer.
             ImageRejected: What was opened is no image that can be used.
+            ImageTooLarge: It is an image over a limit.
             Overloaded: Too much waits already.
             DeadlineExceeded: It is too late, or nobody waits any more.
         """
@@ -76,6 +78,10 @@ class Pipeline:
             # clients to send more.
             raise EnvelopeRejected
         picture = self._detector.inspect(image, options)
+        if picture.decoded_bytes > self._images.total:
+            # The configuration is checked against this, so it is a mistake of ours. Still, the same
+            # image would be refused every time, and "try again" would be wrong.
+            raise ImageTooLarge(self._detector.limits)
         with self._images.hold(picture.decoded_bytes, upload.deadline):
             look = Look(picture, options, upload.deadline.check)
             return self._compute.run(look, upload.deadline, upload.wanted)

@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from blindgate import problems
 from blindgate.attestation.user_data import UserData
 from blindgate.detections import Detections, DetectOptions, ModelRef, describe_faults
+from blindgate.imaging.errors import ImageRejected, ImageTooLarge
 from blindgate.link import Operation, Outcome
 from blindgate.sealing.errors import OpenRejected, UnknownKey
 from enclave_app import limits
@@ -22,7 +23,7 @@ from enclave_app.compute import Compute, DeadlineExceeded, Overloaded
 from enclave_app.config import Measured
 from enclave_app.credentials import CredentialsError, CredentialStore
 from enclave_app.detector.detector import Detector, Look
-from enclave_app.detector.errors import ImageRejected, UnknownClass
+from enclave_app.detector.errors import UnknownClass
 from enclave_app.inference import answer_inference, is_inference
 from enclave_app.keyring import Keyring
 from enclave_app.kms import trail
@@ -37,6 +38,7 @@ from enclave_app.unseal import EnvelopeRejected
 FAILURES: Final[dict[type[Exception], Outcome]] = {
     EnvelopeRejected: Outcome.ENVELOPE_REJECTED,
     ImageRejected: Outcome.IMAGE_REJECTED,
+    ImageTooLarge: Outcome.IMAGE_TOO_LARGE,
     KmsRefused: Outcome.KMS_REFUSED,
     KmsUnavailable: Outcome.KMS_UNAVAILABLE,
     Overloaded: Outcome.OVERLOADED,
@@ -114,7 +116,7 @@ class Service:
             try:
                 answer = self._operations[operation](request)
             except _EXPECTED as error:
-                answer = Answer(_class_of(error))
+                answer = Answer(_class_of(error), params=_limits_of(error) or None)
         if kms_calls:
             answer = replace(answer, params={**(answer.params or {}), "kms": kms_calls})
         return answer
@@ -157,7 +159,7 @@ class Service:
         except ValidationError as error:
             return InnerAnswer.of_problem(problems.INVALID_REQUEST, errors=describe_faults(error))
         except _EXPECTED as error:
-            return InnerAnswer.of_problem(problems.BY_SLUG[_class_of(error).value])
+            return _inner_problem(error)
         spent = (time.perf_counter() - started) * 1000
         return InnerAnswer(200, found.to_json(options.format), timings=(("detect", spent),))
 
@@ -229,6 +231,18 @@ class Service:
     def _drain(self, _: Request) -> Answer:
         self.drain()
         return Answer(Outcome.OK)
+
+
+def _inner_problem(error: Exception) -> InnerAnswer:
+    detail = str(error) if isinstance(error, ImageTooLarge) else None
+    return InnerAnswer.of_problem(
+        problems.BY_SLUG[_class_of(error).value], detail, **_limits_of(error)
+    )
+
+
+def _limits_of(error: Exception) -> dict[str, int]:
+    """The limits that a request broke: the same for every image, so they tell nothing about it."""
+    return error.limits.as_mapping() if isinstance(error, ImageTooLarge) else {}
 
 
 def _class_of(error: Exception) -> Outcome:

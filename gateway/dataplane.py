@@ -19,6 +19,7 @@ from blindgate import problems
 from blindgate.attestation import UserData, parse
 from blindgate.detections import Detections
 from blindgate.errors import BlindgateError
+from blindgate.imaging.limits import ImageLimits
 from blindgate.link import HeaderTooLarge, Operation, Outcome
 from blindgate.link.frames import Param
 from blindgate.oip import InferAnswer, OipError, encode_answer, parse_request
@@ -343,8 +344,17 @@ class Dataplane:
         request.state.enclave = str(answer.enclave)
         note_answer(request.state, request.state.enclave, answer.params)
         if answer.outcome is not Outcome.OK:
-            raise Refused(problem_of(answer.outcome))
+            raise _refused(answer)
         return answer
+
+
+def _refused(answer: EnclaveAnswer) -> Refused:
+    problem = problem_of(answer.outcome)
+    limits = ImageLimits.from_mapping(answer.params)
+    if answer.outcome is not Outcome.IMAGE_TOO_LARGE or limits is None:
+        return Refused(problem)
+    members: dict[str, Any] = {**limits.as_mapping()}
+    return Refused(problem, limits.describe(), **members)
 
 
 def problem_of(outcome: Outcome) -> problems.Problem:

@@ -139,6 +139,7 @@ def _infer(operation_id: str, summary: str) -> dict[str, Any]:
             problems.NOT_FOUND,
             problems.ENVELOPE_REJECTED,
             problems.IMAGE_REJECTED,
+            problems.IMAGE_TOO_LARGE,
             problems.KMS_REFUSED,
             problems.KMS_UNAVAILABLE,
             problems.SEALED_ANSWERS_ONLY,

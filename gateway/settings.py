@@ -14,6 +14,7 @@ from limits import parse as parse_rate
 from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from blindgate.imaging.limits import MAX_BODY_BYTES
 from blindgate.link import parse_address
 from blindgate.link.frames import MAX_DEADLINE_MS
 from gateway.auth.cors import is_origin
@@ -113,10 +114,10 @@ class Settings(BaseSettings):
     # Uploads
 
     max_body: int = Field(
-        20 * MIB,
+        MAX_BODY_BYTES,
         ge=1024,
-        description="Bytes of one body. A 48-megapixel JPEG of a phone has 10 to 15 MB; "
-        "encryption adds some hundred bytes.",
+        description="Bytes of one body. A 50-megapixel JPEG of a phone has 10 to 25 MB; sealing "
+        "adds up to a sixteenth, encryption some hundred bytes.",
     )
     byte_budget: int | None = Field(
         None,

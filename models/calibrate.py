@@ -11,7 +11,8 @@ import onnx
 import onnxruntime
 
 from blindgate.detections import DetectOptions
-from enclave_app.detector import Detector, ImageRejected
+from blindgate.imaging.errors import ImageRejected
+from enclave_app.detector import Detector
 from enclave_app.detector.preprocess import prepare
 from enclave_app.detector.tiles import regions
 from models.errors import BuildError

@@ -10,8 +10,12 @@ if TYPE_CHECKING:
     from blindgate.imaging.limits import ImageLimits
 
 
-class ImageError(BlindgateError):
-    """The bytes are not an image that can be decoded: not a known format, damaged, or truncated."""
+class ImageRejected(BlindgateError):
+    """The bytes are not an image that can be decoded: another format, damaged, or truncated.
+
+    The message says why. The enclave tells nobody: the sender can open the image, and others learn
+    nothing about it.
+    """
 
 
 class ImageTooLarge(BlindgateError):

@@ -60,6 +60,7 @@ class Outcome(StrEnum):
     INVALID_REQUEST = "invalid-request"
     ENVELOPE_REJECTED = "envelope-rejected"
     IMAGE_REJECTED = "image-rejected"
+    IMAGE_TOO_LARGE = "image-too-large"
     KMS_REFUSED = "kms-refused"
     KMS_UNAVAILABLE = "kms-unavailable"
     SEALED_ANSWERS_ONLY = "sealed-answers-only"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from enclave_app.detector.detector import Detector
-from enclave_app.detector.errors import ImageRejected, ManifestError, ModelError, UnknownClass
-from enclave_app.detector.limits import Limits
+from enclave_app.detector.errors import ManifestError, ModelError, UnknownClass
 
-__all__ = ["Detector", "ImageRejected", "Limits", "ManifestError", "ModelError", "UnknownClass"]
+__all__ = ["Detector", "ManifestError", "ModelError", "UnknownClass"]

@@ -8,16 +8,14 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from blindgate.detections import Box, Detection, Detections, DetectOptions, ImageSize, ModelRef
+from blindgate.imaging.decode import Header, decode, decoded_bytes, inspect, upright_size
+from blindgate.imaging.limits import ImageLimits
 from enclave_app.detector.candidates import Candidates
 from enclave_app.detector.cpu import cpu_features
-from enclave_app.detector.decode import decode, decoded_bytes, inspect
 from enclave_app.detector.errors import ModelError, UnknownClass
 from enclave_app.detector.families import FAMILIES
-from enclave_app.detector.header import Header
-from enclave_app.detector.limits import Limits
 from enclave_app.detector.manifest import MANIFEST_FILE, ONNX_FILE, read_manifest
 from enclave_app.detector.nms import suppress
-from enclave_app.detector.orientation import SIDEWAYS, read_orientation
 from enclave_app.detector.preprocess import normalise, prepare, wanted_size
 from enclave_app.detector.session import Network, Outputs, read_onnx
 from enclave_app.detector.tiles import merge, regions
@@ -28,8 +26,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from enclave_app.detector.decode import Box as Region
-    from enclave_app.detector.decode import Picture
+    from blindgate.imaging.decode import Box as Region
+    from blindgate.imaging.decode import Picture
     from enclave_app.detector.manifest import Manifest, ManifestFile
     from enclave_app.detector.preprocess import Placement
 
@@ -115,7 +113,7 @@ class _Sight:
 class Detector:
     """A loaded model. Several threads may use it at once."""
 
-    def __init__(self, read: ManifestFile, network: Network, limits: Limits) -> None:
+    def __init__(self, read: ManifestFile, network: Network, limits: ImageLimits) -> None:
         self.manifest: Manifest = read.manifest
         #: SHA-256 of the manifest, which pins the ONNX file: what attestation binds.
         self.manifest_digest: bytes = read.digest
@@ -134,7 +132,7 @@ class Detector:
         return f"<Detector {self.manifest.name} {self.manifest.version}>"
 
     @classmethod
-    def load(cls, folder: Path, *, limits: Limits | None = None, threads: int = 1) -> Detector:
+    def load(cls, folder: Path, *, limits: ImageLimits | None = None, threads: int = 1) -> Detector:
         """Load a model, and run it once.
 
         Args:
@@ -162,12 +160,12 @@ class Detector:
 
     @classmethod
     def from_onnx(
-        cls, read: ManifestFile, onnx: bytes, *, limits: Limits | None = None, threads: int = 1
+        cls, read: ManifestFile, onnx: bytes, *, limits: ImageLimits | None = None, threads: int = 1
     ) -> Detector:
         """The same from an ONNX file's bytes, whatever its manifest pins."""
         wanted = read.manifest.input
         network = Network(onnx, read.manifest, threads=threads)
-        detector = cls(read, network, limits or Limits())
+        detector = cls(read, network, limits or ImageLimits())
         shape = (wanted.height, wanted.width, 3)
         detector.look(np.full(shape, 127, np.uint8))
         noise = np.random.default_rng(0)  # any pictures that differ
@@ -182,23 +180,30 @@ class Detector:
 
         Raises:
             ImageRejected: The header alone says that it will not be accepted.
+            ImageTooLarge: It is over a limit.
         """
         header = inspect(image, self.limits)
         wanted = self._wanted(header, options)
         return Inspected(image, header, wanted, decoded_bytes(header, wanted))
 
-    def decode(self, image: Image, options: DetectOptions = _DEFAULTS) -> Picture:
+    def decode(
+        self,
+        image: Image,
+        options: DetectOptions = _DEFAULTS,
+        checkpoint: Callable[[], None] = _go_on,
+    ) -> Picture:
         """Decode a picture as large as the model needs it.
 
         Args:
             image: The file, or what `inspect` made of it with the same options.
             options: What the client asked.
+            checkpoint: Called between pieces of the file; what it raises ends the decoding.
 
         Raises:
             ImageRejected: It is no picture that we accept.
         """
         seen = image if isinstance(image, Inspected) else self.inspect(image, options)
-        return decode(seen.data, seen.header, seen.wanted)
+        return decode(seen.header, seen.wanted, checkpoint)
 
     def infer(
         self,
@@ -255,7 +260,8 @@ class Detector:
             try:
                 self._wanted_classes(look.options)
                 look.checkpoint()
-                begun.append(self._sight(self.decode(look.image, look.options), look))
+                picture = self.decode(look.image, look.options, look.checkpoint)
+                begun.append(self._sight(picture, look))
             except Exception as error:  # noqa: BLE001 - of this picture alone
                 begun.append(error)
         self._see([sight for sight in begun if isinstance(sight, _Sight)], alone=alone)
@@ -323,10 +329,7 @@ class Detector:
         return seen
 
     def _wanted(self, header: Header, options: DetectOptions) -> tuple[int, int]:
-        width, height = header.width, header.height
-        if read_orientation(header.exif) in SIDEWAYS:
-            width, height = height, width
-        return wanted_size(width, height, self.manifest.input, options.tiles or 1)
+        return wanted_size(*upright_size(header), self.manifest.input, options.tiles or 1)
 
     def _wanted_classes(self, options: DetectOptions) -> list[int] | None:
         if options.classes is None:

@@ -11,7 +11,7 @@ from PIL import Image
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from enclave_app.detector.decode import Box, Picture
+    from blindgate.imaging.decode import Box, Picture
     from enclave_app.detector.manifest import Input
 
 #: How much larger than the input a JPEG must stay when it is decoded at a fraction of its size,

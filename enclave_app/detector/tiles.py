@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from enclave_app.detector.decode import Box
+    from blindgate.imaging.decode import Box
 
 #: What neighbouring tiles share, in parts of the picture's side: an object no longer than this
 #: lies whole in some tile.

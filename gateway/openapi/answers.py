@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from blindgate import problems
+from blindgate.imaging.limits import DEFAULT_LIMITS, MAX_BODY_BYTES
 from blindgate.problems import Problem
 from gateway.auth.caller import Scope
 from gateway.auth.guard import SCOPES
@@ -93,7 +94,9 @@ def example(problem: Problem) -> dict[str, Any]:
     if problem is problems.FORBIDDEN:
         members["scope"] = Scope.DETECT.value
     if problem is problems.BODY_TOO_LARGE:
-        members["limit"] = 20 * 1024 * 1024
+        members["limit"] = MAX_BODY_BYTES
+    if problem is problems.IMAGE_TOO_LARGE:
+        members |= DEFAULT_LIMITS.as_mapping()
     return problem.body(**members)
 
 

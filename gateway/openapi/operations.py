@@ -83,6 +83,7 @@ DETECT: Final = operation(
         problems.UPLOAD_INCOMPLETE,
         problems.ENVELOPE_REJECTED,
         problems.IMAGE_REJECTED,
+        problems.IMAGE_TOO_LARGE,
         problems.KMS_REFUSED,
         problems.KMS_UNAVAILABLE,
         problems.SEALED_ANSWERS_ONLY,

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from blindgate.imaging.limits import DEFAULT_LIMITS
 from enclave_app.config import ConfigError, load
 
 GOOD = """
@@ -61,6 +62,10 @@ def test_what_is_not_said_is_the_safe_choice(tmp_path: Path) -> None:
         ('{ purpose = "blindgate" }', "{}", "encryption_context"),
         ("[model]", "[limits]\nthreads = true\n[model]", "limits.threads"),
         ("[model]", "[limits]\nqueue = 0\n[model]", "limits.queue"),
+        ("[model]", "[limits]\nupload_memory_bytes = 33000000\n[model]", "upload_memory_bytes"),
+        ("[model]", "[limits]\nbody_bytes = 201326593\n[model]", "upload_memory_bytes"),
+        ("[model]", "[limits]\nimage_memory_bytes = 402653184\n[model]", "image_memory_bytes"),
+        ("[model]", "[limits]\nimage_pixels = 108000000\n[model]", "or lower image_pixels"),
         ("[kms]", "[kms", "not TOML"),
     ],
 )
@@ -70,6 +75,19 @@ def test_a_mistake_is_named_and_the_worker_does_not_start(
     assert old in GOOD
     with pytest.raises(ConfigError, match=says):
         load(write(tmp_path, GOOD.replace(old, new)))
+
+
+def test_the_limits_of_one_image_are_those_of_all_parts(tmp_path: Path) -> None:
+    limits = load(write(tmp_path, GOOD)).config.limits
+    assert limits.image == DEFAULT_LIMITS
+    assert limits.body_bytes == 33_554_432
+    assert limits.image_pixels == 67_108_864
+    assert limits.image_side == 32_767
+
+
+def test_smaller_images_need_a_smaller_budget(tmp_path: Path) -> None:
+    small = "[limits]\nimage_pixels = 12500000\nimage_memory_bytes = 234881024\n[model]"
+    assert load(write(tmp_path, GOOD.replace("[model]", small))).config.limits.image_pixels
 
 
 def test_a_missing_file_is_said(tmp_path: Path) -> None:

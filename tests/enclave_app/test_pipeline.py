@@ -8,11 +8,14 @@ from typing import Any, cast
 import pytest
 
 from blindgate.detections import DetectOptions
-from enclave_app.compute import Compute, Deadline, DeadlineExceeded, MemoryBudget, Overloaded
+from blindgate.imaging.decode import read_header
+from blindgate.imaging.errors import ImageTooLarge
+from blindgate.imaging.limits import ImageLimits
+from enclave_app.compute import Compute, Deadline, DeadlineExceeded, MemoryBudget
 from enclave_app.detector.detector import Inspected, Look
-from enclave_app.detector.header import Header
 from enclave_app.pipeline import Pipeline, Upload
 from enclave_app.unseal import EnvelopeRejected
+from tests.blindgate.imaging.files import png
 
 ENVELOPE = b"\x02\x04\x78 an Encryption SDK message by its first bytes"
 
@@ -28,12 +31,13 @@ class FakeUnsealer:
 
 class FakeDetector:
     needs = 50
+    limits = ImageLimits(max_pixels=77)
 
     def __init__(self) -> None:
         self.seen: list[bytes] = []
 
     def inspect(self, image: bytes, options: DetectOptions) -> Inspected:
-        header = Header("jpeg", 1, 1, 0)
+        header = read_header(png(1, 1, 8, 0, b"\0\0"))
         return Inspected(bytes(image), header, (1, 1), self.needs)
 
     def detect_together(self, looks: Iterable[Look], *, alone: Callable[[], bool]) -> list[Any]:
@@ -103,7 +107,7 @@ def test_nobody_looks_at_a_photo_whose_sender_has_left(parts: Parts) -> None:
 
 def test_a_photo_that_can_never_fit_into_memory_is_refused(parts: Parts) -> None:
     parts.detector.needs = 101
-    with pytest.raises(Overloaded):
+    with pytest.raises(ImageTooLarge, match="at most 77 pixels"):
         parts.detect(ENVELOPE, sealed=False)
 
 

@@ -17,6 +17,8 @@ from blindgate import problems
 from blindgate.attestation import parse
 from blindgate.attestation.user_data import UserData
 from blindgate.detections import Box, Detection, Detections, DetectOptions, ImageSize, ModelRef
+from blindgate.imaging.errors import ImageRejected, ImageTooLarge
+from blindgate.imaging.limits import ImageLimits
 from blindgate.link import Operation, Outcome, RequestHeader
 from blindgate.link.frames import Params
 from blindgate.sealing import bhttp, keys, ohttp
@@ -26,7 +28,6 @@ from enclave_app.compute import Compute, Deadline, DeadlineExceeded, Overloaded
 from enclave_app.config import Measured, load
 from enclave_app.credentials import CredentialStore
 from enclave_app.detector.detector import Look
-from enclave_app.detector.errors import ImageRejected
 from enclave_app.keyring import Keyring
 from enclave_app.kms import trail
 from enclave_app.kms.errors import KmsRefused, KmsUnavailable, KmsUntrusted
@@ -141,7 +142,8 @@ def sealed_only(measured: Measured) -> Iterator[Worker]:
 
 FAILURES = [
     (EnvelopeRejected(), problems.ENVELOPE_REJECTED),
-    (ImageRejected(), problems.IMAGE_REJECTED),
+    (ImageRejected("why"), problems.IMAGE_REJECTED),
+    (ImageTooLarge(ImageLimits(max_pixels=4096)), problems.IMAGE_TOO_LARGE),
     (KmsRefused("id-of-kms"), problems.KMS_REFUSED),
     (KmsUnavailable("id-of-kms"), problems.KMS_UNAVAILABLE),
     (KmsUntrusted("id-of-kms"), problems.KMS_UNAVAILABLE),
@@ -197,7 +199,8 @@ def test_a_failure_is_its_class_and_nothing_else(
 ) -> None:
     worker.pipeline.fails = failure
     answer = worker.ask(Operation.DETECT, b"envelope")
-    assert answer == Answer(Outcome(problem.slug))
+    limits = failure.limits.as_mapping() if isinstance(failure, ImageTooLarge) else None
+    assert answer == Answer(Outcome(problem.slug), params=limits)
 
 
 def test_a_worker_that_is_measured_sealed_opens_nothing_for_an_open_answer(
@@ -228,7 +231,12 @@ def test_a_failure_in_a_sealed_request_is_told_inside_alone(
     worker.pipeline.fails = failure
     response = worker.ask_sealed("POST", "/v1/detections", b"photo")
     assert response.status == problem.status
-    assert json.loads(bytes(response.content)) == problem.body()
+    body = json.loads(bytes(response.content))
+    if isinstance(failure, ImageTooLarge):
+        assert "at most 4,096 pixels" in body["detail"]
+        assert body == problem.body(body["detail"], **failure.limits.as_mapping())
+    else:
+        assert body == problem.body()
 
 
 @pytest.mark.parametrize(

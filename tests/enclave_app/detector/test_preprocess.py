@@ -6,11 +6,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from enclave_app.detector.decode import Picture
+from blindgate.imaging.decode import Picture
 from enclave_app.detector.manifest import Input
 from enclave_app.detector.preprocess import normalise, place, prepare, wanted_size
+from tests.blindgate.imaging.files import quadrants
 from tests.enclave_app.detector.manifests import manifest
-from tests.enclave_app.detector.pictures import quadrants
 
 
 def picture(width: int, height: int) -> Picture:

@@ -12,8 +12,8 @@ from enclave_app.detector.tiles import SHARED, merge, regions
 from tests.enclave_app.detector.reference import iou
 
 if TYPE_CHECKING:
+    from blindgate.imaging.decode import Box
     from enclave_app.detector import Detector
-    from enclave_app.detector.decode import Box
 
 #: The published answer of the AWS sample, [ymin, xmin, ymax, xmax] in 0..1.
 AIRPLANES = (

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from enclave_app.detector.orientation import read_orientation
-from tests.enclave_app.detector.pictures import exif
+from blindgate.imaging.orientation import read_orientation
+from tests.blindgate.imaging.files import exif
 
 
 def tiff(order: str, tag: int, kind: int, value: int) -> bytes:

@@ -8,8 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from enclave_app.detector.header import MAX_JPEG_SCANS, HeaderError, read_header
-from tests.enclave_app.detector.pictures import chunk, encoded, exif, png, quadrants
+from blindgate.imaging.decode import Header, read_header
+from blindgate.imaging.errors import ImageRejected
+from blindgate.imaging.jpeg import JpegHeader
+from tests.blindgate.imaging.files import chunk, encoded, exif, png, quadrants
 
 PICTURE = quadrants(70, 50)
 FILES = {
@@ -30,42 +32,47 @@ def test_size_is_read_from_the_header(name: str) -> None:
     assert (header.width, header.height) == (70, 50)
 
 
-def test_format_is_told_by_content() -> None:
-    assert [read_header(FILES[name]).format for name in ("jpeg", "png", "webp", "lossless")] == [
-        "jpeg",
-        "png",
-        "webp",
-        "webp",
-    ]
+def coefficients(file: bytes) -> int:
+    header = read_header(file)
+    assert isinstance(header, JpegHeader)
+    return header.coefficient_bytes
 
 
-def test_progressive_pictures_need_memory_for_their_coefficients() -> None:
-    whole = read_header(encoded(PICTURE, "JPEG", progressive=True, subsampling=0))
-    halved = read_header(encoded(PICTURE, "JPEG", progressive=True, subsampling=2))
-    assert whole.working_bytes == 70 * 50 * 3 * 2
-    assert halved.working_bytes == 70 * 50 * 1.5 * 2
-    assert read_header(FILES["jpeg"]).working_bytes == 0
+def test_progressive_images_need_memory_for_their_coefficients() -> None:
+    whole = encoded(PICTURE, "JPEG", progressive=True, subsampling=0)
+    halved = encoded(PICTURE, "JPEG", progressive=True, subsampling=2)
+    assert coefficients(whole) == 72 * 56 * 3 * 2  # whole blocks of 8 x 8
+    assert coefficients(halved) == 80 * 64 * 1.5 * 2  # whole units of 16 x 16
+    assert coefficients(FILES["jpeg"]) == 0
 
 
 @pytest.mark.parametrize("kind", ["GIF", "BMP", "TIFF", "ICO", "PPM"])
 def test_other_formats_are_refused(kind: str) -> None:
-    with pytest.raises(HeaderError):
+    with pytest.raises(ImageRejected):
         read_header(encoded(PICTURE, kind))
+
+
+def several_scans(file: bytes, count: int) -> bytes:
+    """A progressive file whose last scan comes so many times."""
+    last, end = file.rindex(b"\xff\xda"), file.rindex(b"\xff\xd9")
+    return file[:last] + file[last:end] * count + file[end:]
 
 
 def test_a_jpeg_of_endless_scans_is_refused() -> None:
     file = FILES["progressive"]
-    with pytest.raises(HeaderError):
-        read_header(file + b"\xff\xda" * MAX_JPEG_SCANS)
+    scans = file.count(b"\xff\xda")
+    read_header(several_scans(file, 100 - scans + 1))
+    with pytest.raises(ImageRejected):
+        read_header(several_scans(file, 100 - scans + 2))
 
 
 def test_a_sequential_jpeg_in_several_scans_is_judged_as_a_progressive_one() -> None:
     file = bytearray(FILES["jpeg"])
     scan = file.index(b"\xff\xda")
     file[scan + 4] = 1  # one of its three components: the others come in scans of their own
-    assert read_header(bytes(file)).working_bytes == 70 * 50 * 1.5 * 2
-    with pytest.raises(HeaderError):
-        read_header(bytes(file) + b"\xff\xda" * MAX_JPEG_SCANS)
+    assert coefficients(bytes(file)) == 80 * 64 * 1.5 * 2
+    with pytest.raises(ImageRejected):
+        read_header(several_scans(bytes(file), 101))
 
 
 def test_what_follows_the_only_scan_of_a_jpeg_is_not_decoded() -> None:
@@ -86,14 +93,14 @@ def test_a_jpeg_has_one_frame_header_before_its_scans() -> None:
     frame, scan = file.index(b"\xff\xc0"), file.index(b"\xff\xda")
     (length,) = struct.unpack_from(">H", file, frame + 2)
     header = file[frame : frame + 2 + length]
-    with pytest.raises(HeaderError):
+    with pytest.raises(ImageRejected):
         read_header(file[:scan] + header + file[scan:])
-    with pytest.raises(HeaderError):
+    with pytest.raises(ImageRejected):
         read_header(file.replace(header, b""))
 
 
 def test_a_jpeg_of_endless_segments_is_refused() -> None:
-    with pytest.raises(HeaderError):
+    with pytest.raises(ImageRejected):
         read_header(b"\xff\xd8" + b"\xff\xe5\0\x02" * 100_000)
 
 
@@ -101,47 +108,39 @@ def test_a_jpeg_of_endless_segments_is_refused() -> None:
 def test_unusual_jpeg_processes_are_refused(marker: int) -> None:
     file = FILES["jpeg"]
     at = file.index(b"\xff\xc0")
-    with pytest.raises(HeaderError):
+    with pytest.raises(ImageRejected):
         read_header(file[: at + 1] + bytes([marker]) + file[at + 2 :])
 
 
 def test_a_flipped_bit_in_a_png_is_noticed() -> None:
     file = bytearray(FILES["png"])
     file[file.index(b"IDAT") + 10] ^= 1
-    with pytest.raises(HeaderError):
+    with pytest.raises(ImageRejected):
         read_header(bytes(file))
 
 
-def test_a_png_needs_image_data_and_an_end() -> None:
+def test_a_png_needs_image_data_and_no_end() -> None:
     file = FILES["png"]
-    with pytest.raises(HeaderError):
+    with pytest.raises(ImageRejected):
         read_header(file[: file.index(b"IDAT") - 4] + chunk(b"IEND", b""))
-    with pytest.raises(HeaderError):
-        read_header(file.removesuffix(chunk(b"IEND", b"")))
+    assert read_header(file.removesuffix(chunk(b"IEND", b""))).width == 70
 
 
 @pytest.mark.parametrize(("depth", "colour"), [(3, 0), (16, 3), (4, 2), (8, 1), (8, 7)])
 def test_impossible_png_pixels_are_refused(depth: int, colour: int) -> None:
-    with pytest.raises(HeaderError):
+    with pytest.raises(ImageRejected):
         read_header(png(1, 1, depth, colour, b"\0\0"))
 
 
 def test_a_png_of_endless_chunks_is_refused() -> None:
     more = chunk(b"teSt", b"") * 20_001
-    with pytest.raises(HeaderError):
+    with pytest.raises(ImageRejected):
         read_header(png(1, 1, 8, 0, b"\0\0", more))
 
 
-def test_a_webp_shorter_than_it_says_is_refused() -> None:
-    with pytest.raises(HeaderError):
-        read_header(FILES["webp"][:-1])
-
-
-def test_a_webp_canvas_is_known_before_it_is_taken() -> None:
-    content = b"VP8X" + struct.pack("<I", 10) + bytes(4) + b"\xfe\x3f\0" * 2
-    header = read_header(b"RIFF" + struct.pack("<I", 4 + len(content)) + b"WEBP" + content)
-    assert (header.width, header.height) == (16383, 16383)
-    assert header.working_bytes > 3_000_000_000
+def test_a_webp_cut_off_in_its_image_data_is_refused() -> None:
+    with pytest.raises(ImageRejected):
+        read_header(FILES["webp"][:-2])
 
 
 @given(st.sampled_from(sorted(FILES)), st.data())
@@ -152,6 +151,6 @@ def test_damage_gives_a_header_or_one_error(name: str, data: st.DataObject) -> N
     cut = data.draw(st.integers(0, len(file)))
     try:
         header = read_header(bytes(file[:cut]))
-    except HeaderError:
+    except ImageRejected:
         return
-    assert header.format in ("jpeg", "png", "webp")
+    assert isinstance(header, Header)

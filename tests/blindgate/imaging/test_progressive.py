@@ -8,11 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from enclave_app.detector.decode import decode, inspect
-from enclave_app.detector.errors import ImageRejected
-from enclave_app.detector.limits import Limits
-from enclave_app.detector.progressive import without_detail
-from tests.enclave_app.detector.pictures import encoded, exif
+from blindgate.imaging import jpeg
+from blindgate.imaging.decode import decode, inspect
+from blindgate.imaging.errors import ImageRejected, ImageTooLarge
+from blindgate.imaging.limits import ImageLimits
+from blindgate.imaging.orientation import UPRIGHT
+from tests.blindgate.imaging.files import encoded, exif
 
 RNG = np.random.default_rng(3)
 NOISE = Image.fromarray(RNG.integers(0, 255, (60, 80, 3), np.uint8))
@@ -20,6 +21,10 @@ NOISE = Image.fromarray(RNG.integers(0, 255, (60, 80, 3), np.uint8))
 
 def photo(width: int, height: int, mode: str = "RGB") -> Image.Image:
     return NOISE.resize((width, height), Image.Resampling.BICUBIC).convert(mode)
+
+
+def without_detail(file: bytes) -> bytes:
+    return b"".join(jpeg.read_jpeg(file).pieces(8))
 
 
 def at_an_eighth(file: bytes) -> np.typing.NDArray[np.uint8]:
@@ -51,27 +56,24 @@ def test_restart_intervals_too() -> None:
     assert np.array_equal(at_an_eighth(without_detail(file)), at_an_eighth(file))
 
 
-def test_the_detector_s_decoding_uses_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    used = []
-
-    def spy(data: bytes) -> bytes:
-        used.append(len(data))
-        return without_detail(data)
-
-    monkeypatch.setattr("enclave_app.detector.decode.without_detail", spy)
+def test_decoding_at_an_eighth_uses_it() -> None:
     file = encoded(photo(800, 640), "JPEG", progressive=True, exif=exif(6))
-    header = inspect(file, Limits())
-    assert decode(file, header, (80, 100)).image.size == (80, 100)
-    assert used == [len(file)]
-    decode(file, header, (200, 200))
-    assert len(used) == 1
+    header = inspect(file, ImageLimits())
+    assert isinstance(header, jpeg.JpegHeader)
+    eighth, quarter = (sum(len(piece) for piece in header.pieces(by)) for by in (8, 4))
+    assert eighth < quarter / 2
+    small = decode(header, (80, 100)).image
+    assert small.size == (80, 100)
+    with Image.open(io.BytesIO(file)) as image:
+        image.draft(image.mode, (100, 80))
+        assert np.array_equal(np.asarray(small), np.asarray(image.transpose(UPRIGHT[6])))
 
 
 def test_a_truncated_file_is_refused_at_every_length() -> None:
     file = encoded(photo(400, 320), "JPEG", progressive=True)
     for length in range(len(file) // 10, len(file), 97):
         with pytest.raises(ImageRejected):
-            decode(file[:length], inspect(file, Limits()), (20, 20))
+            decode(inspect(file[:length], ImageLimits()), (20, 20))
 
 
 @given(st.data())
@@ -81,6 +83,6 @@ def test_a_damaged_file_is_a_picture_or_one_error(data: st.DataObject) -> None:
     for _ in range(data.draw(st.integers(1, 5))):
         file[data.draw(st.integers(0, len(file) - 1))] = data.draw(st.integers(0, 255))
     try:
-        decode(bytes(file), inspect(bytes(file), Limits(max_pixels=1_000_000)), (10, 10))
-    except ImageRejected:
+        decode(inspect(bytes(file), ImageLimits(max_pixels=1_000_000)), (10, 10))
+    except (ImageRejected, ImageTooLarge):
         pass

@@ -1,4 +1,7 @@
-"""The EXIF orientation (JEITA CP-3451, tag 0x0112): which way up a picture is."""
+"""The EXIF orientation (JEITA CP-3451, tag 0x0112): which way up an image is.
+
+The console reads it by the same rules: `gateway/console/src/orientation.ts`.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ from typing import Final
 
 from PIL.Image import Transpose
 
-#: What turns a stored picture upright, by orientation; 1 is upright already.
+#: What turns a stored image upright, by orientation; 1 is upright already.
 UPRIGHT: Final = {
     2: Transpose.FLIP_LEFT_RIGHT,
     3: Transpose.ROTATE_180,
@@ -19,9 +22,12 @@ UPRIGHT: Final = {
 }
 #: Orientations that swap width and height.
 SIDEWAYS: Final = frozenset({5, 6, 7, 8})
-#: Orientations whose upright picture begins where the stored one ended, across and down.
+#: Orientations whose upright image begins where the stored one ended, across and down.
 FROM_RIGHT: Final = frozenset({2, 3, 6, 7})
 FROM_BOTTOM: Final = frozenset({3, 4, 7, 8})
+
+#: What is read of an EXIF block; a JPEG segment has no more.
+MAX_EXIF_BYTES: Final = 65_536
 
 _TAG: Final = 0x0112
 _SHORT: Final = 3
