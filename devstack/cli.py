@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from enum import StrEnum
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
@@ -27,6 +28,17 @@ _State = Annotated[
         "blindgate/dev in your state folder]"
     ),
 ]
+
+
+def _need(*modules: str) -> None:
+    """See that packages are there before anything starts that fails without them later.
+
+    Raises:
+        ModuleNotFoundError: One is not.
+    """
+    for name in ("numpy", "onnx", "onnxruntime", "uvicorn", "yaml", *modules):
+        if find_spec(name) is None:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 
 
 class EnclaveKind(StrEnum):
@@ -64,6 +76,7 @@ def up(
 
     Example: `blindgate dev up --port 8080`
     """
+    _need()
     from devstack.foreground import run
     from devstack.model import obtain
     from devstack.page import prepare_page
@@ -138,6 +151,7 @@ def demo(
 
     Example: `blindgate dev demo --photo holiday.jpg`
     """
+    _need(*([] if photo else ["skimage"]))
     from devstack.demo import default_photo, show
 
     if photo is not None and not os.access(photo, os.R_OK):

@@ -5,15 +5,18 @@ from __future__ import annotations
 import gc
 import sys
 
-import uvicorn
-from pydantic import ValidationError
-from pydantic_settings import CliApp
-
 from blindgate.errors import BlindgateError
-from gateway.app import create_app
-from gateway.connections import server_options
-from gateway.settings import Settings
-from gateway.telemetry import log_to_stdout
+from blindgate.failures import one_line_errors
+
+with one_line_errors("blindgate-gateway", extra="gateway", code=2):
+    import uvicorn
+    from pydantic import ValidationError
+    from pydantic_settings import CliApp
+
+    from gateway.app import create_app
+    from gateway.connections import server_options
+    from gateway.settings import Settings
+    from gateway.telemetry import log_to_stdout
 
 
 def main(arguments: list[str] | None = None) -> None:

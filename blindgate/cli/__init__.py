@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["app", "main"]
 
 #: What the commands need that are not part of `blindgate[cli]`.
-_EXTRAS: Final = {"audit": "cli,gateway", "dev": "dev", "keys": "cli,gateway", "models": "models"}
+_EXTRAS: Final = {"audit": "cli,gateway", "dev": "stack", "keys": "cli,gateway", "models": "models"}
 
 
 def __getattr__(name: str) -> object:

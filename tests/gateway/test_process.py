@@ -92,7 +92,7 @@ async def test_it_serves_and_on_sigterm_finishes_what_it_has(
         (["--port", "99999"], "port"),
         (["--enclaves", "tcp://somewhere"], "tcp://somewhere"),
         (["--byte-budget", "2000", "--max-body", "4000"], "byte_budget"),
-        (["--enclaves", "unix:///w"], "PCR set"),
+        (["--enclaves", "unix:///w"], "no measurements"),
         (["--pcrs", "/nowhere.json"], "/nowhere.json"),
     ],
 )
