@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from importlib.metadata import version
@@ -14,8 +15,9 @@ from fastapi.openapi.utils import get_openapi
 from blindgate.link import FrameLimits, parse_address
 from blindgate.sealing.padding import ANSWER_BUCKETS
 from gateway import openapi, openapi_oip, problem_answers
-from gateway.audit.log import AuditLog
-from gateway.audit.trail import AuditTrail, Measurements
+from gateway.audit.log import AuditLog, AuditUnusable, read_key
+from gateway.audit.trail import AuditTrail, Measurements, keep_up
+from gateway.audit.unnamed import UnnamedRequests
 from gateway.auth.assembly import make_auth
 from gateway.auth.cors import allow_origins
 from gateway.auth.guard import signed_in
@@ -68,7 +70,8 @@ def create_app(
         OSError: A file cannot be read or written.
     """
     auth = make_auth(settings)
-    audit = AuditLog(settings.audit_log) if settings.audit_log else None
+    audit = _audit_log(settings)
+    unnamed = UnnamedRequests(audit) if audit is not None else None
     tracing = tracing or tracing_from_environment()
     credentials = CredentialPusher(RoleSource())
     pool = pool or make_pool(settings, credentials.on_status)
@@ -85,6 +88,8 @@ def create_app(
                 pool.set_addresses,
             )
             tasks.append(asyncio.create_task(finding))
+        if audit is not None and unnamed is not None:
+            tasks.append(asyncio.create_task(keep_up(audit, unnamed)))
         try:
             async with auth.running(), AsyncExitStack() as more:
                 if settings.metrics_port is not None:
@@ -96,7 +101,9 @@ def create_app(
                 task.cancel()
             await pool.stop(settings.drain_seconds)
             records.close()
-            if audit is not None:
+            if audit is not None and unnamed is not None:
+                with contextlib.suppress(OSError, AuditUnusable):
+                    unnamed.write()
                 audit.close()
             if tracing is not None:
                 await asyncio.to_thread(tracing.close)
@@ -115,7 +122,12 @@ def create_app(
         redirect_slashes=False,
     )
     app.state.settings = settings
-    app.state.dataplane = Dataplane(pool, _upload_limits(settings), settings.byte_budget)
+    app.state.dataplane = Dataplane(
+        pool,
+        _upload_limits(settings),
+        settings.byte_budget,
+        can_record=audit.can_write if audit is not None else lambda: True,
+    )
     metrics = app.state.metrics = Metrics(app.state.dataplane)
     records = app.state.records = Records(metrics, tracing)
     app.state.sign_in, app.state.rates = auth.sign_in, auth.rates
@@ -129,8 +141,8 @@ def create_app(
     app.include_router(console_routes(read_assets(), told))
     problem_answers.install(app)
     # Middleware that is added first is the innermost.
-    if audit is not None:
-        app.add_middleware(AuditTrail, log=audit, pcr0_of=Measurements(pool))
+    if audit is not None and unnamed is not None:
+        app.add_middleware(AuditTrail, log=audit, unnamed=unnamed, pcr0_of=Measurements(pool))
     if settings.cors_origins:
         allow_origins(app, settings.cors_origins)
     app.add_middleware(Edge, records=records)
@@ -146,6 +158,17 @@ def make_pool(settings: Settings, on_status: StatusHook | None = None) -> Pool:
         limits=PoolLimits(queue=settings.queue, connections=settings.connections_per_enclave),
         probe=Probe(settings.probe_period, settings.probe_patience),
         on_status=on_status,
+    )
+
+
+def _audit_log(settings: Settings) -> AuditLog | None:
+    if settings.audit_log is None:
+        return None
+    return AuditLog(
+        settings.audit_log,
+        key=read_key(settings.audit_key) if settings.audit_key is not None else None,
+        file_bytes=settings.audit_file_bytes,
+        kept_files=settings.audit_files,
     )
 
 

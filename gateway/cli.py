@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ from blindgate.cli.console import err, fail, out
 from blindgate.errors import BlindgateError
 from gateway.audit.chain import MAX_LINE, BrokenChain, Head
 from gateway.audit.chain import verify as follow
+from gateway.audit.log import AuditUnusable, read_key
 from gateway.auth.caller import Scope
 from gateway.auth.key_file import change_keys, read_keys
 from gateway.auth.key_secret import change_secret, read_secret, secrets_client
@@ -42,6 +44,7 @@ _SECRET = Annotated[
         help="The secret in AWS Secrets Manager that holds the keys, instead of a file.",
     ),
 ]
+_FIRST: Final = re.compile(rb'\{"seq":([0-9]{1,18}),', re.ASCII)
 _UNITS: Final = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 
@@ -128,7 +131,7 @@ def _audit() -> None:
 @audit.command("verify")
 def verify_log(
     files: Annotated[
-        list[Path], typer.Argument(help="The log; several files in the order they were written.")
+        list[Path], typer.Argument(help="The log, and the full files before it, in any order.")
     ],
     head: Annotated[
         list[str] | None,
@@ -144,13 +147,20 @@ def verify_log(
             "--after", metavar="SEQ:HASH", help="The end of the file before the first one."
         ),
     ] = None,
+    audit_key: Annotated[
+        Path | None,
+        typer.Option(
+            "--audit-key", metavar="FILE", help="The key that the gateway writes its log with."
+        ),
+    ] = None,
 ) -> None:
     """Find any line that was removed, changed, put in or moved; print where the log ends.
 
-    A hash chain cannot show that its last lines were cut off. Note the printed head elsewhere,
-    or take one from the gateway's ordinary logs, and give it as --head.
+    The chain alone cannot show that its last lines were cut off, or, without a key, that somebody
+    wrote all of it again. Note the printed head elsewhere, or take one from the gateway's ordinary
+    logs, and give it as --head.
 
-    Example: `blindgate audit verify /var/log/blindgate/audit.jsonl`
+    Example: `blindgate audit verify /var/log/blindgate/audit.log*`
     """
     try:
         noted = [Head.parse(each) for each in head or ()]
@@ -159,14 +169,29 @@ def verify_log(
         fail(str(error), code=2)
     reading: list[tuple[Path, int]] = []
     try:
-        end, count = follow(_lines(files, reading), after=start, seen=noted)
+        key = read_key(audit_key) if audit_key is not None else None
+        lines = _lines(_in_order(files), reading)
+        end, count = follow(lines, after=start, seen=noted, key=key)
     except BrokenChain as error:
         file, before = reading[-1]
         fail(f"{file}: line {error.line - before}: {error.what}")
+    except AuditUnusable as error:
+        fail(str(error), code=2)
     except OSError as error:
         fail(f"{error.filename}: {error.strerror}")
     err.print(f"{count} records, unbroken. The log ends at:")
     print(end)
+
+
+def _in_order(files: list[Path]) -> list[Path]:
+    """Files by the number of their first record; one without any is the last, just begun."""
+
+    def first(path: Path) -> float:
+        with path.open("rb") as file:
+            found = _FIRST.match(file.read(MAX_LINE))
+        return int(found[1]) if found else math.inf
+
+    return sorted(files, key=first)
 
 
 def _lines(files: list[Path], reading: list[tuple[Path, int]]) -> Iterator[bytes]:

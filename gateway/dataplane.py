@@ -70,10 +70,18 @@ class Dataplane:
         pool: The enclaves.
         uploads: What one body may take.
         byte_budget: Bytes that all bodies together may take; if None, by the enclaves' threads.
+        can_record: Whether what is done can be recorded; nothing is answered otherwise.
     """
 
-    def __init__(self, pool: Pool, uploads: UploadLimits, byte_budget: int | None = None) -> None:
+    def __init__(
+        self,
+        pool: Pool,
+        uploads: UploadLimits,
+        byte_budget: int | None = None,
+        can_record: Callable[[], bool] = lambda: True,
+    ) -> None:
         self._pool = pool
+        self._can_record = can_record
         self._uploads = uploads
         self._fixed_budget = byte_budget
         self._budget = ByteBudget(self.byte_budget)
@@ -278,7 +286,7 @@ class Dataplane:
         """Which enclaves there are, without saying where they are."""
         states = [endpoint.state.value for endpoint in self._pool.machine.endpoints]
         return {
-            "ready": self._pool.is_ready,
+            "ready": self._pool.is_ready and self._can_record(),
             "enclaves": {state: states.count(state) for state in sorted(set(states))},
         }
 

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -24,6 +26,11 @@ _LATE: Final = 0.25
 _AT_ONCE: Final = 32
 #: The route of a request whose path has none.
 _UNMATCHED: Final = "unmatched"
+#: Answers that everybody gets who reaches the port, and who asks too often.
+_TO_ANYBODY: Final = frozenset({401, 404, 405, 429})
+#: Lines a minute for these; others are counted in one line, so that nobody fills the disk.
+MOST_LINES: Final = 120
+_MINUTE: Final = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,14 +67,23 @@ class Records:
     Args:
         metrics: Where to count.
         tracing: What makes spans; None without.
+        clock: Monotonic seconds.
     """
 
-    def __init__(self, metrics: Metrics, tracing: Tracing | None = None) -> None:
+    def __init__(
+        self,
+        metrics: Metrics,
+        tracing: Tracing | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._metrics = metrics
         self._tracing = tracing
         self._waiting: deque[Record] = deque()
         self._is_due = False
         self._closed = False
+        self._clock = clock
+        self._minute_ends = 0.0
+        self._lines = 0
         metrics.before_reading(self.write)
 
     def __repr__(self) -> str:
@@ -96,6 +112,7 @@ class Records:
         """Write all that waits, and from now on each as it comes."""
         self._closed = True
         self.write()
+        self._say_unlogged()
 
     def _write_late(self) -> None:
         self._is_due = False
@@ -118,7 +135,7 @@ class Records:
                 request_id=record.request_id,
                 parent=record.parent,
             )
-        if _log.isEnabledFor(logging.INFO):
+        if _log.isEnabledFor(logging.INFO) and self._has_line(record):
             line = {
                 "request_id": record.request_id,
                 "method": record.method if route is not None else "other",
@@ -131,3 +148,19 @@ class Records:
             entry = _log.makeRecord(_log.name, logging.INFO, "", 0, "request", (), None, extra=line)
             entry.created = timeline.nanoseconds(record.ended) / 1e9
             _log.handle(entry)
+
+    def _has_line(self, record: Record) -> bool:
+        """Whether a request has a line of its own."""
+        if record.route is not None and record.status not in _TO_ANYBODY:
+            return True
+        now = self._clock()
+        if now >= self._minute_ends:
+            self._say_unlogged()
+            self._minute_ends = now + _MINUTE
+        self._lines += 1
+        return self._lines <= MOST_LINES
+
+    def _say_unlogged(self) -> None:
+        if (count := self._lines - MOST_LINES) > 0:
+            _log.info("refused requests without a line", extra={"count": count})
+        self._lines = 0

@@ -217,8 +217,25 @@ class Settings(BaseSettings):
     )
     audit_log: Path | None = Field(
         None,
-        description="File of the audit log: one chained line for each request. A request whose "
-        "line cannot be written is not answered.",
+        description="File of the audit log: one chained line for each request that acts. A "
+        "request whose line cannot be written is not answered.",
+    )
+    audit_key: Path | None = Field(
+        None,
+        description="File with a key of 32 to 1024 bytes, for HMACs in the audit log: then a "
+        "rewritten log is found by everybody who has the key, and nobody else can check it.",
+    )
+    audit_file_bytes: int = Field(
+        64 * MIB,
+        ge=64 * 1024,
+        description="Bytes of one file of the audit log, some 150,000 records; a full one is "
+        "renamed to the log's name with the number of its last record.",
+    )
+    audit_files: int = Field(
+        32,
+        ge=1,
+        description="Full files of the audit log that are kept; the oldest are deleted. With "
+        "files of 64 MiB 2 GiB, of which an instance of ours has room for several.",
     )
     cors_origins: Annotated[tuple[str, ...], NoDecode] = Field(
         (), description="Origins of web pages that may call, such as https://app.example."
@@ -305,6 +322,8 @@ class Settings(BaseSettings):
             raise ValueError("default_deadline is above max_deadline")
         if self.rate_limit_storage is not None and not self.rate_limit:
             raise ValueError("rate_limit_storage without a rate_limit counts nothing")
+        if self.audit_key is not None and self.audit_log is None:
+            raise ValueError("audit_key without an audit_log is the key of nothing")
         if self.nitro_cli is not None and self.enclaves:
             raise ValueError("name enclaves, or have nitro_cli find them, not both")
         return self

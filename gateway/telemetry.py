@@ -11,7 +11,8 @@ import sys
 from datetime import UTC, datetime
 from typing import Any, Final
 
-_FIELDS: Final = (
+#: What `extra` may hold. A test refuses any other name: its value would not be written.
+FIELDS: Final = (
     "request_id",
     "method",
     "route",
@@ -22,6 +23,8 @@ _FIELDS: Final = (
     "reason",
     "pause",
     "head",
+    "expires",
+    "count",
 )
 
 
@@ -40,7 +43,7 @@ class JsonFormatter(logging.Formatter):
             "logger": record.name,
             "event": record.getMessage(),
         }
-        for name in _FIELDS:
+        for name in FIELDS:
             value = getattr(record, name, None)
             if value is not None:
                 line[name] = value

@@ -1,14 +1,17 @@
-"""Lines that are chained by SHA-256, and the search for a break in the chain. No files here.
+"""Lines that are chained by their hashes, and the search for a break in the chain. No files here.
 
 A line is one JSON object that ends in `"prev":"…","hash":"…"}`. `prev` is the line before's
-`hash`, and `hash` is the SHA-256 of the line's own bytes up to its `hash` member. So a line
-that is changed, removed, put in or moved breaks the chain at that place. What is cut off at the
-end breaks nothing: only a head that was noted elsewhere shows it (docs/operations.md).
+`hash`, and `hash` is the SHA-256 of the line's own bytes up to its `hash` member; with a key, the
+HMAC-SHA256 (RFC 2104). So a line that is changed, removed, put in or moved breaks the chain at
+that place, unless everything after it is written again: without a key anybody who can write the
+file can do that, with one only they who have the key. A rewritten log, and lines that are cut off
+the end, show against a head that was noted elsewhere (docs/operations.md).
 """
 
 from __future__ import annotations
 
 import hashlib
+import hmac
 import json
 import re
 from collections.abc import Iterable, Mapping
@@ -68,21 +71,36 @@ class Head:
         return cls(int(match[1]), match[2])
 
 
-def link(head: Head, record: Mapping[str, Any]) -> tuple[bytes, Head]:
-    """A record as the line that follows `head`, with its newline, and the head after it."""
+def link(head: Head, record: Mapping[str, Any], key: bytes | None = None) -> tuple[bytes, Head]:
+    """A record as the line that follows `head`, with its newline, and the head after it.
+
+    Args:
+        head: What it follows.
+        record: Its members; without `seq`, `prev` and `hash`.
+        key: For an HMAC in place of a plain hash.
+    """
     body = {"seq": head.seq + 1, **record, "prev": head.hash}
     # ASCII only and no newline within: a line is a line for every tool.
     start = json.dumps(body, separators=(",", ":"), ensure_ascii=True).encode()[:-1]
-    digest = hashlib.sha256(start).hexdigest()
+    digest = _hash(start, key)
     return start + b',"hash":"' + digest.encode() + b'"}\n', Head(head.seq + 1, digest)
 
 
-def read(line: bytes, number: int = 1) -> tuple[Head, Head, dict[str, Any]]:
+def _hash(data: bytes, key: bytes | None) -> str:
+    if key is None:
+        return hashlib.sha256(data).hexdigest()
+    return hmac.digest(key, data, "sha256").hex()
+
+
+def read(
+    line: bytes, number: int = 1, key: bytes | None = None
+) -> tuple[Head, Head, dict[str, Any]]:
     """One line by itself.
 
     Args:
         line: Its bytes; the newline must be there.
         number: For the error.
+        key: What it was written with; None for a plain hash.
 
     Returns:
         The head that it follows, the head that it is, and its record.
@@ -93,8 +111,12 @@ def read(line: bytes, number: int = 1) -> tuple[Head, Head, dict[str, Any]]:
     match = _TAIL.match(line)
     if match is None or not line.endswith(b"\n") or len(line) > MAX_LINE:
         raise BrokenChain(number, "this is not a whole line of an audit log")
-    if hashlib.sha256(match[1]).hexdigest().encode() != match[3]:
-        raise BrokenChain(number, "its content does not have the hash that it names: changed")
+    if not hmac.compare_digest(_hash(match[1], key).encode(), match[3]):
+        raise BrokenChain(
+            number,
+            "its content does not have the hash that it names: changed, or written with "
+            + ("another key or none" if key is not None else "a key"),
+        )
     try:
         record: dict[str, Any] = json.loads(line)
     except (ValueError, RecursionError):
@@ -106,7 +128,11 @@ def read(line: bytes, number: int = 1) -> tuple[Head, Head, dict[str, Any]]:
 
 
 def verify(
-    lines: Iterable[bytes], *, after: Head | None = None, seen: Iterable[Head] = ()
+    lines: Iterable[bytes],
+    *,
+    after: Head | None = None,
+    seen: Iterable[Head] = (),
+    key: bytes | None = None,
 ) -> tuple[Head, int]:
     """Follow a chain through all lines.
 
@@ -115,6 +141,7 @@ def verify(
         after: What the first line must follow: the end of the file before. Left out, the first
             line must be the first record of all.
         seen: Heads that were noted elsewhere, which the chain must pass through.
+        key: What the lines were written with; None for plain hashes.
 
     Returns:
         The last head and how many lines there were.
@@ -126,7 +153,7 @@ def verify(
     noted = {each.seq: each.hash for each in seen if each.seq > head.seq}
     count = 0
     for count, line in enumerate(lines, 1):
-        before, this, _ = read(line, count)
+        before, this, _ = read(line, count, key)
         if before != head:
             raise BrokenChain(count, _why(before, head))
         head = this

@@ -1,4 +1,7 @@
-"""Writes the audit record of every request: before its answer leaves, or not at all.
+"""Writes the audit record of every request that acts: before its answer leaves, or not at all.
+
+Requests that nobody signed in for, and those that were refused before they acted, are counted and
+share a line a minute (`gateway.audit.unnamed`).
 
 Pure ASGI, inside `gateway.edge.Edge`, which names the request. Never anything about content:
 what is recorded of an envelope is its SHA-256.
@@ -8,9 +11,11 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import logging
 import re
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
+
+from gateway.audit.log import AuditUnusable, now
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -20,6 +25,8 @@ if TYPE_CHECKING:
 
     from blindgate.link.frames import Params
     from gateway.audit.log import AuditLog
+    from gateway.audit.unnamed import UnnamedRequests
+    from gateway.auth.caller import Caller
     from gateway.pool import Pool
     from gateway.pool.backend import Chunks
 
@@ -31,6 +38,12 @@ _KMS_ID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASC
 _MAX_CALLS: Final = 8
 #: Bodies over this are hashed on another thread, while the enclave has them already.
 _LARGE: Final = 64 * 1024
+#: Seconds between two writings of what is written by the minute.
+_PERIOD: Final = 5.0
+#: PCR0s of enclaves that left and may still have a request that is not recorded.
+_KEPT_PCR0S: Final = 16
+
+_log = logging.getLogger(__name__)
 
 
 class AuditTrail:
@@ -39,12 +52,20 @@ class AuditTrail:
     Args:
         app: The application inside.
         log: Where the records go.
+        unnamed: Where requests go that have no line of their own.
         pcr0_of: The image's measurement of the enclave at an address, in hex; None if unknown.
     """
 
-    def __init__(self, app: ASGIApp, log: AuditLog, pcr0_of: Callable[[str], str | None]) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        log: AuditLog,
+        unnamed: UnnamedRequests,
+        pcr0_of: Callable[[str], str | None],
+    ) -> None:
         self._app = app
         self._log = log
+        self._unnamed = unnamed
         self._pcr0_of = pcr0_of
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -74,13 +95,17 @@ class AuditTrail:
         if route in _UNRECORDED:
             return
         state = scope["state"]
-        caller = state.get("caller")
+        caller: Caller | None = state.get("caller")
+        outcome = _outcome(status, state.get("problem"))
+        if self._unnamed.takes(caller, outcome):
+            address = scope["client"][0] if scope.get("client") else ""
+            self._unnamed.count(caller, address, outcome)
+            return
         self._log.append(
             {
-                "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
+                "time": now(),
                 "request_id": state["request_id"],
-                # A caller that nobody vouched for is only an address: that is no name.
-                "caller": str(caller) if caller is not None else None,
+                "caller": str(caller),
                 "operation": getattr(scope.get("route"), "operation_id", None),
                 "ciphertexts": state.get("ciphertexts", []),
                 "enclaves": [
@@ -88,7 +113,7 @@ class AuditTrail:
                     for each in state.get("enclaves", ())
                 ],
                 "kms": state.get("kms", []),
-                "outcome": _outcome(status, state.get("problem")),
+                "outcome": outcome,
             }
         )
 
@@ -115,7 +140,8 @@ def note_answer(state: State, enclave: str, params: Params) -> None:
 class Measurements:
     """The PCR0 of each enclave by its address, as the pool has verified it.
 
-    What was verified last stays known, for an enclave may die before its answer is recorded.
+    What was verified last stays known for a while, for an enclave may die before its answer is
+    recorded.
 
     Args:
         pool: The enclaves.
@@ -130,7 +156,21 @@ class Measurements:
         for keeper in self._pool.keepers():
             if keeper.verified is not None:
                 self._known[str(keeper.address)] = keeper.verified.pcr0.hex()
+        listed = {str(endpoint.address) for endpoint in self._pool.machine.endpoints}
+        for left in [each for each in self._known if each not in listed][:-_KEPT_PCR0S]:
+            del self._known[left]
         return self._known.get(address)
+
+
+async def keep_up(log: AuditLog, unnamed: UnnamedRequests) -> None:
+    """Write what is due by the minute, and note the head elsewhere, until cancelled."""
+    while True:
+        await asyncio.sleep(_PERIOD)
+        try:
+            unnamed.write_due()
+        except (OSError, AuditUnusable) as error:
+            _log.error("the audit log cannot be written", extra={"reason": str(error)})
+        log.log_head()
 
 
 class Digest:

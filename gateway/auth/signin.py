@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, Protocol
 
 from blindgate import problems
+from gateway.auth.attempts import RefusedSignIns
 from gateway.auth.caller import EVERYBODY, Caller, Scope
 from gateway.auth.jwks import KeysUnavailable
 from gateway.auth.keys import PREFIX, KeyRecord
@@ -42,6 +43,7 @@ class SignIn:
     def __init__(self, keys: Sequence[KeySource] = (), oidc: Oidc | None = None) -> None:
         self._keys = tuple(keys)
         self._oidc = oidc
+        self._refused = RefusedSignIns()
 
     @property
     def is_required(self) -> bool:
@@ -52,10 +54,26 @@ class SignIn:
         """Who sent this request.
 
         Raises:
-            Refused: `unauthorized`, or `sign-in-unavailable`.
+            Refused: `unauthorized`, `sign-in-unavailable`, or `rate-limited` where too many from
+                this network were refused.
         """
+        try:
+            return await self._caller(request)
+        except Refused as refused:
+            if refused.problem is problems.UNAUTHORIZED:
+                self._count_refused(request)
+            raise
+
+    def _count_refused(self, request: Request) -> None:
+        if (seconds := self._refused.count(_address(request))) is not None:
+            raise Refused(
+                problems.RATE_LIMITED,
+                headers={"retry-after": str(seconds)},
+            ) from None
+
+    async def _caller(self, request: Request) -> Caller:
         if not self.is_required:
-            return Caller("anonymous", request.client.host if request.client else "", EVERYBODY)
+            return Caller("anonymous", _address(request), EVERYBODY)
         credential = _credential(request)
         if credential.startswith(PREFIX):
             return self._by_key(credential)
@@ -74,6 +92,10 @@ class SignIn:
             if (record := source.find(presented)) is not None:
                 return Caller("api-key", record.id, frozenset(record.scopes))
         raise unauthorized("invalid_token")
+
+
+def _address(request: Request) -> str:
+    return request.client.host if request.client else ""
 
 
 def _credential(request: Request) -> str:

@@ -5,18 +5,22 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import httpx
 import pytest
 
 from blindgate.link import Operation, Outcome, RequestHeader
+from gateway.audit.chain import verify
 from gateway.settings import Settings
 from tests.gateway.conftest import OCTETS
-from tests.gateway.fake_worker import PCRS, dev_root, running
+from tests.gateway.fake_worker import PCRS, FakeWorker, dev_root, running
 
 pytestmark = pytest.mark.anyio
 
@@ -33,6 +37,56 @@ def trusted(folder: Path) -> list[str]:
     return ["--pcrs", str(pcrs), "--root", str(root)]
 
 
+@asynccontextmanager
+async def gateway_process(
+    folder: Path, port: int, worker: FakeWorker, *arguments: str
+) -> AsyncIterator[tuple[asyncio.subprocess.Process, httpx.AsyncClient]]:
+    """A gateway that is ready, and a client of it."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "gateway",
+        "--port",
+        str(port),
+        "--enclaves",
+        str(worker.address),
+        *trusted(folder),
+        *arguments,
+        env=environment(),
+        stdout=subprocess.PIPE,
+    )
+    try:
+        url = f"http://127.0.0.1:{port}"
+        async with httpx.AsyncClient(base_url=url, timeout=20, trust_env=False) as http:
+            async with asyncio.timeout(60):
+                while not await _is_ready(http):
+                    await asyncio.sleep(0.05)
+            yield process, http
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.communicate()
+
+
+async def _is_ready(http: httpx.AsyncClient) -> bool:
+    try:
+        return (await http.get("/readyz")).is_success
+    except httpx.ConnectError:
+        return False
+
+
+async def _until_nobody_listens(port: int) -> None:
+    """The first thing that a server does that is told to end."""
+    async with asyncio.timeout(30):
+        while True:
+            try:
+                _, writer = await asyncio.open_connection("127.0.0.1", port)
+            except ConnectionRefusedError:
+                return
+            writer.close()
+            await asyncio.sleep(0.02)
+
+
 async def test_it_serves_and_on_sigterm_finishes_what_it_has(
     tmp_path: Path, unused_port: int
 ) -> None:
@@ -42,48 +96,63 @@ async def test_it_serves_and_on_sigterm_finishes_what_it_has(
         await release.wait()
         return Outcome.OK, b"{}"
 
-    url = f"http://127.0.0.1:{unused_port}"
-    async with running(tmp_path / "worker") as worker:
-        worker.answers[Operation.DETECT] = wait
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "gateway",
-            "--port",
-            str(unused_port),
-            "--enclaves",
-            str(worker.address),
-            *trusted(tmp_path),
-            env=environment(),
-            stdout=subprocess.PIPE,
-        )
-        try:
-            async with asyncio.timeout(30), httpx.AsyncClient(timeout=20) as http:
-                while True:
-                    try:
-                        if (await http.get(f"{url}/readyz")).is_success:
-                            break
-                    except httpx.ConnectError:
-                        pass
-                    await asyncio.sleep(0.05)
-                sent = asyncio.create_task(
-                    http.post(f"{url}/v1/detections", content=b"x", headers=OCTETS)
-                )
-                while not worker.of(Operation.DETECT):
-                    await asyncio.sleep(0.01)
-                process.send_signal(signal.SIGTERM)
-                await asyncio.sleep(0.2)
-                release.set()
-                assert (await sent).status_code == 200
-                output, _ = await process.communicate()
-                assert process.returncode in (0, -signal.SIGTERM)
-        finally:
-            if process.returncode is None:
-                process.kill()
-                await process.communicate()
+    async with (
+        running(tmp_path / "worker", answers={Operation.DETECT: wait}) as worker,
+        gateway_process(tmp_path, unused_port, worker) as (process, http),
+    ):
+        sent = asyncio.create_task(http.post("/v1/detections", content=b"x", headers=OCTETS))
+        async with asyncio.timeout(30):
+            while not worker.of(Operation.DETECT):
+                await asyncio.sleep(0.01)
+        process.send_signal(signal.SIGTERM)
+        await _until_nobody_listens(unused_port)
+        assert not sent.done()
+        release.set()
+        assert (await sent).status_code == 200
+        output, _ = await asyncio.wait_for(process.communicate(), 60)
+        assert process.returncode in (0, -signal.SIGTERM)
     lines = [json.loads(line) for line in output.splitlines()]
     assert {"time", "level", "logger", "event"} <= set(lines[0])
     assert [line for line in lines if line.get("route") == "/v1/detections"]
+
+
+@pytest.mark.skipif(not hasattr(resource, "prlimit"), reason="limits another process: Linux only")
+async def test_a_gateway_that_cannot_record_is_not_ready_until_it_can(
+    tmp_path: Path, unused_port: int
+) -> None:
+    log = tmp_path / "audit.jsonl"
+
+    def limit_files(size: int) -> None:
+        # As a full disk: the first write beyond it takes a part of the line, the next one fails.
+        resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
+
+    async with (
+        running(tmp_path / "worker") as worker,
+        gateway_process(tmp_path, unused_port, worker, "--audit-log", str(log)) as (process, http),
+    ):
+
+        async def detect() -> int:
+            answer = await http.post("/v1/detections", content=b"x", headers=OCTETS)
+            return answer.status_code
+
+        assert await detect() == 200
+        limit_files(log.stat().st_size + 100)
+        assert [await detect() for _ in range(3)] == [500] * 3
+        for path in ("/readyz", "/v2/health/ready"):
+            answer = await http.get(path)
+            assert (answer.status_code, answer.json()["ready"]) == (503, False)
+        assert (await http.get("/livez")).status_code == 200
+        verify(log.read_bytes().splitlines(keepends=True))
+        limit_files(resource.RLIM_INFINITY)
+        for path in ("/readyz", "/v2/health/ready"):
+            assert (await http.get(path)).status_code == 200
+        assert await detect() == 200
+        process.send_signal(signal.SIGTERM)
+        await asyncio.wait_for(process.communicate(), 60)
+    lines = log.read_bytes().splitlines(keepends=True)
+    verify(lines)
+    operations = [json.loads(line)["operation"] for line in lines]
+    assert operations == ["detect", "auditCheck", "detect"]
 
 
 @pytest.mark.parametrize(
@@ -94,6 +163,8 @@ async def test_it_serves_and_on_sigterm_finishes_what_it_has(
         (["--byte-budget", "2000", "--max-body", "4000"], "byte_budget"),
         (["--enclaves", "unix:///w"], "no measurements"),
         (["--pcrs", "/nowhere.json"], "/nowhere.json"),
+        (["--audit-key", "/nowhere.key"], "audit_key"),
+        (["--audit-log", "/dev/null/log"], "/dev/null/log"),
     ],
 )
 def test_it_says_in_one_line_what_is_wrong_with_its_settings(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 import json
 from typing import Any
 
@@ -12,10 +14,11 @@ from hypothesis import strategies as st
 from gateway.audit.chain import GENESIS, BrokenChain, Head, link, read, verify
 
 
-def chain(count: int, head: Head | None = None) -> list[bytes]:
+def chain(count: int, head: Head | None = None, key: bytes | None = None) -> list[bytes]:
     head, lines = head or Head(), []
     for number in range(count):
-        line, head = link(head, {"request_id": f"{number:032x}", "caller": 'an "odd"\u2028name\n'})
+        record = {"request_id": f"{number:032x}", "caller": 'an "odd"\u2028name\n'}
+        line, head = link(head, record, key)
         lines.append(line)
     return lines
 
@@ -126,3 +129,85 @@ def test_files_follow_each_other() -> None:
 def test_a_head_that_is_none_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="a head is"):
         Head.parse(text)
+
+
+KEY = bytes(range(32))
+
+
+def test_a_keyed_line_is_the_hmac_of_what_is_before_its_hash() -> None:
+    (line,) = chain(1, key=KEY)
+    start, _, end = line.rpartition(b',"hash":"')
+    assert end[:64].decode() == hmac.new(KEY, start, "sha256").hexdigest()
+
+
+def test_a_log_under_a_key_cannot_be_written_again_without_it() -> None:
+    lines = chain(5, key=KEY)
+    assert verify(lines, key=KEY)[1] == 5
+    head = Head()
+    forged = []
+    for line in lines[:3]:
+        record = {"request_id": json.loads(line)["request_id"], "caller": "somebody else"}
+        again, head = link(head, record)
+        forged.append(again)
+    assert verify(forged)[1] == 3, "without a key this is a log like any other"
+    with pytest.raises(BrokenChain, match="another key or none"):
+        verify(forged, key=KEY)
+    # From the middle, too.
+    with pytest.raises(BrokenChain) as error:
+        verify([*lines[:2], *chain(3, verify(lines[:2], key=KEY)[0])], key=KEY)
+    assert error.value.line == 3
+
+
+@pytest.mark.parametrize("key", [None, bytes(32), KEY + b"x"])
+def test_a_log_under_a_key_is_verified_with_that_key_alone(key: bytes | None) -> None:
+    with pytest.raises(BrokenChain, match="key"):
+        verify(chain(2, key=KEY), key=key)
+
+
+@settings(max_examples=100)
+@given(data=st.data())
+def test_any_changed_byte_shows_under_a_key(data: Any) -> None:
+    lines = chain(2, key=KEY)
+    line = bytearray(lines[1])
+    line[data.draw(st.integers(0, len(line) - 1))] ^= data.draw(st.integers(1, 255))
+    with pytest.raises(BrokenChain):
+        verify([lines[0], bytes(line)], key=KEY)
+
+
+def forged(body: bytes) -> bytes:
+    """A line with the right hash around any bytes, as anybody can make one."""
+    start = body + b',"prev":"' + GENESIS.encode() + b'"'
+    return start + b',"hash":"' + hashlib.sha256(start).hexdigest().encode() + b'"}\n'
+
+
+@pytest.mark.parametrize(
+    "body", [b"{what is this", b'{"seq":1,"a":\xff', b'{"seq":1,"a":' + b"[" * 9000]
+)
+def test_a_line_with_the_right_hash_that_is_no_json_is_broken(body: bytes) -> None:
+    with pytest.raises(BrokenChain, match="not JSON"):
+        read(forged(body))
+
+
+@pytest.mark.parametrize("seq", [b"0", b"-1", b"true", b"1.0", b'"1"', b"null"])
+def test_records_are_numbered_from_one(seq: bytes) -> None:
+    with pytest.raises(BrokenChain, match="no number"):
+        read(forged(b'{"seq":' + seq))
+    assert read(forged(b'{"seq":1'))[:2] == (Head(), Head(1, read(forged(b'{"seq":1'))[1].hash))
+
+
+def test_a_line_has_at_most_16_kib() -> None:
+    empty = len(link(Head(), {"a": ""})[0])
+    line, head = link(Head(), {"a": "x" * (16_384 - empty)})
+    assert len(line) == 16_384
+    assert read(line)[1] == head
+    with pytest.raises(BrokenChain, match="not a whole line"):
+        read(link(Head(), {"a": "x" * (16_385 - empty)})[0])
+
+
+def test_a_noted_head_from_before_the_first_file_is_passed_over() -> None:
+    lines = chain(6)
+    third, _ = verify(lines[:3])
+    second, _ = verify(lines[:2])
+    assert verify(lines[3:], after=third, seen=[second, third])[1] == 3
+    with pytest.raises(BrokenChain, match="record 3 was noted, and the log ends at 2"):
+        verify(lines[:2], seen=[third])

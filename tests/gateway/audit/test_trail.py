@@ -88,29 +88,49 @@ async def test_refusals_are_recorded_by_their_class(path: Path, worker_path: Pat
         await served.http.get("/nowhere")
         await served.http.get("/v1/models")
         await served.http.get("/livez")
-    outcomes = [(each["operation"], each["outcome"]) for each in records(path)]
-    assert outcomes == [
+    *lines, last = records(path)
+    assert [(each["operation"], each["outcome"]) for each in lines] == [
         ("detect", "envelope-rejected"),
         ("detect", "body-too-large"),
         ("detect", "invalid-request"),
-        (None, "not-found"),
         ("listModels", "ok"),
     ]
+    assert (last["address"], last["requests"]) == ("127.0.0.1", {"not-found": 1})
     assert records(path)[0]["ciphertexts"] == [sha256(b"x")]
     assert records(path)[0]["enclaves"][0]["pcr0"] == PCRS[0].hex()
     assert records(path)[1]["enclaves"] == []
 
 
-async def test_who_does_not_sign_in_is_recorded_too(
+async def test_those_who_do_not_sign_in_share_a_line(
     path: Path, worker_path: Path, tmp_path: Path
 ) -> None:
-    change_keys(tmp_path / "keys", lambda store: store)
+    store, record, key = KeyStore().with_new("a", [Scope.ATTEST], now=datetime.now(UTC))
+    change_keys(tmp_path / "keys", lambda _: store)
     async with running(worker_path) as worker, serve_gateway(
         worker, audit_log=path, api_keys=tmp_path / "keys"
     ) as served:  # fmt: skip
-        await served.http.post(URL, content=b"x", headers={**OCTETS, "x-api-key": "bgk_guess"})
-    (line,) = records(path)
-    assert (line["caller"], line["outcome"]) == (None, "unauthorized")
+        guess = {**OCTETS, "x-api-key": "bgk_guess"}
+        statuses = [
+            (await served.http.post(URL, content=b"x", headers=guess)).status_code
+            for _ in range(100)
+        ]
+        assert statuses == [401] * 60 + [429] * 40
+        for url in ("/docs", "/openapi.json", "/nowhere", "/v1/models"):
+            await served.http.get(url)
+        for _ in range(3):
+            await served.http.post(URL, content=b"x", headers={**OCTETS, "x-api-key": key})
+        assert (await served.http.get("/v1/models", headers={"x-api-key": key})).status_code == 200
+    named, *counted = records(path)
+    assert (named["caller"], named["operation"]) == (f"api-key:{record.id}", "listModels")
+    totals: dict[Any, dict[str, int]] = {}
+    for line in counted:  # a minute may end meanwhile
+        total = totals.setdefault((line["caller"], line["address"]), {})
+        for outcome, count in line["requests"].items():
+            total[outcome] = total.get(outcome, 0) + count
+    assert totals == {
+        (None, "127.0.0.1"): {"unauthorized": 60, "rate-limited": 41, "ok": 2, "not-found": 1},
+        (f"api-key:{record.id}", None): {"forbidden": 3},
+    }
     assert b"guess" not in path.read_bytes()
 
 
