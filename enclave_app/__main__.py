@@ -21,14 +21,15 @@ from blindgate.link.dial import listen
 from blindgate.sealing import bhttp
 from enclave_app import limits
 from enclave_app.compute import Compute, MemoryBudget
-from enclave_app.config import EnclaveConfig, load
+from enclave_app.config import EnclaveConfig, check_memory, load
 from enclave_app.credentials import CredentialStore
 from enclave_app.data_keys import CacheLimits
 from enclave_app.detector.detector import Detector
+from enclave_app.dumps import forbid_dumps
 from enclave_app.keyring import Keyring
 from enclave_app.kms.client import KmsClient, KmsSettings
 from enclave_app.kms.turns import KmsTurns
-from enclave_app.nsm import check_hardware, open_nsm
+from enclave_app.nsm import check_hardware, open_nsm, seed_kernel
 from enclave_app.pipeline import Pipeline
 from enclave_app.sealed import SealedEndpoint
 from enclave_app.server import LinkServer
@@ -40,6 +41,10 @@ log = logging.getLogger("blindgate.worker")
 _TIMER_SECONDS = 60.0
 
 
+class ListenerFailed(BlindgateError):
+    """The listening socket is of no more use; the process ends so that another one starts."""
+
+
 def main() -> None:
     """Run the worker until it is told to stop."""
     parser = argparse.ArgumentParser(
@@ -48,6 +53,7 @@ def main() -> None:
     parser.add_argument("--config", type=Path, required=True, help="the measured configuration")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
+    forbid_dumps()
     try:
         _run(arguments.config)
     except BlindgateError as error:
@@ -59,7 +65,9 @@ def _run(path: Path) -> None:
     config = measured.config
     nsm = open_nsm(config.nsm.device)
     if config.nsm.device == "/dev/nsm":
+        check_memory(config.limits)
         check_hardware(clock_sources=config.nsm.clock_sources or None)
+        seed_kernel(nsm)
     detector = Detector.load(
         config.model.folder, limits=config.limits.image, threads=config.threads_alone
     )
@@ -104,15 +112,27 @@ def _run(path: Path) -> None:
 
 
 def _serve(server: LinkServer, service: Service, keyring: Keyring) -> None:
-    """Serve until SIGTERM or SIGINT, then finish what is in hand and end."""
+    """Serve until SIGTERM or SIGINT, then finish what is in flight and end.
+
+    Raises:
+        ListenerFailed: No connection is accepted any more, so that another process must take over.
+    """
     stopped = threading.Event()
+    failures: list[Exception] = []
 
     def stop(_signal: int, _frame: FrameType | None) -> None:
         stopped.set()
 
+    def accept() -> None:
+        try:
+            server.serve_forever()
+        except Exception as error:  # noqa: BLE001 - whatever it is, nobody would be served
+            failures.append(error)
+            stopped.set()
+
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
-    accepting = threading.Thread(target=server.serve_forever, name="accept", daemon=True)
+    accepting = threading.Thread(target=accept, name="accept", daemon=True)
     accepting.start()
     log.info("ready")
     while not stopped.wait(_TIMER_SECONDS):
@@ -120,9 +140,11 @@ def _serve(server: LinkServer, service: Service, keyring: Keyring) -> None:
     service.drain()
     log.info("draining")
     if not server.wait_until_idle(limits.DRAIN_SECONDS):
-        log.warning("giving up what is still in hand")
+        log.warning("giving up what is still in flight")
     server.close()
     accepting.join()
+    if failures:
+        raise ListenerFailed(f"no connection can be accepted: {failures[0]}")
 
 
 def _kms_settings(config: EnclaveConfig) -> KmsSettings:

@@ -7,6 +7,7 @@ the parent passes at run time can deny service and nothing more.
 from __future__ import annotations
 
 import hashlib
+import re
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,8 @@ from blindgate.imaging.limits import DEFAULT_LIMITS, ImageLimits
 from blindgate.link import parse_address
 from blindgate.link.errors import AddressError
 from enclave_app.cores import usable_cores
+from enclave_app.kms.endpoints import UnknownPartition, kms_host, partition_of
+from enclave_app.limits import BASE_BYTES, COPIES_OF_A_BODY
 
 
 class ConfigError(BlindgateError):
@@ -36,6 +39,14 @@ def _is_address(text: str) -> str:
     try:
         parse_address(text)
     except AddressError as error:
+        raise ValueError(str(error)) from None
+    return text
+
+
+def _is_region(text: str) -> str:
+    try:
+        partition_of(text)
+    except UnknownPartition as error:
         raise ValueError(str(error)) from None
     return text
 
@@ -83,7 +94,7 @@ class DataKeyCacheSection(_Section):
 class KmsSection(_Section):
     """The only KMS keys that this enclave uses, and the way to KMS."""
 
-    region: Annotated[str, Field(pattern=r"^[a-z]{2}(-[a-z]+)+-[0-9]$")]
+    region: Annotated[str, AfterValidator(_is_region)]
     key_arns: Annotated[tuple[KeyArn, ...], Field(min_length=1, max_length=16, strict=False)]
     address: AddressText
     ca_bundle: Path = Field(strict=False)
@@ -102,7 +113,15 @@ class KmsSection(_Section):
     @property
     def host(self) -> str:
         """KMS's host name, as its certificate names it."""
-        return f"kms.{self.region}.amazonaws.com"
+        return kms_host(self.region)
+
+    @model_validator(mode="after")
+    def _keys_are_where_kms_is_asked(self) -> Self:
+        prefix = f"arn:{partition_of(self.region).name}:kms:{self.region}:"
+        for arn in self.key_arns:
+            if not arn.startswith(prefix):
+                raise ValueError(f"key_arns: {arn} is not in {self.region} ({prefix}…)")
+        return self
 
 
 class ModelSection(_Section):
@@ -121,7 +140,7 @@ class LimitsSection(_Section):
     connections: Annotated[int, Field(ge=1, le=1024)] = 64
     queue: Annotated[int, Field(ge=1, le=4096)] = 128
     body_bytes: Annotated[int, Field(ge=1024, le=256 * _MIB)] = DEFAULT_LIMITS.max_bytes
-    upload_memory_bytes: Annotated[int, Field(ge=1024)] = 192 * _MIB
+    upload_memory_bytes: Annotated[int, Field(ge=1024)] = 384 * _MIB
     image_memory_bytes: Annotated[int, Field(ge=_MIB)] = 848 * _MIB
     image_pixels: Annotated[int, Field(ge=1, le=400_000_000)] = DEFAULT_LIMITS.max_pixels
     image_side: Annotated[int, Field(ge=1, le=65_535)] = DEFAULT_LIMITS.max_side
@@ -134,14 +153,22 @@ class LimitsSection(_Section):
     @model_validator(mode="after")
     def _budgets_hold_one_of_the_largest(self) -> Self:
         """A request within the limits must never wait for memory that there will never be."""
-        if self.upload_memory_bytes < self.body_bytes:
-            raise ValueError("upload_memory_bytes must hold one body of body_bytes")
+        if self.upload_memory_bytes < (needed := COPIES_OF_A_BODY * self.body_bytes):
+            raise ValueError(
+                f"upload_memory_bytes must be {needed} at least, to hold one body of body_bytes and "
+                "what is opened from it"
+            )
         if self.image_memory_bytes < (needed := self.image.decoded_bytes):
             raise ValueError(
                 f"image_memory_bytes must be {needed} at least, to decode an image of "
                 f"{self.image_pixels} pixels; or lower image_pixels"
             )
         return self
+
+    @property
+    def memory_bytes(self) -> int:
+        """Memory that the worker takes at most."""
+        return BASE_BYTES + self.upload_memory_bytes + self.image_memory_bytes
 
 
 class EnclaveConfig(_Section):
@@ -176,6 +203,33 @@ class Measured:
 
     config: EnclaveConfig
     digest: bytes
+
+
+def check_memory(config: LimitsSection, meminfo: Path = Path("/proc/meminfo")) -> None:
+    """Check that the machine has the memory that the limits allow requests to take.
+
+    Without it the kernel would end the worker under load, and its keys with it.
+
+    Args:
+        config: The limits.
+        meminfo: Where Linux says how much memory there is.
+
+    Raises:
+        ConfigError: There is less, or the system does not say.
+    """
+    try:
+        found = re.search(r"^MemAvailable: +(\d+) kB$", meminfo.read_text(), re.MULTILINE)
+    except OSError as error:
+        raise ConfigError(f"cannot read {meminfo}: {error.strerror}") from error
+    if found is None:
+        raise ConfigError(f"{meminfo} does not say what memory is available")
+    available = int(found[1]) * 1024
+    if available < config.memory_bytes:
+        raise ConfigError(
+            f"the limits allow {config.memory_bytes // _MIB} MiB and this machine has "
+            f"{available // _MIB} MiB: give the enclave more memory, or lower "
+            "limits.upload_memory_bytes or limits.image_memory_bytes"
+        )
 
 
 def load(path: Path) -> Measured:

@@ -12,13 +12,22 @@ its defaults are explained here too.
 - `limits.image_memory_bytes` 848 MiB: one image of any kind within the limits (12 bytes a pixel,
   836 MiB), or eight PNG photos of 12 megapixels (8 bytes a pixel); a JPEG photo takes some 6 MB,
   since it is decoded at an eighth of its size.
-- `limits.upload_memory_bytes` 192 MiB: six of the largest bodies, or hundreds of usual ones.
+- `limits.upload_memory_bytes` 384 MiB: six of the largest bodies, or hundreds of usual ones, each
+  counted twice (`COPIES_OF_A_BODY`).
 """
 
 from __future__ import annotations
 
 from typing import Final
 
+#: How often a body is in memory at most: while an envelope is opened it and its content are there.
+COPIES_OF_A_BODY: Final = 2
+#: What the worker needs besides the memory of requests: interpreter, model, sessions and threads
+#: take 175 MiB with the default model, the full replay cache 40 MB.
+BASE_BYTES: Final = 224 * 1024 * 1024
+#: Seconds before the next try after the system had no file descriptor, memory or thread for a
+#: connection: long enough that others end meanwhile, short against a gateway's time-outs.
+ACCEPT_PAUSE_SECONDS: Final = 0.1
 #: A `credentials` body: three strings of AWS, the longest a session token of under 4 KiB.
 CREDENTIALS_BYTES: Final = 16 * 1024
 #: A nonce of the client-facing document, as RFC 9334 §10.1 wants it unguessable: 16 to 64 bytes.

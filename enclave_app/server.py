@@ -8,6 +8,7 @@ StreamReader does.
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import os
 import select
@@ -33,6 +34,31 @@ from enclave_app.compute import Deadline, DeadlineExceeded, MemoryBudget, Overlo
 
 log = logging.getLogger("blindgate.worker")
 
+#: What `accept` fails with although the listener is as good as before: the process or the system
+#: lacks a descriptor or memory, or one connection ended before it was accepted. The network errors
+#: are those that accept(2) says to treat like EAGAIN.
+_PASSING: Final = frozenset(
+    {
+        errno.EAGAIN,
+        errno.ECONNABORTED,
+        errno.EHOSTDOWN,
+        errno.EHOSTUNREACH,
+        errno.EINTR,
+        errno.EMFILE,
+        errno.ENETDOWN,
+        errno.ENETUNREACH,
+        errno.ENFILE,
+        errno.ENOBUFS,
+        errno.ENOMEM,
+        errno.ENOPROTOOPT,
+        errno.EOPNOTSUPP,
+        errno.EPERM,
+        errno.EPROTO,
+        errno.ETIMEDOUT,
+        # Only Linux has it.
+        getattr(errno, "ENONET", errno.EPROTO),
+    }
+)
 #: `struct timeval` of socket(7).
 _TIMEVAL: Final = struct.Struct("@ll")
 #: Half of what an AF_VSOCK socket holds by default: see `_most_at_once`.
@@ -100,27 +126,47 @@ class LinkServer:
         self._in_flight = 0
         self._changed = threading.Condition()
         self._closed = False
+        self._closing = threading.Event()
 
     def __repr__(self) -> str:
         return f"<LinkServer {len(self._open)} connections, {self._in_flight} in flight>"
 
     def serve_forever(self) -> None:
-        """Accept connections until `close`."""
+        """Accept connections until `close`.
+
+        A connection that the system has no descriptor, memory or thread for costs a pause.
+
+        Raises:
+            OSError: The listener is of no more use.
+        """
         while True:
             try:
                 connection, _ = self._listener.accept()
-            except OSError:
+            except OSError as error:
                 if self._closed:
                     return
-                raise
+                if error.errno not in _PASSING:
+                    raise
+                self._pause(error)
+                continue
             with self._changed:
                 if self._closed or len(self._open) >= self._most:
                     connection.close()
                     continue
                 self._open.add(connection)
-            threading.Thread(
-                target=self._serve, args=(connection,), name="connection", daemon=True
-            ).start()
+            try:
+                threading.Thread(
+                    target=self._serve, args=(connection,), name="connection", daemon=True
+                ).start()
+            except (RuntimeError, MemoryError) as error:  # no more threads, or no stack for one
+                with self._changed:
+                    self._open.discard(connection)
+                connection.close()
+                self._pause(error)
+
+    def _pause(self, error: Exception) -> None:
+        log.warning("no connection is accepted for a moment: %s", error)
+        self._closing.wait(limits.ACCEPT_PAUSE_SECONDS)
 
     def wait_until_idle(self, seconds: float) -> bool:
         """Wait until no request is in hand; False if that takes longer than `seconds`."""
@@ -131,6 +177,7 @@ class LinkServer:
         """Stop accepting and end every connection."""
         with self._changed:
             self._closed = True
+            self._closing.set()
             connections = list(self._open)
         # shutdown, since close alone does not wake a thread that is blocked in the socket.
         for sock in [self._listener, *connections]:
@@ -162,9 +209,10 @@ class LinkServer:
             self._in_flight += 1
         try:
             try:
-                with self._uploads.hold(header.body_length, deadline):
+                needed = limits.COPIES_OF_A_BODY * header.body_length
+                with self._uploads.hold(needed, deadline):
                     answer = self._receive_and_answer(connection, header, deadline)
-            except Overloaded:
+            except (Overloaded, MemoryError):
                 answer = Answer(Outcome.OVERLOADED)
             except DeadlineExceeded:
                 answer = Answer(Outcome.DEADLINE_EXCEEDED)

@@ -23,9 +23,9 @@ MIB: Final = 1024 * 1024
 #: the compressed image and its unpacked files, both in memory.
 EIF_FACTOR: Final = 4
 
-#: What the worker itself uses at most: 192 MiB of uploads and 848 MiB of decoded images
-#: (`[limits]` of its configuration), and 192 MiB for interpreter, model and threads.
-WORKING_SET_MIB: Final = 192 + 848 + 192
+#: What the worker itself uses at most: 384 MiB for uploads and what is opened from them, 848 MiB of
+#: decoded images (`[limits]` of its configuration), and 224 MiB for interpreter, model and threads.
+WORKING_SET_MIB: Final = 384 + 848 + 224
 
 #: Huge pages of 2 MiB are reserved; round numbers leave less of them unused than exact ones.
 ROUNDING_MIB: Final = 64

@@ -16,9 +16,17 @@ python=${PYTHON:-python3.11}
   --only-binary :all: --require-hashes -r "$release/requirements.txt"
 "$release/venv/bin/pip" install --quiet --no-index --no-deps "$release"/wheels/blindgate-*.whl
 
+# The partition decides the suffix of KMS's name, as in enclave_app/kms/endpoints.py.
+case $region in
+  *-iso*) echo "install.sh: no suffix is known for the partition of $region" >&2; exit 1 ;;
+  cn-*) kms=kms.$region.amazonaws.com.cn ;;
+  eusc-*) kms=kms.$region.amazonaws.eu ;;
+  *) kms=kms.$region.amazonaws.com ;;
+esac
+
 install -d -m 0755 /etc/blindgate /etc/blindgate/pcrs /var/lib/blindgate /etc/sysusers.d
-sed "s/@REGION@/$region/" "$release/systemd/vsock-proxy.yaml.in" > /etc/blindgate/vsock-proxy.yaml
-printf 'BLINDGATE_REGION=%s\n' "$region" > /etc/blindgate/host.env
+sed "s/@KMS_HOST@/$kms/" "$release/systemd/vsock-proxy.yaml.in" > /etc/blindgate/vsock-proxy.yaml
+printf 'BLINDGATE_REGION=%s\nBLINDGATE_KMS_HOST=%s\n' "$region" "$kms" > /etc/blindgate/host.env
 install -m 0644 "$release/systemd/blindgate.sysusers.conf" /etc/sysusers.d/blindgate.conf
 install -m 0644 "$release"/systemd/*.service /etc/systemd/system/
 systemd-sysusers /etc/sysusers.d/blindgate.conf

@@ -53,7 +53,7 @@ class Machine:
     folder: Path
     files: Path
     root: Path
-    memory_mib: int = 1024
+    memory_mib: int = 2048
     cpus: int = 1
 
     @property

@@ -23,7 +23,7 @@ from enclave_app.nsm.errors import (
     NsmRefused,
     NsmUnavailable,
 )
-from enclave_app.nsm.hardware import check_hardware
+from enclave_app.nsm.hardware import check_hardware, seed_kernel
 from enclave_app.nsm.opening import open_nsm
 from enclave_app.nsm.stream import SocketNsm
 
@@ -48,4 +48,5 @@ __all__ = [
     "SocketNsm",
     "check_hardware",
     "open_nsm",
+    "seed_kernel",
 ]

@@ -100,7 +100,7 @@ class HardwareCheckFailed(BlindgateError):
     """The enclave does not run as a Nitro enclave must; the worker does not start.
 
     Attributes:
-        check: Which check failed: `rng` or `clock`.
+        check: Which check failed: `kernel`, `rng` or `clock`.
     """
 
     def __init__(self, check: str, message: str) -> None:

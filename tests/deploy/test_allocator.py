@@ -41,9 +41,7 @@ def test_an_enclave_has_at_least_what_nitro_cli_demands(eif_bytes: int, cpus: in
 
 
 def test_the_working_set_is_what_the_workers_limits_say() -> None:
-    limits = LimitsSection()
-    budgets = (limits.upload_memory_bytes + limits.image_memory_bytes) // 1024**2
-    assert budgets + 128 <= allocator.WORKING_SET_MIB
+    assert LimitsSection().memory_bytes == allocator.WORKING_SET_MIB * 1024**2
 
 
 def test_the_files_are_those_that_the_units_read(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from enclave_app.kms.endpoints import kms_host
 from tests.deploy import terraform as tf
 
 UNITS = tf.ROOT / "deploy" / "systemd"
@@ -115,7 +116,7 @@ def test_the_proxy_has_enough_workers_and_one_destination() -> None:
     assert " -w 32 " in command
     allowlist = (UNITS / "vsock-proxy.yaml.in").read_text()
     addresses = [line for line in allowlist.splitlines() if "address:" in line]
-    assert addresses == ["  - {address: kms.@REGION@.amazonaws.com, port: 443}"]
+    assert addresses == ["  - {address: @KMS_HOST@, port: 443}"]
 
 
 def test_no_unit_and_no_script_starts_an_enclave_in_debug_mode() -> None:
@@ -128,3 +129,30 @@ def test_no_unit_and_no_script_starts_an_enclave_in_debug_mode() -> None:
 def test_bash_can_read_the_scripts(name: str) -> None:
     done = subprocess.run(["bash", "-n", UNITS / name], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(
+    "region", ["us-east-1", "us-gov-east-1", "cn-northwest-1", "eusc-de-east-1", "ap-south-2"]
+)
+def test_the_proxy_s_host_is_the_one_that_the_enclave_asks(region: str) -> None:
+    assert _installed_host(region).stdout.split() == [kms_host(region)]
+
+
+@pytest.mark.parametrize("region", ["us-iso-west-1", "eu-isoe-west-1"])
+def test_a_region_without_a_known_kms_is_not_installed(region: str) -> None:
+    done = _installed_host(region)
+    assert done.returncode == 1
+    assert "no suffix is known" in done.stderr
+
+
+def _installed_host(region: str) -> subprocess.CompletedProcess[str]:
+    """Run the part of install.sh that names KMS."""
+    script = (UNITS / "install.sh").read_text()
+    part = script[script.index("case $region in") : script.index("esac") + len("esac")]
+    return subprocess.run(
+        ["/bin/bash", "-c", f'region=$1\n{part}\necho "$kms"', "bash", region],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=20,
+    )

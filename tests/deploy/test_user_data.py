@@ -206,12 +206,14 @@ def test_it_runs_to_its_end_and_starts_the_three_services(host: Host) -> None:
         "BLINDGATE_PORT=8080",
     ]
     assert json.loads(instance.read("etc/blindgate/pcrs/blue.json")) == json.loads(PCRS)
-    assert instance.read("etc/blindgate/host.env") == "BLINDGATE_REGION=eu-central-1\n"
+    assert instance.read("etc/blindgate/host.env") == (
+        "BLINDGATE_REGION=eu-central-1\nBLINDGATE_KMS_HOST=kms.eu-central-1.amazonaws.com\n"
+    )
     assert "address: kms.eu-central-1.amazonaws.com" in instance.read(
         "etc/blindgate/vsock-proxy.yaml"
     )
-    assert "memory_mib: 1216\n" in instance.read("etc/nitro_enclaves/allocator.yaml")
-    assert "BLINDGATE_MEMORY=1216\n" in instance.read("etc/blindgate/enclave-blue.env")
+    assert "memory_mib: 1856\n" in instance.read("etc/nitro_enclaves/allocator.yaml")
+    assert "BLINDGATE_MEMORY=1856\n" in instance.read("etc/blindgate/enclave-blue.env")
     units = {path.name for path in (instance.root / "etc/systemd/system").glob("*.service")}
     assert units == {path.name for path in (tf.ROOT / "deploy/systemd").glob("*.service")}
     current = (instance.root / "opt/blindgate/current").readlink()
@@ -236,5 +238,5 @@ def test_two_slots_reserve_twice_the_memory(host: Host) -> None:
     host.release = host.store(host.make_release(quick=True), "release/1.gz", "v2")
     instance = host.run(host.render(slots=2))
     assert instance.code == 0
-    assert "memory_mib: 2432\n" in instance.read("etc/nitro_enclaves/allocator.yaml")
+    assert "memory_mib: 3712\n" in instance.read("etc/nitro_enclaves/allocator.yaml")
     assert (instance.root / "etc/blindgate/enclave-green.env").is_file()

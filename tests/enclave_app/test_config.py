@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 
 from blindgate.imaging.limits import DEFAULT_LIMITS
-from enclave_app.config import ConfigError, load
+from enclave_app.config import ConfigError, LimitsSection, check_memory, load
+from enclave_app.kms.endpoints import PARTITIONS, UnknownPartition, partition_of
 
 GOOD = """
 listen = "vsock://any:5000"
@@ -62,10 +64,15 @@ def test_what_is_not_said_is_the_safe_choice(tmp_path: Path) -> None:
         ('{ purpose = "blindgate" }', "{}", "encryption_context"),
         ("[model]", "[limits]\nthreads = true\n[model]", "limits.threads"),
         ("[model]", "[limits]\nqueue = 0\n[model]", "limits.queue"),
-        ("[model]", "[limits]\nupload_memory_bytes = 33000000\n[model]", "upload_memory_bytes"),
-        ("[model]", "[limits]\nbody_bytes = 201326593\n[model]", "upload_memory_bytes"),
         ("[model]", "[limits]\nimage_memory_bytes = 402653184\n[model]", "image_memory_bytes"),
         ("[model]", "[limits]\nimage_pixels = 108000000\n[model]", "or lower image_pixels"),
+        ("[model]", "[limits]\nupload_memory_bytes = 67108863\n[model]", "must be 67108864"),
+        ("[model]", "[limits]\nbody_bytes = 201326593\n[model]", "must be 402653186"),
+        ('region = "us-east-1"', 'region = "us-iso-east-1"', "none of the partitions"),
+        ('region = "us-east-1"', 'region = "xy-east-1"', "none of the partitions"),
+        ('region = "us-east-1"', 'region = "us-east-1.evil.example/"', "none of the partitions"),
+        ('region = "us-east-1"', 'region = "us-east-2"', "is not in us-east-2"),
+        ('region = "us-east-1"', 'region = "cn-north-1"', r"arn:aws-cn:kms:cn-north-1:"),
         ("[kms]", "[kms", "not TOML"),
     ],
 )
@@ -101,3 +108,75 @@ def test_an_emulators_clock_is_accepted_only_if_the_measured_file_says_so(tmp_pa
     assert load(write(tmp_path, emulated)).config.nsm.clock_sources == ("tsc",)
     with pytest.raises(ConfigError, match="clock_sources"):
         load(write(tmp_path, emulated.replace('"tsc"', '"../tsc"')))
+
+
+@pytest.mark.parametrize(
+    ("region", "partition", "host"),
+    [
+        ("us-east-1", "aws", "kms.us-east-1.amazonaws.com"),
+        ("ap-southeast-7", "aws", "kms.ap-southeast-7.amazonaws.com"),
+        ("il-central-1", "aws", "kms.il-central-1.amazonaws.com"),
+        ("us-gov-west-1", "aws-us-gov", "kms.us-gov-west-1.amazonaws.com"),
+        ("cn-north-1", "aws-cn", "kms.cn-north-1.amazonaws.com.cn"),
+        ("cn-northwest-1", "aws-cn", "kms.cn-northwest-1.amazonaws.com.cn"),
+        ("eusc-de-east-1", "aws-eusc", "kms.eusc-de-east-1.amazonaws.eu"),
+    ],
+)
+def test_the_partition_decides_kms_s_host_name(
+    tmp_path: Path, region: str, partition: str, host: str
+) -> None:
+    text = GOOD.replace("arn:aws:kms:us-east-1", f"arn:{partition}:kms:{region}")
+    text = text.replace('region = "us-east-1"', f'region = "{region}"')
+    assert load(write(tmp_path, text)).config.kms.host == host
+
+
+@pytest.mark.parametrize("region", ["us-isob-east-1", "eu-isoe-west-1", "us-isof-south-1"])
+def test_partitions_without_a_known_suffix_are_refused(tmp_path: Path, region: str) -> None:
+    text = GOOD.replace('region = "us-east-1"', f'region = "{region}"')
+    with pytest.raises(ConfigError, match="none of the partitions"):
+        load(write(tmp_path, text))
+
+
+def test_the_partitions_are_those_of_botocore() -> None:
+    from botocore import session
+
+    loader = session.get_session().get_component("data_loader")
+    known = {each["id"]: each for each in loader.load_data("partitions")["partitions"]}
+    assert len(PARTITIONS) == 4
+    for partition in PARTITIONS:
+        assert known[partition.name]["outputs"]["dnsSuffix"] == partition.suffix
+        for region in known[partition.name]["regions"]:
+            if not region.endswith("global"):
+                assert partition_of(region) is partition
+    others = [each for name, each in known.items() if name.startswith("aws-iso")]
+    assert others
+    for region in (name for each in others for name in each["regions"] if "global" not in name):
+        with pytest.raises(UnknownPartition):
+            partition_of(region)
+
+
+def test_the_defaults_fit_each_other() -> None:
+    limits = LimitsSection()
+    assert limits.upload_memory_bytes == 402_653_184
+    assert limits.upload_memory_bytes >= 2 * limits.body_bytes
+    assert limits.memory_bytes == 1_526_726_656
+
+
+@pytest.mark.parametrize(("kilobytes", "starts"), [(1_490_943, False), (1_490_944, True)])
+def test_a_worker_whose_memory_cannot_hold_its_limits_does_not_start(
+    tmp_path: Path, kilobytes: int, starts: bool
+) -> None:
+    meminfo = tmp_path / "meminfo"
+    meminfo.write_text(f"MemTotal: 1 kB\nMemFree: 9 kB\nMemAvailable:   {kilobytes} kB\n")
+    with nullcontext() if starts else pytest.raises(ConfigError, match="more memory, or lower"):
+        check_memory(LimitsSection(), meminfo)
+
+
+@pytest.mark.parametrize("text", [None, "", "MemTotal: 9999999 kB\n", "MemAvailable: much\n"])
+def test_a_system_that_does_not_say_its_memory_is_no_enclave(
+    tmp_path: Path, text: str | None
+) -> None:
+    if text is not None:
+        (tmp_path / "meminfo").write_text(text)
+    with pytest.raises(ConfigError, match="meminfo"):
+        check_memory(LimitsSection(), tmp_path / "meminfo")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import struct
@@ -25,6 +26,7 @@ from blindgate.link import (
 )
 from blindgate.link.dial import dial, listen
 from enclave_app import limits
+from enclave_app.body_memory import BodyMemory
 from enclave_app.compute import MemoryBudget
 from enclave_app.server import Answer, LinkServer, Request, _Connection, _give_up_after
 
@@ -65,10 +67,15 @@ class Client:
 
 @contextmanager
 def serving(
-    path: Path, handle: Callable[[Request], Answer], *, memory: int = 1_000_000, most: int = 4
+    path: Path,
+    handle: Callable[[Request], Answer],
+    *,
+    memory: int = 2_000_000,
+    most: int = 4,
+    listener: Any = None,
 ) -> Iterator[LinkServer]:
     server = LinkServer(
-        listen(UnixAddress(str(path))),
+        listener or listen(UnixAddress(str(path))),
         handle,
         body_bytes=1_000_000,
         uploads=MemoryBudget(memory),
@@ -86,6 +93,14 @@ def serving(
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     return tmp_path / "s"
+
+
+def eventually(holds: Callable[[], bool]) -> None:
+    """Wait until something holds that another thread brings about; fail if it never does."""
+    ends = time.monotonic() + 10
+    while not holds():
+        assert time.monotonic() < ends, "it did not come about within 10 s"
+        time.sleep(0.002)
 
 
 def echo(request: Request) -> Answer:
@@ -168,12 +183,114 @@ def test_connections_over_the_limit_are_closed_at_once(path: Path) -> None:
             assert first.ask(b"y")[1] == b"y"
 
 
+class UnreliableListener:
+    """A listener whose first calls of `accept` fail."""
+
+    def __init__(self, real: socket.socket, errors: Iterable[int]) -> None:
+        self._real = real
+        self._errors = list(errors)
+
+    def accept(self) -> Any:
+        if self._errors:
+            number = self._errors.pop(0)
+            raise OSError(number, os.strerror(number))
+        return self._real.accept()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._real, name)
+
+
+@pytest.mark.parametrize(
+    "errors",
+    [
+        [errno.EMFILE],
+        [errno.ENFILE, errno.ENFILE],
+        [errno.ENOMEM],
+        [errno.ENOBUFS],
+        [errno.ECONNABORTED] * 5,
+        [errno.EPROTO],
+        [errno.EPERM],
+    ],
+)
+def test_an_accept_that_fails_for_a_moment_ends_nothing(
+    path: Path, monkeypatch: pytest.MonkeyPatch, errors: list[int]
+) -> None:
+    monkeypatch.setattr(limits, "ACCEPT_PAUSE_SECONDS", 0.01)
+    real = listen(UnixAddress(str(path)))
+    with serving(path, echo, listener=UnreliableListener(real, errors)):
+        client = Client(path)
+        with client.sock:
+            assert client.ask(b"x")[1] == b"x"
+
+
+@pytest.mark.parametrize("number", [errno.EBADF, errno.EINVAL, errno.ENOTSOCK])
+def test_a_listener_that_is_of_no_more_use_is_said(path: Path, number: int) -> None:
+    real = listen(UnixAddress(str(path)))
+    with real:
+        listener: Any = UnreliableListener(real, [number])
+        server = LinkServer(listener, echo, body_bytes=1, uploads=MemoryBudget(1), connections=1)
+        with pytest.raises(OSError, match=os.strerror(number)) as failed:
+            server.serve_forever()
+        assert failed.value.errno == number
+
+
+@pytest.mark.parametrize("error", [RuntimeError("can't start new thread"), MemoryError()])
+def test_a_connection_that_no_thread_serves_is_closed_and_not_counted(
+    path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    monkeypatch.setattr(limits, "ACCEPT_PAUSE_SECONDS", 0.01)
+    failures = [error, error]
+
+    class Scarce(threading.Thread):
+        def start(self) -> None:
+            if self.name == "connection" and failures:
+                raise failures.pop()
+            super().start()
+
+    monkeypatch.setattr(threading, "Thread", Scarce)
+    with serving(path, echo, most=1) as server:
+        for _ in range(2):
+            unserved = Client(path)
+            with unserved.sock:
+                assert unserved.is_closed()
+        assert "0 connections" in repr(server)
+        client = Client(path)
+        with client.sock:
+            assert client.ask(b"x")[1] == b"x"
+
+
+def test_a_body_that_no_memory_can_be_had_for_is_refused(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_memory(memory: BodyMemory, count: int) -> Any:
+        raise MemoryError
+
+    with serving(path, echo) as server:
+        monkeypatch.setattr(BodyMemory, "lease", no_memory)
+        client = Client(path)
+        with client.sock:
+            client.sock.sendall(RequestHeader(Operation.DETECT, ID, 1000, 11).encode())
+            assert client.answer()[0].outcome is Outcome.OVERLOADED
+            assert client.is_closed()
+        assert server.wait_until_idle(10)
+
+
+def test_a_body_counts_with_what_is_opened_from_it(path: Path) -> None:
+    """While an envelope is opened, it and its content are in memory."""
+    with serving(path, echo, memory=100):
+        for length, outcome in ((50, Outcome.OK), (51, Outcome.OVERLOADED)):
+            client = Client(path)
+            with client.sock:
+                assert client.ask(bytes(length))[0].outcome is outcome
+
+
 def test_a_client_that_left_is_seen(path: Path) -> None:
     seen: list[bool] = []
-    left, done = threading.Event(), threading.Event()
+    arrived, left, done = threading.Event(), threading.Event(), threading.Event()
 
     def watch(request: Request) -> Answer:
         seen.append(request.wanted())
+        arrived.set()
         assert left.wait(10)
         seen.append(request.wanted())
         done.set()
@@ -182,8 +299,7 @@ def test_a_client_that_left_is_seen(path: Path) -> None:
     with serving(path, watch):
         client = Client(path)
         client.sock.sendall(RequestHeader(Operation.DETECT, ID, 1000).encode())
-        while not seen:
-            pass
+        assert arrived.wait(10)
         client.sock.close()
         left.set()
         assert done.wait(10)
@@ -202,9 +318,10 @@ def test_a_client_that_cuts_a_frame_off_leaves_nothing_behind(path: Path) -> Non
 
 
 def test_idle_means_that_no_request_is_in_hand(path: Path) -> None:
-    release = threading.Event()
+    entered, release = threading.Event(), threading.Event()
 
     def slow(_: Request) -> Answer:
+        entered.set()
         assert release.wait(10)
         return Answer(Outcome.OK)
 
@@ -212,8 +329,7 @@ def test_idle_means_that_no_request_is_in_hand(path: Path) -> None:
         client = Client(path)
         with client.sock:
             client.sock.sendall(RequestHeader(Operation.DETECT, ID, 1000).encode())
-            while "1 in flight" not in repr(server):
-                pass
+            assert entered.wait(10)
             assert not server.wait_until_idle(0.01)
             release.set()
             assert client.answer()[0].outcome is Outcome.OK
@@ -308,15 +424,19 @@ def test_a_reader_that_stalls_ends_its_connection(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(limits, "STALL_SECONDS", 0.05)
-    with serving(path, lambda _: Answer(Outcome.OK, bytes(5_000_000))) as server:
+    entered = threading.Event()
+
+    def large(_: Request) -> Answer:
+        entered.set()
+        return Answer(Outcome.OK, bytes(5_000_000))
+
+    with serving(path, large) as server:
         client = Client(path)
         with client.sock:
             client.sock.sendall(RequestHeader(Operation.DETECT, ID, 1000).encode())
-            while "1 in flight" not in repr(server):
-                pass
-            while "1 connections" in repr(server):
-                pass
+            assert entered.wait(10)
             assert server.wait_until_idle(10)
+            eventually(lambda: "0 connections" in repr(server))
 
 
 def test_a_request_is_in_hand_until_its_answer_has_left(path: Path) -> None:
@@ -337,9 +457,7 @@ def test_a_request_is_in_hand_until_its_answer_has_left(path: Path) -> None:
             assert quick.ask()[0].params == {"others": 1}
             let_go.set()
             slow.answer()
-            ends = time.monotonic() + 10
-            while quick.ask()[0].params != {"others": 0}:
-                assert time.monotonic() < ends
+            eventually(lambda: bool(quick.ask()[0].params == {"others": 0}))
 
 
 def test_an_idle_connection_may_stay(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
