@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import uvicorn
 
@@ -17,8 +18,15 @@ if TYPE_CHECKING:
     from devstack.kms.tls import Certificates
 
 
+#: Seconds that open requests get to finish when the server stops.
+_GRACE_SECONDS: Final = 2
+#: Seconds after which `running` reports a server that does not stop, instead of waiting for it:
+#: the grace period, and plenty for closing sockets on a busy machine.
+_STOP_SECONDS: Final = 15.0
+
+
 class _Server(uvicorn.Server):
-    """uvicorn, telling where it listens as soon as it does."""
+    """uvicorn, which reports its port when it listens and drops its connections when it stops."""
 
     def __init__(self, config: uvicorn.Config, listening: Callable[[int], None]) -> None:
         super().__init__(config)
@@ -29,6 +37,15 @@ class _Server(uvicorn.Server):
         for server in self.servers:
             for listener in server.sockets:
                 self._listening(listener.getsockname()[1])
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().shutdown(sockets)
+        # A client that keeps its TLS connection open would otherwise be waited for. The client of
+        # a failing test does: the traceback of the failure refers to it.
+        for connection in list(self.server_state.connections):
+            if isinstance(transport := connection.transport, asyncio.Transport):
+                transport.abort()
+        await asyncio.sleep(0)
 
 
 def _config(app: Starlette, host: str, port: int, certificates: Certificates) -> uvicorn.Config:
@@ -41,9 +58,11 @@ def _config(app: Starlette, host: str, port: int, certificates: Certificates) ->
         access_log=False,
         log_config=None,
         lifespan="off",
+        # Not uvloop, whose loop does not close while a client keeps a TLS connection open.
+        loop="asyncio",
         ws="none",
         server_header=False,
-        timeout_graceful_shutdown=2,
+        timeout_graceful_shutdown=_GRACE_SECONDS,
     )
 
 
@@ -75,6 +94,10 @@ def running(
 
     Yields:
         The port, a free one.
+
+    Raises:
+        OSError: It cannot listen.
+        RuntimeError: It did not stop at the end of the block.
     """
     ready = threading.Event()
     ports: list[int] = []
@@ -95,10 +118,12 @@ def running(
     thread.start()
     ready.wait()
     if not ports:
-        thread.join()
+        thread.join(_STOP_SECONDS)
         raise OSError(f"the dev KMS could not listen on {host}")
     try:
         yield ports[0]
     finally:
         server.should_exit = True
-        thread.join()
+        thread.join(_STOP_SECONDS)
+        if thread.is_alive():
+            raise RuntimeError(f"the dev KMS did not stop within {_STOP_SECONDS:.0f} seconds")
