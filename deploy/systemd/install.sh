@@ -29,6 +29,7 @@ sed "s/@KMS_HOST@/$kms/" "$release/systemd/vsock-proxy.yaml.in" > /etc/blindgate
 printf 'BLINDGATE_REGION=%s\nBLINDGATE_KMS_HOST=%s\n' "$region" "$kms" > /etc/blindgate/host.env
 install -m 0644 "$release/systemd/blindgate.sysusers.conf" /etc/sysusers.d/blindgate.conf
 install -m 0644 "$release"/systemd/*.service /etc/systemd/system/
+install -D -m 0644 "$release/systemd/nitro-enclaves.logrotate" /etc/logrotate.d/blindgate-nitro-enclaves
 systemd-sysusers /etc/sysusers.d/blindgate.conf
 ln -sfn "$release" /opt/blindgate/current
 systemctl daemon-reload

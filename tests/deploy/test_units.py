@@ -120,9 +120,12 @@ def test_the_proxy_has_enough_workers_and_one_destination() -> None:
 
 
 def test_no_unit_and_no_script_starts_an_enclave_in_debug_mode() -> None:
-    for path in [*UNITS.iterdir(), tf.SOURCES / "modules/gateway/user_data.sh.tftpl"]:
-        if path.is_file():
-            assert "--debug-mode" not in path.read_text(), path.name
+    user_data = tf.SOURCES / "modules/gateway/user_data.sh.tftpl"
+    texts = {
+        path.name: path.read_text() for path in [*UNITS.iterdir(), user_data] if path.is_file()
+    }
+    assert {*NAMES, "install.sh", "enclave_unit.py", user_data.name} <= set(texts)
+    assert [name for name, text in texts.items() if "--debug-mode" in text] == []
 
 
 @pytest.mark.parametrize("name", ["install.sh"])
@@ -156,3 +159,13 @@ def _installed_host(region: str) -> subprocess.CompletedProcess[str]:
         check=False,
         timeout=20,
     )
+
+
+def test_nitro_cli_s_log_stays_small() -> None:
+    """nitro-cli logs every call at INFO, into one file that it never rotates."""
+    assert "RUST_LOG=warn" in settings("blindgate-enclave@.service")["Environment"]
+    rules = (UNITS / "nitro-enclaves.logrotate").read_text()
+    assert "/var/log/nitro_enclaves/*.log {" in rules
+    # logrotate refuses a folder that a group may write to, unless told whose rights to use.
+    assert "su root ne" in rules
+    assert re.search(r"^  size \d+M$", rules, re.MULTILINE)

@@ -192,7 +192,7 @@ def test_it_runs_to_its_end_and_starts_the_three_services(host: Host) -> None:
     instance = host.run(host.render())
     assert (instance.code, instance.errors) == (0, "")
     assert instance.calls[0] == (
-        "dnf install -y -q aws-nitro-enclaves-cli python3.11 amazon-cloudwatch-agent logrotate"
+        "dnf install -y -q aws-nitro-enclaves-cli python3.11 amazon-cloudwatch-agent logrotate file"
     )
     assert instance.calls[-1] == (
         "systemctl enable --now blindgate-vsock-proxy.service blindgate-enclave@blue.service "
@@ -215,7 +215,9 @@ def test_it_runs_to_its_end_and_starts_the_three_services(host: Host) -> None:
     assert "memory_mib: 1856\n" in instance.read("etc/nitro_enclaves/allocator.yaml")
     assert "BLINDGATE_MEMORY=1856\n" in instance.read("etc/blindgate/enclave-blue.env")
     units = {path.name for path in (instance.root / "etc/systemd/system").glob("*.service")}
+    assert len(units) == 3
     assert units == {path.name for path in (tf.ROOT / "deploy/systemd").glob("*.service")}
+    assert "/var/log/nitro_enclaves" in instance.read("etc/logrotate.d/blindgate-nitro-enclaves")
     current = (instance.root / "opt/blindgate/current").readlink()
     assert current.parent == Path("/opt/blindgate/releases")
     agent = json.loads(instance.read("opt/aws/amazon-cloudwatch-agent/etc/blindgate.json"))
