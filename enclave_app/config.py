@@ -155,8 +155,8 @@ class LimitsSection(_Section):
         """A request within the limits must never wait for memory that there will never be."""
         if self.upload_memory_bytes < (needed := COPIES_OF_A_BODY * self.body_bytes):
             raise ValueError(
-                f"upload_memory_bytes must be {needed} at least, to hold one body of body_bytes and "
-                "what is opened from it"
+                f"upload_memory_bytes must be {needed} at least, to hold one body of body_bytes "
+                "and what is opened from it"
             )
         if self.image_memory_bytes < (needed := self.image.decoded_bytes):
             raise ValueError(
