@@ -21,11 +21,13 @@ from typing import Final
 
 from blindgate.link import (
     AnswerHeader,
+    BodyTooLarge,
     FrameError,
     FrameLimits,
     FrameReader,
     Outcome,
     RequestHeader,
+    RequestRefused,
 )
 from blindgate.link.frames import Body, Params
 from enclave_app import limits
@@ -189,8 +191,15 @@ class LinkServer:
         try:
             with sock:
                 connection = _Connection(sock, self._limits)
-                while self._serve_one(connection):
-                    pass
+                try:
+                    while self._serve_one(connection):
+                        pass
+                except RequestRefused as refused:
+                    # Its body, if there is one, stays unread: the connection ends with this.
+                    too_large = isinstance(refused, BodyTooLarge)
+                    outcome = Outcome.BODY_TOO_LARGE if too_large else Outcome.INVALID_REQUEST
+                    connection.send(refused.request_id, Answer(outcome))
+                    raise
         except FrameError as error:
             log.warning("closing a connection: %s", error)
         except OSError:
@@ -216,7 +225,7 @@ class LinkServer:
                 answer = Answer(Outcome.OVERLOADED)
             except DeadlineExceeded:
                 answer = Answer(Outcome.DEADLINE_EXCEEDED)
-            connection.send(header, answer)
+            connection.send(header.request_id, answer)
         finally:
             with self._changed:
                 self._in_flight -= 1
@@ -321,14 +330,14 @@ class _Connection:
             room = reader.buffer()[: self._most_at_once]
             reader.received(self._sock.recv_into(room, 0, socket.MSG_WAITALL))
 
-    def send(self, header: RequestHeader, answer: Answer) -> None:
+    def send(self, request_id: bytes, answer: Answer) -> None:
         """Answer one request.
 
         Raises:
             OSError: The connection broke, or the gateway took nothing for too long.
         """
         head = AnswerHeader(
-            header.request_id, answer.outcome, len(answer.body), answer.params or {}
+            request_id, answer.outcome, len(answer.body), answer.params or {}
         ).encode()
         body = memoryview(answer.body)
         # Both in one call, without a copy to join them.

@@ -12,7 +12,15 @@ from blindgate.link.addresses import (
     VsockAddress,
     parse_address,
 )
-from blindgate.link.errors import AddressError, DialError, FrameError, HeaderTooLarge, LinkError
+from blindgate.link.errors import (
+    AddressError,
+    BodyTooLarge,
+    DialError,
+    FrameError,
+    HeaderTooLarge,
+    LinkError,
+    RequestRefused,
+)
 from blindgate.link.frames import (
     AnswerHeader,
     FrameLimits,
@@ -26,6 +34,7 @@ __all__ = [
     "Address",
     "AddressError",
     "AnswerHeader",
+    "BodyTooLarge",
     "DialError",
     "FrameError",
     "FrameLimits",
@@ -36,6 +45,7 @@ __all__ = [
     "Operation",
     "Outcome",
     "RequestHeader",
+    "RequestRefused",
     "UnixAddress",
     "VsockAddress",
     "parse_address",

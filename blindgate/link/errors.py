@@ -24,6 +24,22 @@ class FrameError(LinkError):
     """
 
 
+class RequestRefused(FrameError):
+    """A request that cannot be received, and whose id is known: it can be refused by a response.
+
+    Attributes:
+        request_id: The 16 bytes that the response repeats.
+    """
+
+    def __init__(self, reason: str, request_id: bytes) -> None:
+        super().__init__(reason)
+        self.request_id = request_id
+
+
+class BodyTooLarge(RequestRefused):
+    """The body of a request is longer than the receiver's limit; it was not received."""
+
+
 class HeaderTooLarge(LinkError):
     """The parameters of a request do not fit into a header; nothing was sent.
 

@@ -23,7 +23,7 @@ from typing import Any, Final, Generic, TypeVar
 import cbor2
 
 from blindgate import strict_cbor
-from blindgate.link.errors import FrameError, HeaderTooLarge
+from blindgate.link.errors import BodyTooLarge, FrameError, HeaderTooLarge, RequestRefused
 
 VERSION: Final = 1
 #: The largest valid options, 100 labels of 64 characters of four bytes each, take 26 KB.
@@ -125,21 +125,22 @@ class RequestHeader:
         """Read a header without its length prefix.
 
         Raises:
+            RequestRefused: Its id can be read, and something else in it is not allowed.
             FrameError: It is not exactly one header of this version.
         """
         fields = _fields(data, _REQUEST_FIELDS, _OPTIONAL_FIELDS)
+        request_id = _request_id(fields)
         try:
-            operation = _OPERATIONS[fields["op"]]
-        except (KeyError, TypeError):
-            raise FrameError("the header names an operation that does not exist") from None
-        return cls(
-            operation,
-            _request_id(fields),
-            _uint(fields, "ms", MAX_DEADLINE_MS),
-            _uint(fields, "len", 0xFFFF_FFFF),
-            _params(fields),
-            _caller(fields),
-        )
+            return cls(
+                _operation(fields),
+                request_id,
+                _uint(fields, "ms", MAX_DEADLINE_MS),
+                _uint(fields, "len", 0xFFFF_FFFF),
+                _params(fields),
+                _caller(fields),
+            )
+        except FrameError as error:
+            raise RequestRefused(str(error), request_id) from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -268,6 +269,8 @@ class FrameReader(Generic[Header]):
             above zero, as soon as all of it is there; None in between.
 
         Raises:
+            BodyTooLarge: A header announces a body over the limit.
+            RequestRefused: A request's header holds what is not allowed.
             FrameError: What arrived is no frame, or is over a limit, or the connection ended
                 (count 0) inside a frame.
         """
@@ -287,7 +290,9 @@ class FrameReader(Generic[Header]):
             case _State.HEADER:
                 header: Header = self._header.decode(bytes(complete))
                 if header.body_length > self._limits.body:
-                    raise FrameError(f"a body of {header.body_length} bytes is over the limit")
+                    raise BodyTooLarge(
+                        f"a body of {header.body_length} bytes is over the limit", header.request_id
+                    )
                 if header.body_length:
                     self._expect(_State.BODY, header.body_length)
                 else:
@@ -338,6 +343,13 @@ def _uint(fields: dict[str, Any], name: str, most: int) -> int:
     if type(value) is not int or not 0 <= value <= most:
         raise FrameError(f"the header's {name!r} is not a number of 0 to {most}")
     return value
+
+
+def _operation(fields: dict[str, Any]) -> Operation:
+    try:
+        return _OPERATIONS[fields["op"]]
+    except (KeyError, TypeError):
+        raise FrameError("the header names an operation that does not exist") from None
 
 
 def _request_id(fields: dict[str, Any]) -> bytes:

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import cbor2
 import pytest
 
 from blindgate.link import (
@@ -154,12 +155,61 @@ def test_what_is_no_frame_closes_the_connection_and_no_other(path: Path, wire: b
             assert good.ask(b"x")[1] == b"x"
 
 
-def test_a_body_over_the_limit_closes_the_connection_unread(path: Path) -> None:
+def test_a_body_over_the_limit_is_refused_unread(path: Path) -> None:
+    request_id = os.urandom(16)
     with serving(path, echo):
         client = Client(path)
         with client.sock:
-            header = RequestHeader(Operation.DETECT, ID, 1000, 1_000_001)
+            header = RequestHeader(Operation.DETECT, request_id, 1000, 1_000_001)
             client.sock.sendall(header.encode())
+            answer, body = client.answer()
+            assert (answer.request_id, answer.outcome) == (request_id, Outcome.BODY_TOO_LARGE)
+            assert body == b""
+            assert client.is_closed()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        pytest.param({"op": "detect-video"}, id="an operation of a newer gateway"),
+        pytest.param({"op": ["detect"]}, id="an operation that is no text"),
+        pytest.param({"ms": 600_001}, id="a deadline over the limit"),
+        pytest.param({"len": -1}, id="a negative length"),
+        pytest.param({"len": 2**32}, id="a length over 32 bits"),
+        pytest.param({"p": {"classes": [1]}}, id="a parameter of another type"),
+        pytest.param({"p": {"nested": {"a": 1}}}, id="a nested parameter"),
+        pytest.param({"caller": b"short"}, id="a caller of another length"),
+    ],
+)
+def test_a_header_with_a_readable_id_is_refused_by_a_response(
+    path: Path, changes: dict[str, Any]
+) -> None:
+    request_id = os.urandom(16)
+    fields = {"v": 1, "id": request_id, "op": "detect", "ms": 1000, "len": 0, "p": {}, **changes}
+    header = cbor2.dumps(fields)
+    with serving(path, echo):
+        good, bad = Client(path), Client(path)
+        with good.sock, bad.sock:
+            bad.sock.sendall(struct.pack(">I", len(header)) + header)
+            answer, body = bad.answer()
+            assert (answer.request_id, answer.outcome) == (request_id, Outcome.INVALID_REQUEST)
+            assert body == b""
+            assert bad.is_closed()
+            assert good.ask(b"x")[1] == b"x"
+
+
+@pytest.mark.parametrize(
+    "changes", [{"v": 2}, {"id": b"short"}, {"more": 1}, {"id": 7}, {"caller": None, "x": 0}]
+)
+def test_a_header_whose_id_cannot_be_known_closes_the_connection(
+    path: Path, changes: dict[str, Any]
+) -> None:
+    fields = {"v": 1, "id": ID, "op": "detect", "ms": 1000, "len": 0, "p": {}, **changes}
+    header = cbor2.dumps(fields)
+    with serving(path, echo):
+        client = Client(path)
+        with client.sock:
+            client.sock.sendall(struct.pack(">I", len(header)) + header)
             assert client.is_closed()
 
 
@@ -415,7 +465,7 @@ def test_whatever_the_first_write_takes_the_rest_follows(taken: int) -> None:
     real, other = socket.socketpair()
     with real, other:
         connection = _Connection(Reluctant(), FrameLimits(body=1))  # type: ignore[arg-type]
-        connection.send(RequestHeader(Operation.DETECT, ID, 1000), Answer(Outcome.OK, body))
+        connection.send(ID, Answer(Outcome.OK, body))
     head = AnswerHeader(ID, Outcome.OK, len(body)).encode()
     assert written == head + body
 
