@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import socket
 import struct
 import threading
@@ -365,6 +366,91 @@ def test_a_client_that_cuts_a_frame_off_leaves_nothing_behind(path: Path) -> Non
         other = Client(path)
         with other.sock:
             assert other.ask(b"x")[1] == b"x"
+
+
+def test_a_client_that_closes_between_requests_is_no_fault(
+    path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "blindgate.worker")
+    with serving(path, echo) as server:
+        client = Client(path)
+        with client.sock:
+            assert client.ask(b"x")[1] == b"x"
+        eventually(lambda: "0 connections" in repr(server))
+    assert caplog.text == ""
+
+
+def test_a_client_that_cuts_a_frame_off_is_noted(
+    path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with serving(path, echo) as server:
+        client = Client(path)
+        client.sock.sendall(RequestHeader(Operation.DETECT, ID, 1000, 100).encode()[:-1])
+        client.sock.close()
+        eventually(lambda: "0 connections" in repr(server) and caplog.text != "")
+    assert "ended inside a frame" in caplog.text
+
+
+def test_a_connection_that_was_reset_is_not_wanted() -> None:
+    ours, theirs = socket.socketpair()
+    with ours:
+        connection = _Connection(ours, FrameLimits(body=1))
+        assert connection.is_open()
+        ours.sendall(b"not read")
+        theirs.close()
+        assert not connection.is_open()
+
+
+def test_a_client_that_half_closes_gets_its_answer(path: Path) -> None:
+    """A shut-down sending side says that no request follows; it is also how leaving looks."""
+    wanted: list[bool] = []
+
+    def handle(request: Request) -> Answer:
+        eventually(lambda: not request.wanted())
+        wanted.append(request.wanted())
+        return echo(request)
+
+    with serving(path, handle):
+        client = Client(path)
+        with client.sock:
+            client.sock.sendall(RequestHeader(Operation.DETECT, ID, 10_000, 3).encode() + b"abc")
+            client.sock.shutdown(socket.SHUT_WR)
+            assert client.answer()[1] == b"cba"
+            assert client.is_closed()
+    assert wanted == [False]
+
+
+@pytest.mark.parametrize("sent", [2, 10, -1])
+def test_a_half_close_inside_a_frame_ends_the_connection(path: Path, sent: int) -> None:
+    with serving(path, echo) as server:
+        client = Client(path)
+        with client.sock:
+            frame = RequestHeader(Operation.DETECT, ID, 10_000, 3).encode() + b"abc"
+            client.sock.sendall(frame[:sent])
+            client.sock.shutdown(socket.SHUT_WR)
+            assert client.is_closed()
+        assert server.wait_until_idle(10)
+
+
+def test_signals_interrupt_no_frame(path: Path) -> None:
+    """Each one ends a blocking call of the connection's thread with EINTR."""
+    before = signal.signal(signal.SIGUSR1, lambda *_: None)
+    try:
+        with serving(path, echo):
+            client = Client(path)
+            with client.sock:
+                assert client.ask(b"x")[1] == b"x"
+                (thread,) = (each for each in threading.enumerate() if each.name == "connection")
+                assert thread.ident is not None
+                frame = RequestHeader(Operation.DETECT, ID, 10_000, 3000).encode() + bytes(3000)
+                for start in range(0, len(frame), 500):
+                    signal.pthread_kill(thread.ident, signal.SIGUSR1)
+                    client.sock.sendall(frame[start : start + 500])
+                    time.sleep(0.01)
+                    signal.pthread_kill(thread.ident, signal.SIGUSR1)
+                assert client.answer()[1] == bytes(3000)
+    finally:
+        signal.signal(signal.SIGUSR1, before)
 
 
 def test_idle_means_that_no_request_is_in_hand(path: Path) -> None:
