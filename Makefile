@@ -88,11 +88,13 @@ TEST_PACKAGES := \
 	chromium \
 	fonts-inter \
 	gcc \
+	jq \
 	libc6-dev \
 	prometheus \
 	redis-server
 # chromium      tests/console (the page in a real browser)
 # fonts-inter   the README's picture of that page
+# jq            tests/deploy/test_deploy_page.py (the deployment guide uses it)
 # prometheus    tests/deploy/test_observability.py (promtool tests the alert rules)
 # redis-server  tests/gateway/auth/test_shared_rates.py (rates shared by several gateways)
 

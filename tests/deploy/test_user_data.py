@@ -78,7 +78,7 @@ class Host:
         self.folder = folder
         self.program = program
         self.bucket = folder / "buckets" / "artifacts"
-        eif = folder / "blue.eif"
+        eif = self.eif_path = folder / "blue.eif"
         with eif.open("wb") as file:
             file.truncate(100 * 1024 * 1024)
         self.eif = self.store(eif, "blindgate/1.eif", "v1")
