@@ -25,18 +25,17 @@ _INTRO: Final = """# Performance
 Written by `make bench` (`python -m bench.load`); do not edit. Everything runs on one machine at
 one time: clients, servers and whatever stands in for AWS share its cores. So the figures to look
 at are ratios to the **bare loop**: the same detector, called for one photo after the other in a
-loop on every core (on one core, for 1 concurrent), in a process that does nothing else. What is
-missing to 1.00 is what receiving, opening, sealing and answering cost, the load generator's own
-work included, less what the worker saves: of photos that wait it gives several at once to the
-network, and one that is alone is looked at by all cores. What the batches save by themselves is
-in the rows of the loop that has them too.
+loop on every core (on one core, for 1 concurrent), in a process that does nothing else. The
+gap to 1.00 is the cost of receiving, opening, sealing and answering (including the load
+generator), minus what the worker saves: it runs queued photos through the network in batches, and
+a single photo on all cores. The rows of the loop "in batches" show what batching alone saves.
 
 Each cell is measured in several rounds, all servers in turn and in a new order within each
-round; ratios are taken within a round, and their median is given. Each round starts every process
-anew, the loop's too, since where its memory lies in the caches is one start's luck. Every answer
-is compared with what the detector says of the photo; a wrong one would count as a failure. Sealed
-requests are sealed before the clock starts, each with a key of its own. A request that is refused
-(503) is sent again when Retry-After says, and counts once it is answered.
+round; ratios are taken within a round, and their median is given. Each round restarts every process,
+including the loop, because memory placement varies from start to start. Every response is compared
+with what the detector says of the photo; a wrong one would count as a failure. Sealed requests are
+sealed before the clock starts, each with its own key. A request that is refused (503) is sent again
+when Retry-After says, and counts once it is answered.
 
 Where the time goes, and what was tried: [performance/profile.md](performance/profile.md).
 """
@@ -65,7 +64,7 @@ def write_report(findings: Findings, plan: Plan, seconds: float, folder: Path) -
     if plan.peers:
         parts.append(_PEERS)
     parts += [
-        f"- {name} did not start each time: `{_last(why)}`"
+        f"- {name} did not start in every round; in one that it missed: `{_last(why)}`"
         for name, why in findings.missing.items()
     ]
     if findings.fp32.samples:
