@@ -31,11 +31,11 @@ generator), minus what the worker saves: it runs queued photos through the netwo
 a single photo on all cores. The rows of the loop "in batches" show what batching alone saves.
 
 Each cell is measured in several rounds, all servers in turn and in a new order within each
-round; ratios are taken within a round, and their median is given. Each round restarts every process,
-including the loop, because memory placement varies from start to start. Every response is compared
-with what the detector says of the photo; a wrong one would count as a failure. Sealed requests are
-sealed before the clock starts, each with its own key. A request that is refused (503) is sent again
-when Retry-After says, and counts once it is answered.
+round; ratios are taken within a round, and their median is given. Each round restarts every
+process, including the loop, because memory placement varies from start to start. Every response is
+compared with what the detector says of the photo; a wrong one would count as a failure. Sealed
+requests are sealed before the clock starts, each with its own key. A request that is refused (503)
+is sent again when Retry-After says, and counts once it is answered.
 
 Where the time goes, and what was tried: [performance/profile.md](performance/profile.md).
 """
