@@ -19,10 +19,25 @@ MAX_DETECTIONS: Final = 300
 MAX_CLASSES: Final = 100
 #: The longest class name that a filter or a manifest may hold, in characters.
 MAX_LABEL: Final = 64
+#: Faults that one response lists: a client that makes more of them makes one of them often.
+MAX_FAULTS: Final = 20
+#: Characters of the name of a parameter in a response; the longest of ours has 40.
+MAX_PLACE: Final = 100
+#: Names and values of a query that are looked at; all parameters and 100 single labels have 105.
+MAX_QUERY_FIELDS: Final = 128
 
 Label = Annotated[
     str,
     StringConstraints(min_length=1, max_length=MAX_LABEL, pattern=r"^[^\x00-\x1f,]+$"),
+]
+
+
+#: A label as a client asks for it: spaces around it are not part of it.
+WantedLabel = Annotated[
+    str,
+    StringConstraints(
+        strip_whitespace=True, min_length=1, max_length=MAX_LABEL, pattern=r"^[^\x00-\x1f,]+$"
+    ),
 ]
 
 
@@ -49,7 +64,7 @@ class DetectOptions(_Frozen):
         Field(ge=1, le=MAX_DETECTIONS, description="Give at most this many objects, best first."),
     ] = None
     classes: Annotated[
-        tuple[Label, ...] | None,
+        tuple[WantedLabel, ...] | None,
         Field(
             min_length=1,
             max_length=MAX_CLASSES,
@@ -84,9 +99,10 @@ class DetectOptions(_Frozen):
         values: dict[str, Any] = {}
         if not query:
             return _DEFAULTS
+        query = query[:MAX_QUERY_FIELDS]
         for name, value in query:
             if name == "classes":
-                values.setdefault(name, []).extend(value.split(","))
+                values.setdefault(name, []).extend(split_labels(value))
             elif name in values:
                 values[name] = [values[name], value]  # no field takes a list: refused by its name
             else:
@@ -102,6 +118,11 @@ class DetectOptions(_Frozen):
         ]
 
 
+def split_labels(text: str) -> list[str]:
+    """The labels of a text with commas between them; no more than show that they are too many."""
+    return text.split(",", MAX_CLASSES + 1)[: MAX_CLASSES + 1]
+
+
 #: What a client asks who says nothing: the usual case, which need not be validated each time.
 _DEFAULTS: Final = DetectOptions()
 
@@ -110,12 +131,19 @@ def describe_faults(error: ValidationError) -> list[dict[str, str]]:
     """What is wrong with each parameter, for the `errors` member of an invalid-request problem.
 
     Returns:
-        `{"parameter", "message"}` for each fault. Values are left out: they are the caller's.
+        `{"parameter", "message"}` for each fault, `MAX_FAULTS` at most. Values are left out: they
+        are the caller's. So are long names, which may be too.
     """
+    faults = error.errors(include_url=False, include_context=False, include_input=False)
     return [
-        {"parameter": ".".join(map(str, fault["loc"])), "message": fault["msg"]}
-        for fault in error.errors(include_url=False, include_context=False, include_input=False)
+        {"parameter": _place(fault["loc"]), "message": fault["msg"]}
+        for fault in faults[:MAX_FAULTS]
     ]
+
+
+def _place(parts: tuple[int | str, ...]) -> str:
+    place = ".".join(map(str, parts))
+    return place if len(place) <= MAX_PLACE else f"{place[:MAX_PLACE]}…"
 
 
 class ModelRef(_Frozen):

@@ -1,19 +1,35 @@
 """An inference request: JSON alone, or JSON with the tensor's bytes behind it.
 
 Only the frame is read here. What an image is, or an envelope, nobody looks at.
+
+Clients of the protocol send members that a user cannot leave out (KServe's SDK always sends
+`model_name`), so members that the protocol does not give a meaning to here are passed over, as its
+other servers do. `parameters` are different: they change what is asked for, so one that is not
+known is refused by its name.
 """
 
 from __future__ import annotations
 
 import base64
-import binascii
 import re
 from dataclasses import dataclass
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, StrictStr, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StrictBool,
+    StrictInt,
+    StrictStr,
+    ValidationError,
+)
+from pydantic.json_schema import SkipJsonSchema
+from pydantic_core import PydanticCustomError
 
-from blindgate.detections import DetectOptions, describe_faults
+from blindgate.detections import DetectOptions, describe_faults, split_labels
+from blindgate.oip import elements
 from blindgate.oip.errors import OipError
 from blindgate.oip.tensors import INPUT, OUTPUTS, unpack_bytes
 
@@ -24,13 +40,50 @@ MAX_HEADER: Final = 64 * 1024
 #: HTTP header that says how long the JSON part is.
 HEADER_LENGTH: Final = "inference-header-content-length"
 
+#: The parameters that are options of a detection.
+_OPTIONS: Final = frozenset({"min_score", "max_detections", "classes", "tiles"})
+
 OutputName = Literal[
     "num_detections", "boxes", "scores", "class_ids", "labels", "image_sizes", "errors"
 ]
 
 
+class _Open(BaseModel):
+    """Further members are passed over."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", protected_namespaces=())
+
+
 class _Strict(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+def _refuse(message: str) -> AfterValidator:
+    """Refuses a parameter that asks for something; what asks for nothing (0, false) may come."""
+
+    def refuse(value: object) -> object:
+        if value:
+            raise PydanticCustomError("not_supported", "{message}", {"message": message})
+        return value
+
+    return AfterValidator(refuse)
+
+
+#: Parameters that the protocol's clients have arguments for and this service has no use for. They
+#: are not in the OpenAPI document: clients that are made from it need not know them.
+_Ignored = SkipJsonSchema[Any]
+_Sequence = Annotated[
+    SkipJsonSchema[StrictInt | StrictStr | StrictBool | None],
+    _refuse("Sequences are not supported: each request is answered by itself"),
+]
+_SharedMemory = Annotated[
+    SkipJsonSchema[StrictStr | StrictInt | None],
+    _refuse("Shared memory is not supported: send the data in the request"),
+]
+_Classification = Annotated[
+    SkipJsonSchema[StrictInt | None],
+    _refuse("Classification is not supported: ask for the outputs labels and scores"),
+]
 
 
 class InputParameters(_Strict):
@@ -43,9 +96,13 @@ class InputParameters(_Strict):
     content_type: Annotated[
         Literal["base64"] | None, Field(description="How elements in JSON are written.")
     ] = None
+    shared_memory_region: _SharedMemory = None
+    shared_memory_byte_size: _SharedMemory = None
+    shared_memory_offset: _SharedMemory = None
+    headers: _Ignored = None
 
 
-class InferInput(_Strict):
+class InferInput(_Open):
     """The input: one or several envelopes (or, inside a sealed request, images)."""
 
     name: Annotated[Literal["image"], Field(description="The input's name.")]
@@ -76,22 +133,43 @@ class RequestParameters(_Strict):
         None
     )
     tiles: Annotated[StrictInt | None, Field(ge=1, le=3)] = None
+    timeout: Annotated[
+        StrictInt | None,
+        Field(
+            ge=0,
+            le=2**63 - 1,
+            description="Microseconds after which the response is of no use, as Triton's clients "
+            "count; 0 for the service's own deadline. A shorter `Request-Timeout` counts.",
+        ),
+    ] = None
+    priority: _Ignored = None
+    sequence_id: _Sequence = None
+    sequence_start: _Sequence = None
+    sequence_end: _Sequence = None
+    content_type: _Ignored = None
+    headers: _Ignored = None
 
 
 class OutputParameters(_Strict):
     """How one output is wanted."""
 
     binary_data: StrictBool | None = None
+    classification: _Classification = None
+    shared_memory_region: _SharedMemory = None
+    shared_memory_byte_size: _SharedMemory = None
+    shared_memory_offset: _SharedMemory = None
+    content_type: _Ignored = None
+    headers: _Ignored = None
 
 
-class RequestedOutput(_Strict):
+class RequestedOutput(_Open):
     """One output that is wanted."""
 
     name: OutputName
     parameters: OutputParameters | None = None
 
 
-class InferRequestBody(_Strict):
+class InferRequestBody(_Open):
     """The JSON part of an inference request (Open Inference Protocol, version 2)."""
 
     id: Annotated[
@@ -115,12 +193,14 @@ class InferRequest:
         images: The elements of the input: envelopes, or images where they came sealed.
         options: What is asked of the detector.
         outputs: The outputs that are wanted, each with whether its bytes go behind the JSON.
+        timeout: Seconds that the client gives it; None if it does not say.
     """
 
     id: str | None
     images: tuple[bytes | memoryview, ...]
     options: DetectOptions
     outputs: tuple[tuple[str, bool], ...]
+    timeout: float | None = None
 
 
 def parse_request(
@@ -129,21 +209,27 @@ def parse_request(
     """Read a request.
 
     Args:
-        body: The HTTP body.
+        body: The HTTP body. Large elements in base64 are decoded where they lie: what can be
+            written to is changed, what cannot is copied first.
         header_length: The `Inference-Header-Content-Length` header, if there is one.
 
     Raises:
         OipError: It is not a request of this protocol and model.
     """
     view = memoryview(body)
+    if view.readonly and header_length is None:
+        view = memoryview(bytearray(view))
     length = len(view) if header_length is None else _length(header_length, len(view))
+    text = elements.shorten(view[:length])
     try:
-        parsed = InferRequestBody.model_validate_json(bytes(view[:length]))
+        parsed = InferRequestBody.model_validate_json(text.json)
     except ValidationError as error:
         raise OipError(describe_faults(error)) from None
-    images = _images(parsed.inputs[0], view[length:])
+    images = _images(parsed.inputs[0], view[length:], text)
     wanted = parsed.parameters or RequestParameters()
-    return InferRequest(parsed.id, images, _options(wanted), _outputs(parsed, wanted))
+    options, outputs = _options(wanted), _outputs(parsed, wanted)
+    timeout = wanted.timeout / 1e6 if wanted.timeout else None
+    return InferRequest(parsed.id, images, options, outputs, timeout)
 
 
 def _length(text: str, most: int) -> int:
@@ -154,7 +240,9 @@ def _length(text: str, most: int) -> int:
     return int(text)
 
 
-def _images(given: InferInput, rest: memoryview) -> tuple[bytes | memoryview, ...]:
+def _images(
+    given: InferInput, rest: memoryview, text: elements.ShortJson
+) -> tuple[bytes | memoryview, ...]:
     count = given.shape[0]
     if not 1 <= count <= MAX_IMAGES or given.shape[1:] not in ([], [1]):
         raise OipError.of(
@@ -169,24 +257,35 @@ def _images(given: InferInput, rest: memoryview) -> tuple[bytes | memoryview, ..
             "Should be the number of bytes behind the JSON part",
         )
     if given.data is None:
+        _only_in_data(text, 0)
         return tuple(unpack_bytes(rest, count, f"inputs.0 ({INPUT})"))
     flat = [text for each in given.data for text in ([each] if isinstance(each, str) else each)]
     if len(flat) != count:
         raise OipError.of("inputs.0.data", f"Should have {count} elements, as the shape says")
-    return tuple(_decoded(text, number) for number, text in enumerate(flat))
+    _only_in_data(text, sum(text.index_of(each) is not None for each in flat))
+    return tuple(_decoded(each, number, text) for number, each in enumerate(flat))
 
 
-def _decoded(text: str, number: int) -> bytes:
+def _only_in_data(text: elements.ShortJson, count: int) -> None:
+    if count != len(text.strings):
+        most = elements.LONG_STRING
+        raise OipError.of("body", f"Only elements of data may be longer than {most} bytes")
+
+
+def _decoded(element: str, number: int, text: elements.ShortJson) -> bytes | memoryview:
+    index = text.index_of(element)
     try:
-        return base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError):
+        if index is not None:
+            return elements.decode(text.strings[index])
+        return base64.b64decode(element, validate=True)
+    except ValueError:
         raise OipError.of(f"inputs.0.data.{number}", "Should be base64") from None
 
 
 def _options(wanted: RequestParameters) -> DetectOptions:
-    values: dict[str, Any] = wanted.model_dump(exclude={"binary_data_output"}, exclude_none=True)
+    values: dict[str, Any] = wanted.model_dump(include=_OPTIONS, exclude_none=True)
     if "classes" in values:
-        values["classes"] = values["classes"].split(",")
+        values["classes"] = split_labels(values["classes"])
     try:
         return DetectOptions.model_validate(values)
     except ValidationError as error:

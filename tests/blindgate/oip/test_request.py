@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import struct
 from typing import Any
@@ -85,7 +86,17 @@ WRONG: list[tuple[Any, str]] = [
     ([], ""),
     ({"inputs": []}, "inputs"),
     ({"inputs": body()["inputs"] * 2}, "inputs"),
-    ({**body(), "surplus": 1}, "surplus"),
+    ({**body(), "parameters": {"sequence_id": 7}}, "parameters.sequence_id"),
+    ({**body(), "parameters": {"sequence_id": "s"}}, "parameters.sequence_id"),
+    ({**body(), "parameters": {"sequence_end": True}}, "parameters.sequence_end"),
+    ({**body(), "parameters": {"timeout": -1}}, "parameters.timeout"),
+    ({**body(), "parameters": {"timeout": 0.5}}, "parameters.timeout"),
+    ({**body(), "parameters": {"x" * 10_000: 1}}, "parameters.xxx"),
+    (body(parameters={"shared_memory_region": "r"}), "inputs.0.parameters.shared_memory_region"),
+    (
+        {**body(), "outputs": [{"name": "labels", "parameters": {"classification": 3}}]},
+        "outputs.0.parameters.classification",
+    ),
     ({**body(), "id": 7}, "id"),
     ({**body(), "id": "x" * 129}, "id"),
     ({**body(), "id": "a\nb"}, "id"),
@@ -128,6 +139,155 @@ def test_what_is_wrong_is_named(request_body: Any, parameter: str) -> None:
     with pytest.raises(OipError) as error:
         parse(request_body)
     assert any(parameter in fault["parameter"] for fault in error.value.faults)
+
+
+@pytest.mark.parametrize(
+    "members",
+    [
+        {"model_name": "m", "id": "6f1c"},  # KServe's SDK, which always sends both
+        {
+            "model_name": None,
+            "model_version": None,
+            "id": None,
+            "parameters": None,
+            "outputs": None,
+        },
+        {"parameters": {"priority": 1}},
+        {"parameters": {"sequence_id": 0, "sequence_start": False, "sequence_end": False}},
+        {"parameters": {"content_type": "np", "headers": {"a": "b"}}},  # MLServer
+        {"raw_input_contents": [], "from_grpc": False},
+        {"outputs": [{"name": "labels", "shape": [], "parameters": {"classification": 0}}]},
+    ],
+)
+def test_what_clients_of_the_protocol_send_by_themselves_is_taken(members: dict[str, Any]) -> None:
+    asked = parse({**body(), **members})
+    assert asked.images == (b"one",)
+    assert asked.options == DetectOptions()
+
+
+def test_an_input_may_say_more_than_is_needed() -> None:
+    assert parse(body(parameters={"content_type": "base64", "headers": {}}, tags=["x"])).images
+
+
+def test_a_timeout_is_in_microseconds_and_zero_is_none() -> None:
+    assert parse({**body(), "parameters": {"timeout": 2_500_000}}).timeout == 2.5
+    assert parse({**body(), "parameters": {"timeout": 0}}).timeout is None
+    assert parse(body()).timeout is None
+
+
+def test_what_is_refused_of_a_clients_arguments_says_why() -> None:
+    with pytest.raises(OipError) as error:
+        parse({**body(), "parameters": {"sequence_id": 7, "sequence_start": True}})
+    (first, second) = error.value.faults
+    assert first == {
+        "parameter": "parameters.sequence_id",
+        "message": "Sequences are not supported: each request is answered by itself",
+    }
+    assert second["parameter"] == "parameters.sequence_start"
+
+
+def test_spaces_around_a_label_are_not_part_of_it() -> None:
+    asked = parse({**body(), "parameters": {"classes": " cat ,\tdining table"}})
+    assert asked.options.classes == ("cat", "dining table")
+
+
+def test_a_report_is_bounded_in_number_and_length() -> None:
+    with pytest.raises(OipError) as error:
+        parse({**body(), "parameters": {f"{n}{'x' * 500}": n for n in range(600)}})
+    assert len(error.value.faults) == 20
+    assert len(json.dumps(error.value.faults)) < 10_000
+
+
+def large(size: int) -> bytes:
+    """Bytes whose base64 has every character of the alphabet."""
+    return hashlib.shake_128(str(size).encode()).digest(size)
+
+
+def escaped(text: str) -> str:
+    """As PHP and Gson write it, and an encoder that escapes whatever it may."""
+    return text.replace("/", "\\/").replace("=", "\\u003d").replace("+", "\\u002B")
+
+
+@pytest.mark.parametrize("spelt", [str, escaped])
+@pytest.mark.parametrize("size", [24_575, 24_577, 300_000, 786_432, 1_000_001])
+def test_large_elements_in_json_are_decoded_where_they_lie(size: int, spelt: Any) -> None:
+    contents = [large(size), b"small", large(size + 1)]
+    data = ",".join(f'"{spelt(b64(each))}"' for each in contents)
+    image = f'{{"name":"image","shape":[3],"datatype":"BYTES","data":[{data}]}}'
+    request = bytearray(f'{{"inputs":[{image}],"id":"after \\" it"}}'.encode())
+    asked = parse_request(request)
+    assert list(map(bytes, asked.images)) == contents
+    assert asked.id == 'after " it'
+
+
+def test_a_body_that_cannot_be_written_to_stays_as_it_is() -> None:
+    request = json.dumps(body(data=[b64(large(100_000))])).encode()
+    before = bytes(request)
+    assert bytes(parse_request(request).images[0]) == large(100_000)
+    assert request == before
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "A" * 400_001,
+        "A" * 200_000 + "=" + "A" * 200_003,
+        "A" * 400_000 + "=A==",
+        "A" * 399_999 + "é",
+        "A" * 399_996 + "\\n" + "AAA",
+        "A" * 399_999 + "\\u0041",
+        " " * 400_000,
+        "-_" * 200_000,
+    ],
+    ids=range(8),
+)
+def test_a_large_element_that_is_not_base64_is_named(text: str) -> None:
+    image = f'{{"name":"image","shape":[1],"datatype":"BYTES","data":["{text}"]}}'
+    with pytest.raises(OipError) as error:
+        parse_request(bytearray(f'{{"inputs":[{image}]}}'.encode()))
+    assert error.value.faults[0]["parameter"] == "inputs.0.data.0"
+
+
+@pytest.mark.parametrize(
+    "members",
+    [
+        {"id": "x" * 40_000},
+        {"parameters": {"classes": "x" * 40_000}},
+        {"surplus": "x" * 40_000},
+        {"x" * 40_000: 1},
+    ],
+    ids=range(4),
+)
+def test_long_strings_are_for_data_alone(members: dict[str, Any]) -> None:
+    with pytest.raises(OipError):
+        parse({**body(), **members})
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b'{"x":[' + b"[]," * 3000 + b"[]]}",
+        b"{" + b",".join(b'"%d":0' % n for n in range(3000)) + b"}",
+        b'{"x":"' + b"y" * 30_000 + b'"' + b" " * 600_000 + b"}",
+        b"[" + b'""' * 5000 + b"]",
+        b'"' + b'\\"' * 700_000,
+        b'"' + b"\\" * 700_001,
+    ],
+    ids=range(6),
+)
+def test_json_of_many_parts_is_refused_before_it_is_parsed(text: bytes) -> None:
+    with pytest.raises(OipError):
+        parse_request(text)
+
+
+@settings(max_examples=200)
+@given(st.data())
+def test_no_reference_to_a_large_element_can_be_forged(data: st.DataObject) -> None:
+    """What a client writes as a small element is never taken for one of the large ones."""
+    small = data.draw(st.sampled_from(["0", ":0", "0" * 32 + ":0", "AAAA:0"]))
+    with pytest.raises(OipError) as error:
+        parse(body(shape=[2], data=[b64(large(50_000)), small]))
+    assert error.value.faults[0]["parameter"] == "inputs.0.data.1"
 
 
 @pytest.mark.parametrize(
