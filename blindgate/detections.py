@@ -7,7 +7,7 @@ OpenAPI document.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from enum import StrEnum
 from typing import Annotated, Any, Final
 
@@ -146,6 +146,20 @@ def _place(parts: tuple[int | str, ...]) -> str:
     return place if len(place) <= MAX_PLACE else f"{place[:MAX_PLACE]}…"
 
 
+class Fault(_Frozen):
+    """What is wrong with one parameter.
+
+    Attributes:
+        parameter: Its name.
+        message: What is wrong with it, without its value.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    parameter: Annotated[str, Field(max_length=2 * MAX_PLACE)]
+    message: Annotated[str, Field(max_length=1000)]
+
+
 class ModelRef(_Frozen):
     """The detector that gave an answer."""
 
@@ -176,6 +190,32 @@ class Detection(_Frozen):
     class_id: Annotated[int, Field(description="The class's number in the model's manifest.")]
     score: Annotated[float, Field(ge=0, le=1, description="The model's confidence.")]
     box: Box
+
+
+#: Characters of the longest number: 17 digits, a point, an exponent of three digits; no sign,
+#: since nothing in a response is negative.
+LONGEST_NUMBER: Final = 23
+#: What surrounds the numbers and the label of one detection, in the longer of the two shapes.
+_AROUND_DETECTION: Final = len(
+    '{"label":,"class_id":12345,"score":,"box":{"x_min":,"y_min":,"x_max":,"y_max":}},'
+)
+#: The model, the size of the image, and what holds all together: names have 128 characters.
+_AROUND_DETECTIONS: Final = 1024
+
+
+def largest_json(most: int, label: int) -> int:
+    """Bytes of the longest JSON response with `most` detections, whatever they are.
+
+    Args:
+        most: How many detections.
+        label: Bytes of the longest label as JSON writes it, with its quotes.
+    """
+    return _AROUND_DETECTIONS + most * (_AROUND_DETECTION + 5 * LONGEST_NUMBER + label)
+
+
+def longest_label(labels: Iterable[str]) -> int:
+    """Bytes of the longest of some labels as JSON writes it, with its quotes."""
+    return max((len(json.dumps(label)) for label in labels), default=2)
 
 
 class Detections(_Frozen):

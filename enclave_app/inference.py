@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from blindgate import problems
-from blindgate.detections import DetectOptions, ModelRef
+from blindgate.detections import ModelRef
 from blindgate.oip import (
+    InferRequest,
     OipError,
     Target,
     encode_answer,
+    error_text,
     model_metadata,
     parse_path,
     parse_request,
@@ -19,36 +22,38 @@ from blindgate.oip import (
 )
 from blindgate.oip.request import HEADER_LENGTH
 from blindgate.oip.tensors import Result, shared_problem
-from enclave_app.sealed import InnerAnswer, InnerRequest
+from enclave_app.detector.errors import UnknownClass
+from enclave_app.sealed import InnerAnswer, InnerRequest, failed
 
 if TYPE_CHECKING:
     from blindgate.problems import Problem
 
-#: Finds objects in one image, or says which problem stands in the way.
-Detect = Callable[[bytes | bytearray | memoryview, DetectOptions], Result]
+#: Finds the objects in each image of a request, or says which problem each met.
+DetectAll = Callable[[InferRequest], Sequence[Result]]
 
 
-def is_inference(path: str) -> bool:
-    """Whether a path belongs to the protocol."""
-    return path == "/v2" or path.startswith("/v2/")
-
-
-def answer_inference(request: InnerRequest, model: ModelRef, detect: Detect) -> InnerAnswer:
+def answer_inference(
+    request: InnerRequest,
+    model: ModelRef,
+    detect_all: DetectAll,
+    room: Callable[[InferRequest], int],
+) -> InnerAnswer:
     """Answer a request of the protocol.
 
     Args:
         request: What came sealed.
         model: The detector that runs here.
-        detect: Finds objects.
+        detect_all: Finds objects.
+        room: How many bytes the response to a request may need, whatever its images show.
     """
     target = parse_path(request.path)
     if target is None or not _is_here(target, model):
-        return _problem(problems.NOT_FOUND)
+        return oip_problem(problems.NOT_FOUND)
     if request.method != target.method:
-        return _problem(problems.METHOD_NOT_ALLOWED)
+        return oip_problem(problems.METHOD_NOT_ALLOWED)
     match target.verb:
         case "infer":
-            return _infer(request, model, detect)
+            return _infer(request, model, detect_all, room)
         case "server":
             return _json(server_metadata())
         case "live":
@@ -61,14 +66,31 @@ def answer_inference(request: InnerRequest, model: ModelRef, detect: Detect) -> 
             return _json({"name": model.name, "ready": True})
 
 
-def _infer(request: InnerRequest, model: ModelRef, detect: Detect) -> InnerAnswer:
+def _infer(
+    request: InnerRequest,
+    model: ModelRef,
+    detect_all: DetectAll,
+    room: Callable[[InferRequest], int],
+) -> InnerAnswer:
     try:
         asked = parse_request(request.content, request.header(HEADER_LENGTH))
     except OipError as error:
-        return _problem(problems.INVALID_REQUEST, errors=error.faults)
-    results = [detect(image, asked.options) for image in asked.images]
+        return oip_problem(problems.INVALID_REQUEST, errors=error.faults)
+    try:
+        answer = _detect(asked, model, detect_all)
+    except UnknownClass as error:
+        faults = [{**each, "parameter": f"parameters.{each['parameter']}"} for each in error.faults]
+        answer = oip_problem(problems.INVALID_REQUEST, errors=faults)
+    except Exception as error:  # noqa: BLE001 - what went wrong is for nobody outside
+        answer = oip_problem(failed(error))
+    # From here on all depends on the images: the length must not.
+    return replace(answer, room=room(asked))
+
+
+def _detect(asked: InferRequest, model: ModelRef, detect_all: DetectAll) -> InnerAnswer:
+    results = detect_all(asked)
     if (shared := shared_problem(results)) is not None:
-        return _problem(shared)
+        return oip_problem(shared)
     answer = encode_answer(asked, results, model)
     return InnerAnswer(200, answer.body, answer.content_type, headers=tuple(answer.headers.items()))
 
@@ -81,6 +103,7 @@ def _json(content: dict[str, Any]) -> InnerAnswer:
     return InnerAnswer(200, json.dumps(content, separators=(",", ":")).encode())
 
 
-def _problem(problem: Problem, **members: object) -> InnerAnswer:
+def oip_problem(problem: Problem, detail: str | None = None, **members: object) -> InnerAnswer:
     """A problem that is an error of the protocol as well, which wants an `error` member."""
-    return InnerAnswer.of_problem(problem, None, error=problem.title, **members)
+    body = problem.body(detail, **members)
+    return InnerAnswer.of_problem(problem, detail, **members, error=error_text(body))

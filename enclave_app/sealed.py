@@ -97,6 +97,8 @@ class InnerAnswer:
         content_type: Its media type.
         timings: Milliseconds by stage; they travel inside, as `server-timing`.
         headers: Further fields.
+        room: Bytes of the longest content that a response to this request could have, whatever
+            the image shows: what is sent is as long as that one would be.
     """
 
     status: int
@@ -104,6 +106,7 @@ class InnerAnswer:
     content_type: str = "application/json"
     timings: tuple[tuple[str, float], ...] = ()
     headers: Fields = ()
+    room: int = 0
 
     @classmethod
     def of_problem(
@@ -201,7 +204,8 @@ class SealedEndpoint:
             *answer.headers,
         )
         message = bhttp.Response(answer.status, headers, answer.content).encode()
-        return response.seal(message, padded_to=padding.answer_size(len(message)))
+        largest = max(len(message), len(message) - len(answer.content) + answer.room)
+        return response.seal(message, padded_to=padding.answer_size(largest))
 
     def _now(self) -> float:
         with self._lock:
@@ -213,8 +217,13 @@ def _answer(handle: Callable[[InnerRequest], InnerAnswer], request: InnerRequest
     try:
         return handle(request)
     except Exception as error:  # noqa: BLE001 - what went wrong is for nobody outside
-        _log.error("a sealed request failed: %s", type(error).__name__)
-        return InnerAnswer.of_problem(problems.INTERNAL_ERROR)
+        return InnerAnswer.of_problem(failed(error))
+
+
+def failed(error: Exception) -> Problem:
+    """Log that a sealed request failed, and nothing of it; the problem that its client gets."""
+    _log.error("a sealed request failed: %s", type(error).__name__)
+    return problems.INTERNAL_ERROR
 
 
 def _inner_request(message: bhttp.Request) -> InnerRequest:

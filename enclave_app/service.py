@@ -14,23 +14,32 @@ from pydantic import ValidationError
 
 from blindgate import problems
 from blindgate.attestation.user_data import UserData
-from blindgate.detections import Detections, DetectOptions, ModelRef, describe_faults
+from blindgate.detections import (
+    Detections,
+    DetectOptions,
+    ModelRef,
+    describe_faults,
+    largest_json,
+    longest_label,
+)
 from blindgate.imaging.errors import ImageRejected, ImageTooLarge
 from blindgate.link import Operation, Outcome
+from blindgate.oip import InferRequest, is_protocol_path, largest_answer
+from blindgate.oip.tensors import Result
 from blindgate.sealing.errors import OpenRejected, UnknownKey
 from enclave_app import limits
-from enclave_app.compute import Compute, DeadlineExceeded, Overloaded
+from enclave_app.compute import Compute, Deadline, DeadlineExceeded, Overloaded
 from enclave_app.config import Measured
 from enclave_app.credentials import CredentialsError, CredentialStore
 from enclave_app.detector.detector import Detector, Look
 from enclave_app.detector.errors import UnknownClass
-from enclave_app.inference import answer_inference, is_inference
+from enclave_app.inference import answer_inference, oip_problem
 from enclave_app.keyring import Keyring
 from enclave_app.kms import trail
 from enclave_app.kms.errors import KmsRefused, KmsUnavailable
 from enclave_app.nsm import Nsm
 from enclave_app.pipeline import Pipeline, Upload
-from enclave_app.sealed import InnerAnswer, InnerRequest, SealedEndpoint
+from enclave_app.sealed import InnerAnswer, InnerRequest, SealedEndpoint, failed
 from enclave_app.server import Answer, Request
 from enclave_app.unseal import EnvelopeRejected
 
@@ -89,6 +98,7 @@ class Service:
         self._compute = compute
         self._pipeline = pipeline
         self._draining = threading.Event()
+        self._longest_label = longest_label(detector.manifest.labels)
         self._operations: dict[Operation, Callable[[Request], Answer]] = {
             Operation.DETECT: self._detect,
             Operation.OHTTP: self._ohttp,
@@ -116,7 +126,7 @@ class Service:
             try:
                 answer = self._operations[operation](request)
             except _EXPECTED as error:
-                answer = Answer(_class_of(error), params=_limits_of(error) or None)
+                answer = Answer(_class_of(error), _faults(error), _limits_of(error) or None)
         if kms_calls:
             answer = replace(answer, params={**(answer.params or {}), "kms": kms_calls})
         return answer
@@ -138,7 +148,14 @@ class Service:
 
     def _answer_sealed(self, inner: InnerRequest, outer: Request) -> InnerAnswer:
         """The same resources as outside, by the same paths; only the client reads the answer."""
-        if is_inference(inner.path):
+        problem = oip_problem if is_protocol_path(inner.path) else InnerAnswer.of_problem
+        if _is_coded(inner):
+            answer = problem(
+                problems.UNSUPPORTED_MEDIA_TYPE,
+                "The sealed body has a Content-Encoding: send it without one.",
+            )
+            return replace(answer, headers=(("accept-encoding", "identity"),))
+        if is_protocol_path(inner.path):
             return self._infer(inner, outer)
         allowed = {"/v1/detections": "POST", "/v1/models": "GET"}.get(inner.path)
         if allowed is None:
@@ -149,17 +166,27 @@ class Service:
             return InnerAnswer(200, json.dumps({"models": [self._model()]}).encode())
         if not inner.content:
             return InnerAnswer.of_problem(problems.EMPTY_BODY)
-        started = time.perf_counter()
         try:
             options = DetectOptions.from_query(inner.query)
-            upload = Upload(
-                inner.content, True, outer.deadline, outer.wanted, release=outer.release
-            )
-            found: Detections = self._pipeline.detect(upload, options)
         except ValidationError as error:
             return InnerAnswer.of_problem(problems.INVALID_REQUEST, errors=describe_faults(error))
+        # From here on all depends on the image: the length must not.
+        room = largest_json(self._most(options), self._longest_label)
+        return replace(self._detect_sealed(inner, outer, options), room=room)
+
+    def _detect_sealed(
+        self, inner: InnerRequest, outer: Request, options: DetectOptions
+    ) -> InnerAnswer:
+        started = time.perf_counter()
+        upload = Upload(inner.content, True, outer.deadline, outer.wanted, release=outer.release)
+        try:
+            found: Detections = self._pipeline.detect(upload, options)
+        except UnknownClass as error:
+            return InnerAnswer.of_problem(problems.INVALID_REQUEST, errors=error.faults)
         except _EXPECTED as error:
             return _inner_problem(error)
+        except Exception as error:  # noqa: BLE001 - what went wrong is for nobody outside
+            return InnerAnswer.of_problem(failed(error))
         spent = (time.perf_counter() - started) * 1000
         return InnerAnswer(200, found.to_json(options.format), timings=(("detect", spent),))
 
@@ -167,18 +194,31 @@ class Service:
         """The Open Inference Protocol; images of one call are looked at one after the other."""
         manifest = self._detector.manifest
 
+        def detect_all(asked: InferRequest) -> list[Result]:
+            deadline = outer.deadline
+            if asked.timeout is not None and asked.timeout < deadline.remaining():
+                deadline = Deadline(asked.timeout)
+            return [detect(image, asked.options, deadline) for image in asked.images]
+
         def detect(
-            content: bytes | bytearray | memoryview, options: DetectOptions
-        ) -> Detections | problems.Problem:
+            content: bytes | bytearray | memoryview, options: DetectOptions, deadline: Deadline
+        ) -> Result:
             try:
-                upload = Upload(content, True, outer.deadline, outer.wanted)
-                return self._pipeline.detect(upload, options)
+                return self._pipeline.detect(Upload(content, True, deadline, outer.wanted), options)
+            except UnknownClass:
+                raise  # it is about the parameters, which all images share
             except _EXPECTED as error:
                 return problems.BY_SLUG[_class_of(error).value]
 
-        return answer_inference(
-            inner, ModelRef(name=manifest.name, version=manifest.version), detect
-        )
+        def room(asked: InferRequest) -> int:
+            return largest_answer(asked, self._most(asked.options), self._longest_label)
+
+        model = ModelRef(name=manifest.name, version=manifest.version)
+        return answer_inference(inner, model, detect_all, room)
+
+    def _most(self, options: DetectOptions) -> int:
+        """Detections that an image may have at most."""
+        return options.max_detections or self._detector.manifest.thresholds.max_detections
 
     def _attest(self, request: Request) -> Answer:
         nonce = request.header.params.get("nonce")
@@ -231,6 +271,21 @@ class Service:
     def _drain(self, _: Request) -> Answer:
         self.drain()
         return Answer(Outcome.OK)
+
+
+def _is_coded(request: InnerRequest) -> bool:
+    """Whether the body has a content coding (RFC 9110 §8.4), which nothing here undoes."""
+    given = ",".join(value for name, value in request.headers if name == "content-encoding")
+    return any(coding.strip().lower() not in ("", "identity") for coding in given.split(","))
+
+
+def _faults(error: Exception) -> bytes:
+    """What the parent's client is told of parameters that it sent in the open (docs/link.md §5)."""
+    if isinstance(error, UnknownClass):
+        return json.dumps(error.faults).encode()
+    return (
+        json.dumps(describe_faults(error)).encode() if isinstance(error, ValidationError) else b""
+    )
 
 
 def _inner_problem(error: Exception) -> InnerAnswer:

@@ -9,20 +9,22 @@ from __future__ import annotations
 import asyncio
 import base64
 import hashlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from blindgate import problems
 from blindgate.attestation import UserData, parse
-from blindgate.detections import Detections
+from blindgate.detections import Detections, Fault
 from blindgate.errors import BlindgateError
 from blindgate.imaging.limits import ImageLimits
 from blindgate.link import HeaderTooLarge, Operation, Outcome
 from blindgate.link.frames import Param
-from blindgate.oip import InferAnswer, OipError, encode_answer, parse_request
+from blindgate.oip import InferAnswer, InferRequest, OipError, encode_answer, parse_request
 from blindgate.oip.request import HEADER_LENGTH
 from blindgate.oip.tensors import Result, shared_problem
 from gateway.audit.trail import Digest, note_answer
@@ -40,10 +42,19 @@ if TYPE_CHECKING:
     from blindgate.detections import DetectOptions, ModelRef
     from gateway.pool.status import ModelStatus, Status
 
+P = ParamSpec("P")
+T = TypeVar("T")
+
 #: Counts so many further detections for whoever asks.
 Charge = Callable[[int], Awaitable[None]]
 #: See `Settings.byte_budget`.
 _BYTES_A_THREAD = 16 * 1024 * 1024
+#: Inference requests that are parsed, or answered, at the same time: their work holds the
+#: interpreter's lock, so that more threads would only take turns.
+_PARSERS = 2
+#: What an enclave says of parameters that it refuses: `describe_faults` gives 20 of 300 bytes.
+_MAX_FAULTS_BYTES = 16 * 1024
+_FAULTS: TypeAdapter[list[Fault]] = TypeAdapter(list[Fault])
 #: An attestation takes milliseconds; keys may rotate between it and the reading of the keys.
 _ATTESTATION_TRIES = 2
 
@@ -86,6 +97,7 @@ class Dataplane:
         self._fixed_budget = byte_budget
         self._budget = ByteBudget(self.byte_budget)
         self._callers = CallerTags()
+        self._threads = ThreadPoolExecutor(_PARSERS, thread_name_prefix="oip")
         self._turn = -1
         self._sealed_only = False
         pool.watch(self._resize)
@@ -149,7 +161,10 @@ class Dataplane:
             envelope: Chunks = chunks
             if boundary:
                 envelope = only_file(chunks, boundary)
-            return await self._ask(request, Operation.DETECT, envelope, expires, params)
+            try:
+                return await self._ask(request, Operation.DETECT, envelope, expires, params)
+            except _InvalidParameters as error:
+                raise _invalid(error.faults, "query") from None
 
     async def open_sealed(self, request: Request, expires: float) -> EnclaveAnswer:
         """Have the encapsulated request in a body answered by an enclave that has its key."""
@@ -172,21 +187,41 @@ class Dataplane:
                 enclaves answer sealed requests only; then nothing was received.
         """
         self._refuse_open_request()
+        started = asyncio.get_running_loop().time()
         header_length = request.headers.get(HEADER_LENGTH)
         async with self._receive(request, expires) as chunks:
             try:
-                asked = parse_request(b"".join(chunks), header_length)
+                asked = await self._in_thread(_parse_chunks, chunks, header_length)
             except OipError as error:
-                faults = [{"in": "body", **fault} for fault in error.faults]
-                raise Refused(problems.INVALID_REQUEST, errors=faults) from None
-            chunks.clear()
+                raise _invalid(error.faults, "body") from None
+            if asked.timeout is not None:
+                expires = min(expires, started + asked.timeout)
             await charge(len(asked.images) - 1)
             params: dict[str, Param] = asked.options.model_dump(mode="json", exclude_none=True)
-            looks = (self._look(request, each, model, expires, params) for each in asked.images)
-            results = await asyncio.gather(*looks)
-        if (shared := shared_problem(results)) is not None:
-            raise Refused(shared)
-        return encode_answer(asked, results, model)
+            try:
+                results = await _together(
+                    self._look(request, each, model, expires, params) for each in asked.images
+                )
+            except _InvalidParameters as error:
+                raise _invalid(error.faults, "body", "parameters.") from None
+            if (shared := shared_problem(results)) is not None:
+                raise Refused(shared)
+            return await self._in_thread(encode_answer, asked, results, model)
+
+    async def _in_thread(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Do what takes milliseconds of CPU without holding up the event loop.
+
+        Even if the caller is cancelled, this returns after the work has ended: until then its
+        memory is in use, and so counted.
+        """
+        done = asyncio.get_running_loop().run_in_executor(
+            self._threads, partial(work, *args, **kwargs)
+        )
+        try:
+            return await asyncio.shield(done)
+        except asyncio.CancelledError:
+            await asyncio.wait([done])
+            raise
 
     async def _look(
         self,
@@ -200,6 +235,8 @@ class Dataplane:
         try:
             answer = await self._ask(request, Operation.DETECT, (envelope,), expires, params)
             found = Detections.model_validate_json(bytes(answer.body))
+        except _InvalidParameters:
+            raise  # all envelopes share them
         except (Refused, PoolRefused) as refused:
             return refused.problem
         except ValidationError:
@@ -348,12 +385,32 @@ class Dataplane:
                     ),
                 )
             except HeaderTooLarge as error:
-                raise Refused(problems.INVALID_REQUEST, errors=[_too_large(error)]) from None
+                raise _InvalidParameters([_too_large(error)]) from None
         request.state.enclave = str(answer.enclave)
         note_answer(request.state, request.state.enclave, answer.params)
+        if answer.outcome is Outcome.INVALID_REQUEST:
+            raise _InvalidParameters(_faults_of(answer.body))
         if answer.outcome is not Outcome.OK:
             raise _refused(answer)
         return answer
+
+
+class _InvalidParameters(Refused):
+    """Parameters that an enclave refuses, or that do not fit into a request to one.
+
+    Attributes:
+        faults: `{"parameter", "message"}` for each, by the names of `DetectOptions`.
+    """
+
+    def __init__(self, faults: list[dict[str, str]]) -> None:
+        super().__init__(problems.INVALID_REQUEST, errors=faults)
+        self.faults = faults
+
+
+def _invalid(faults: Iterable[dict[str, str]], place: str, prefix: str = "") -> Refused:
+    """The problem of parameters that came in the query or in the body."""
+    placed = [{"in": place, **each, "parameter": prefix + each["parameter"]} for each in faults]
+    return Refused(problems.INVALID_REQUEST, errors=placed)
 
 
 def _refused(answer: EnclaveAnswer) -> Refused:
@@ -368,6 +425,42 @@ def _refused(answer: EnclaveAnswer) -> Refused:
 def problem_of(outcome: Outcome) -> problems.Problem:
     """What a client is told of an enclave's outcome."""
     return problems.BY_SLUG.get(outcome.value, problems.INTERNAL_ERROR)
+
+
+def _parse_chunks(chunks: list[bytes], header_length: str | None) -> InferRequest:
+    """Join a body, each chunk freed as soon as it is copied, and parse it where it lies.
+
+    Raises:
+        OipError: It is not a request of the protocol.
+    """
+    body = bytearray(sum(map(len, chunks)))
+    chunks.reverse()
+    at = 0
+    while chunks:
+        chunk = chunks.pop()
+        body[at : at + len(chunk)] = chunk
+        at += len(chunk)
+    return parse_request(body, header_length)
+
+
+async def _together(work: Iterable[Coroutine[None, None, T]]) -> list[T]:
+    """Do several things at the same time; the first failure cancels the others and is raised."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(each) for each in work]
+    except BaseExceptionGroup as failures:
+        raise failures.exceptions[0] from None
+    return [task.result() for task in tasks]
+
+
+def _faults_of(body: bytes | bytearray | memoryview) -> list[dict[str, str]]:
+    """What an enclave says of parameters that it refuses (docs/link.md §5)."""
+    try:
+        if len(body) <= _MAX_FAULTS_BYTES:
+            return [each.model_dump() for each in _FAULTS.validate_json(bytes(body))]
+    except ValidationError:
+        pass
+    return [{"parameter": "", "message": "The enclave refuses the parameters"}]
 
 
 def _too_large(error: HeaderTooLarge) -> dict[str, str]:

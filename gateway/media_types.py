@@ -29,7 +29,11 @@ def content_type(request: Request, allowed: Sequence[str]) -> str:
     given = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if given not in allowed:
         # RFC 9110 §15.5.16: Accept in a 415 answer names what would have been taken.
-        raise Refused(problems.UNSUPPORTED_MEDIA_TYPE, headers={"accept": ", ".join(allowed)})
+        raise Refused(
+            problems.UNSUPPORTED_MEDIA_TYPE,
+            f"Set the Content-Type to {' or '.join(allowed)}.",
+            headers={"accept": ", ".join(allowed)},
+        )
     return given
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
@@ -12,6 +12,7 @@ from starlette.exceptions import HTTPException
 
 from blindgate import problems
 from blindgate.errors import BlindgateError
+from blindgate.oip import error_text, is_protocol_path
 from blindgate.problems import Problem
 from gateway.pool import PoolRefused
 
@@ -74,8 +75,7 @@ def answer(
     sent = {"cache-control": "no-store", **(headers or {})}
     if problem in _PASSING:
         sent.setdefault("retry-after", "1")
-    body = problem.body(detail, request_id=request_id, **members)
-    return ProblemAnswer(problem, json.dumps(body).encode(), sent)
+    return ProblemAnswer(problem, problem.body(detail, request_id=request_id, **members), sent)
 
 
 class ProblemAnswer(Response):
@@ -83,13 +83,21 @@ class ProblemAnswer(Response):
 
     media_type = problems.MEDIA_TYPE
 
-    def __init__(self, problem: Problem, body: bytes, headers: Mapping[str, str]) -> None:
-        super().__init__(body, problem.status, headers)
+    def __init__(
+        self, problem: Problem, members: dict[str, Any], headers: Mapping[str, str]
+    ) -> None:
+        super().__init__(json.dumps(members).encode(), problem.status, headers)
         self.problem = problem
+        self._members = members
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the answer, leaving the problem's name for the access log."""
         scope["state"]["problem"] = self.problem.slug
+        if is_protocol_path(scope["path"]):
+            # All that clients of the Open Inference Protocol show; whoever refused the request.
+            members = {**self._members, "error": error_text(self._members)}
+            self.body = json.dumps(members).encode()
+            self.headers["content-length"] = str(len(self.body))
         await super().__call__(scope, receive, send)
 
 

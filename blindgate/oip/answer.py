@@ -9,10 +9,14 @@ from typing import Any, Final
 
 from blindgate.detections import ModelRef
 from blindgate.oip.request import HEADER_LENGTH, InferRequest
-from blindgate.oip.tensors import Result, output
+from blindgate.oip.tensors import Result, largest_row, output
 
 JSON: Final = "application/json"
 BINARY: Final = "application/octet-stream"
+#: The members beside the outputs; the model's name and version and the client's id, each in JSON.
+_AROUND_ANSWER: Final = 4096
+#: What describes one output.
+_AROUND_OUTPUT: Final = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +40,21 @@ class InferAnswer:
     def headers(self) -> dict[str, str]:
         """The HTTP headers beside the content type."""
         return {} if self.header_length is None else {HEADER_LENGTH: str(self.header_length)}
+
+
+def largest_answer(request: InferRequest, most: int, label: int) -> int:
+    """Bytes of the longest answer to a request, whatever its images show.
+
+    Args:
+        request: What was asked.
+        most: Detections in one image.
+        label: Bytes of the longest label as JSON writes it, with its quotes.
+    """
+    images = len(request.images)
+    size = _AROUND_ANSWER + len(request.outputs) * _AROUND_OUTPUT
+    for name, binary in request.outputs:
+        size += images * largest_row(name, most, label, binary=binary)
+    return size
 
 
 def encode_answer(request: InferRequest, results: Sequence[Result], model: ModelRef) -> InferAnswer:

@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from typing import Final, Literal
 from urllib.parse import unquote
 
+#: `/v2/models/M/versions/V/infer` has seven; what has more is none of the protocol's paths.
+_MOST_PARTS: Final = 8
+
 Verb = Literal["server", "live", "ready", "model", "model-ready", "infer"]
 _SERVER: Final[dict[tuple[str, ...], Verb]] = {
     (): "server",
@@ -39,9 +42,14 @@ class Target:
         return "POST" if self.verb == "infer" else "GET"
 
 
+def is_protocol_path(path: str) -> bool:
+    """Whether a path belongs to the protocol, whatever it names."""
+    return path == "/v2" or path.startswith("/v2/")
+
+
 def parse_path(path: str) -> Target | None:
     """What a path without its query names, or None if it is none of the protocol's."""
-    root, *parts = (unquote(part) for part in path.split("/"))
+    root, *parts = (unquote(part) for part in path.split("/", _MOST_PARTS))
     if root or parts[:1] != ["v2"]:
         return None
     rest = parts[1:]

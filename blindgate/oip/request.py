@@ -41,7 +41,7 @@ MAX_HEADER: Final = 64 * 1024
 HEADER_LENGTH: Final = "inference-header-content-length"
 
 #: The parameters that are options of a detection.
-_OPTIONS: Final = frozenset({"min_score", "max_detections", "classes", "tiles"})
+_OPTIONS: Final = {"min_score", "max_detections", "classes", "tiles"}
 
 OutputName = Literal[
     "num_detections", "boxes", "scores", "class_ids", "labels", "image_sizes", "errors"

@@ -6,17 +6,20 @@ others are filled up, and `num_detections` says how far each is filled.
 
 from __future__ import annotations
 
+import math
 import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from blindgate.detections import Box, Detection, Detections
+from blindgate.detections import LONGEST_NUMBER, Box, Detection, Detections
 from blindgate.oip.errors import OipError
-from blindgate.problems import Problem
+from blindgate.problems import CATALOGUE, Problem
 
 INPUT: Final = "image"
 _LENGTH: Final = struct.Struct("<I")
+#: Bytes of the longest type of a problem, in quotes.
+_LONGEST_TYPE: Final = max(len(problem.type) for problem in CATALOGUE) + 2
 
 Result = Detections | Problem
 
@@ -116,6 +119,22 @@ def output(name: str, results: Sequence[Result]) -> Tensor:
             values.extend(each.of(detection))
         values.extend(each.filling * (most - len(found)))
     return Tensor(name, each.datatype, (len(results), most, *each.rest), values)
+
+
+def largest_row(name: str, most: int, label: int, *, binary: bool) -> int:
+    """Bytes of the longest row of an output: what it says of one image.
+
+    Args:
+        name: The output's name.
+        most: Detections in one image.
+        label: Bytes of the longest label as JSON writes it, with its quotes.
+        binary: Whether it is written as the bytes of a tensor.
+    """
+    each = OUTPUTS[name]
+    count = math.prod(each.rest) * (most if each.objects else 1)
+    if each.datatype == "BYTES":
+        return count * ((label if each.objects else _LONGEST_TYPE) + _LENGTH.size)
+    return count * (8 if binary else LONGEST_NUMBER + 1)
 
 
 def unpack_bytes(data: memoryview, count: int, parameter: str) -> list[memoryview]:

@@ -336,7 +336,7 @@ class Detector:
             return None
         unknown = [name for name in options.classes if name not in self._numbers]
         if unknown:
-            raise UnknownClass(f"{self.manifest.name} knows no class {', '.join(unknown)}")
+            raise UnknownClass(self.manifest.name, unknown, self._numbers)
         return [self._numbers[name] for name in options.classes]
 
     def _answer(self, size: tuple[int, int], objects: Candidates, most: int) -> Detections:

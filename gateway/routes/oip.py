@@ -5,14 +5,11 @@ Only the protocol's frame is read here; the envelopes in it go to the enclave as
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Request, Response
-from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from fastapi.routing import APIRoute
 
 from blindgate import problems
 from blindgate.detections import ModelRef
@@ -20,38 +17,11 @@ from blindgate.oip import model_metadata, server_metadata
 from gateway import openapi_oip as described
 from gateway.auth.guard import charge
 from gateway.media_types import JSON, OCTETS, best_of, content_type
-from gateway.pool import PoolRefused
-from gateway.problem_answers import Refused, validation_faults
+from gateway.problem_answers import Refused
 from gateway.routes.requests import Expires, Plane
 
-
-class _OipRoute(APIRoute):
-    """Problems here have an `error` member too: what the protocol's clients look for."""
-
-    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """The handler, with its refusals dressed for both."""
-        handle = super().get_route_handler()
-
-        async def handler(request: Request) -> Response:
-            try:
-                return await handle(request)
-            except Refused as refused:
-                refused.members["error"] = refused.detail or refused.problem.title
-                raise
-            except PoolRefused as refused:
-                retry = {"retry-after": str(refused.retry_after)} if refused.retry_after else None
-                title = refused.problem.title
-                raise Refused(refused.problem, headers=retry, error=title) from None
-            except RequestValidationError as error:
-                title = problems.INVALID_REQUEST.title
-                faults = validation_faults(error)
-                raise Refused(problems.INVALID_REQUEST, errors=faults, error=title) from None
-
-        return handler
-
-
-router = APIRouter(prefix="/v2", tags=["Open Inference Protocol"], route_class=_OipRoute)
-health = APIRouter(prefix="/v2/health", tags=["Open Inference Protocol"], route_class=_OipRoute)
+router = APIRouter(prefix="/v2", tags=["Open Inference Protocol"])
+health = APIRouter(prefix="/v2/health", tags=["Open Inference Protocol"])
 
 Name = Annotated[
     str,

@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 
 from blindgate import problems
-from blindgate.detections import Detections, DetectOptions, ImageSize, ModelRef
+from blindgate.detections import Detections, ImageSize, ModelRef
+from blindgate.oip import InferRequest, is_protocol_path
 from blindgate.oip.tensors import Result
-from enclave_app.inference import answer_inference, is_inference
+from enclave_app.detector import UnknownClass
+from enclave_app.inference import answer_inference
 from enclave_app.sealed import InnerAnswer, InnerRequest
 
 MODEL = ModelRef(name="m", version="1")
@@ -19,15 +21,21 @@ NOTHING = Detections(model=MODEL, image=ImageSize(width=4, height=3), detections
 
 
 def ask(method: str, path: str, body: Any = None, **headers: str) -> InnerAnswer:
-    asked: list[tuple[bytes, DetectOptions]] = []
-
-    def detect(content: bytes | bytearray | memoryview, options: DetectOptions) -> Result:
-        asked.append((bytes(content), options))
-        return problems.IMAGE_REJECTED if bytes(content) == b"bad" else NOTHING
+    def detect(asked: InferRequest) -> list[Result]:
+        contents = list(map(bytes, asked.images))
+        if b"broken" in contents:
+            raise RuntimeError("never shown")
+        if asked.options.classes:
+            raise UnknownClass("m", asked.options.classes, ["cup", "bowl"])
+        return [problems.IMAGE_REJECTED if each == b"bad" else NOTHING for each in contents]
 
     content = json.dumps(body).encode() if body is not None else b""
     named = tuple((name.replace("_", "-"), value) for name, value in headers.items())
-    return answer_inference(InnerRequest(method, path, (), named, content), MODEL, detect)
+    return answer_inference(InnerRequest(method, path, (), named, content), MODEL, detect, len_of)
+
+
+def len_of(asked: InferRequest) -> int:
+    return 100 * len(asked.images)
 
 
 def images(*data: bytes) -> dict[str, Any]:
@@ -98,7 +106,39 @@ def test_wrong_requests_are_typed_problems() -> None:
 
 
 def test_only_the_protocols_own_paths_are_its() -> None:
-    assert is_inference("/v2")
-    assert is_inference("/v2/models/m/infer")
-    assert not is_inference("/v20")
-    assert not is_inference("/v1/detections")
+    assert is_protocol_path("/v2")
+    assert is_protocol_path("/v2/models/m/infer")
+    assert not is_protocol_path("/v20")
+    assert not is_protocol_path("/v1/detections")
+
+
+def test_an_unknown_class_is_named_with_what_may_have_been_meant() -> None:
+    body = {**images(b"good"), "parameters": {"classes": "Bowl,unicorn"}}
+    refused = json.loads(ask("POST", "/v2/models/m/infer", body).content)
+    assert refused["type"] == problems.INVALID_REQUEST.type
+    first, second = refused["errors"]
+    assert first["parameter"] == second["parameter"] == "parameters.classes"
+    assert first["message"] == 'The model has no class "Bowl": did you mean "bowl"?'
+    assert "unicorn" in second["message"]
+    assert "/v1/models" in second["message"]
+    assert first["message"] in refused["error"]
+
+
+def test_whatever_comes_of_the_images_the_room_is_that_of_the_request() -> None:
+    for contents in ([b"good", b"good"], [b"bad", b"bad"], [b"good", b"bad"], [b"broken", b"x"]):
+        assert ask("POST", "/v2/models/m/infer", images(*contents)).room == 200
+    named = {**images(b"good", b"x"), "parameters": {"classes": "unicorn"}}
+    assert ask("POST", "/v2/models/m/infer", named).room == 200
+    assert problem_of(ask("POST", "/v2/models/m/infer", images(b"broken"))) == (
+        problems.INTERNAL_ERROR.type
+    )
+
+
+def test_the_error_member_says_what_is_wrong() -> None:
+    body = images(b"good")
+    body["parameters"] = {"priority": 3, "sequence_id": 7}
+    refused = json.loads(ask("POST", "/v2/models/m/infer", body).content)
+    assert refused["error"] == (
+        "A parameter is not valid: parameters.sequence_id: "
+        "Sequences are not supported: each request is answered by itself"
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
@@ -28,6 +29,7 @@ from enclave_app.compute import Compute, Deadline, DeadlineExceeded, Overloaded
 from enclave_app.config import Measured, load
 from enclave_app.credentials import CredentialStore
 from enclave_app.detector.detector import Look
+from enclave_app.detector.errors import UnknownClass
 from enclave_app.keyring import Keyring
 from enclave_app.kms import trail
 from enclave_app.kms.errors import KmsRefused, KmsUnavailable, KmsUntrusted
@@ -85,12 +87,13 @@ def _no_work(looks: Iterable[Look], *, alone: Callable[[], bool]) -> list[Any]:
 class Worker:
     """A service around fakes, and a gateway's way of asking it."""
 
-    def __init__(self, measured: Measured) -> None:
+    def __init__(self, measured: Measured, labels: tuple[str, ...] = ("", "cup", "bowl")) -> None:
         self.pipeline = FakePipeline()
         self.keyring = Keyring()
         self.credentials = CredentialStore()
         self.compute: Compute[Look, Any] = Compute(_no_work, threads=1, queue=1)
-        manifest = SimpleNamespace(name="m", version="1", labels=("", "cup", "bowl"))
+        thresholds = SimpleNamespace(max_detections=100)
+        manifest = SimpleNamespace(name="m", version="1", labels=labels, thresholds=thresholds)
         detector: Any = SimpleNamespace(manifest=manifest, manifest_digest=b"\x22" * 32)
         self.service = Service(
             measured=measured,
@@ -107,15 +110,24 @@ class Worker:
         header = RequestHeader(operation, bytes(16), 5000, len(body), params or {})
         return self.service.handle(Request(header, bytearray(body), Deadline(5), lambda: True))
 
-    def ask_sealed(self, method: str, target: str, content: bytes = b"") -> bhttp.Response:
+    def ask_sealed(
+        self, method: str, target: str, content: bytes = b"", **headers: str
+    ) -> bhttp.Response:
         """One exchange as a client makes it."""
+        return self.exchange(method, target, content, **headers)[0]
+
+    def exchange(
+        self, method: str, target: str, content: bytes = b"", **headers: str
+    ) -> tuple[bhttp.Response, int]:
+        """The response, and the bytes of it that the gateway sees."""
         config = keys.choose(keys.decode_list(self.keyring.keys_body()))
-        date = ("date", formatdate(usegmt=True))
-        message = bhttp.Request(method, "https", "gateway", target, (date,), content).encode()
+        fields = {"date": formatdate(usegmt=True), **headers}
+        named = tuple((name.replace("_", "-"), value) for name, value in fields.items())
+        message = bhttp.Request(method, "https", "gateway", target, named, content).encode()
         sealed = ohttp.seal_request(config, message)
         answer = self.ask(Operation.OHTTP, sealed.encapsulated)
         assert answer.outcome is Outcome.OK
-        return bhttp.decode_response(sealed.response.open(answer.body))
+        return bhttp.decode_response(sealed.response.open(answer.body)), len(answer.body)
 
 
 @pytest.fixture(scope="module")
@@ -189,7 +201,9 @@ def test_the_samples_shape_is_answered_on_request(worker: Worker) -> None:
 )
 def test_parameters_are_checked_again_inside(worker: Worker, params: Params) -> None:
     answer = worker.ask(Operation.DETECT, b"envelope", params)
-    assert (answer.outcome, answer.body) == (Outcome.INVALID_REQUEST, b"")
+    assert answer.outcome is Outcome.INVALID_REQUEST
+    (fault,) = json.loads(answer.body)
+    assert fault["parameter"].startswith(next(iter(params)))
     assert worker.pipeline.asked == []
 
 
@@ -350,3 +364,122 @@ def test_what_is_not_sealed_to_us_is_refused_by_class(worker: Worker, body: byte
     answer = worker.ask(Operation.OHTTP, body)
     assert answer.outcome in {Outcome.OHTTP_KEY, Outcome.OHTTP_REJECTED}
     assert answer.body == b""
+
+
+def found(count: int, label: str = "cup") -> Detections:
+    box = Box(x_min=1234.5678901234567, y_min=1e-17, x_max=1.2345678901234567e-05, y_max=3e-300)
+    one = Detection(label=label, class_id=4999, score=0.12345678901234568, box=box)
+    return FOUND.model_copy(update={"detections": (one,) * count})
+
+
+def infer_body(images: int, **members: Any) -> bytes:
+    data = [base64.b64encode(b"x").decode()] * images
+    given = {"name": "image", "datatype": "BYTES", "shape": [images], "data": data}
+    return json.dumps({"inputs": [given], **members}).encode()
+
+
+#: What can come of one image, once a sealed request was opened.
+ENDS: list[Any] = [
+    *(found(count) for count in (0, 1, 7, 57, 100)),
+    *(EnvelopeRejected(), ImageRejected(), ImageTooLarge(ImageLimits()), KmsRefused("id")),
+    *(Overloaded(), DeadlineExceeded(), UnknownClass("m", ["a", "b"], ["c"]), RuntimeError("x")),
+]
+
+
+@pytest.mark.parametrize("images", [1, 2, 7, 16])
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {},
+        {"parameters": {"binary_data_output": True}},
+        {"parameters": {"max_detections": 3, "tiles": 3}},
+        {"parameters": {"max_detections": 300}},
+        {"outputs": [{"name": "num_detections"}, {"name": "errors"}]},
+        {"outputs": [{"name": "boxes"}, {"name": "labels", "parameters": {"binary_data": True}}]},
+    ],
+    ids=range(6),
+)
+def test_the_size_of_a_sealed_inference_depends_on_its_request_alone(
+    worker: Worker, images: int, asked: dict[str, Any]
+) -> None:
+    most = asked.get("parameters", {}).get("max_detections", 100)
+    sizes = set()
+    for end in [*ENDS, found(most, "bowl"), None]:
+        left = iter([found(most), ImageRejected(), *[found(0)] * 16])
+
+        def detect(upload: Upload, options: DetectOptions, end: Any = end, left: Any = left) -> Any:
+            outcome = next(left) if end is None else end
+            if isinstance(outcome, Exception):
+                raise outcome
+            return outcome.model_copy(update={"detections": outcome.detections[:most]})
+
+        worker.pipeline.detect = detect  # type: ignore[method-assign]
+        sizes.add(worker.exchange("POST", "/v2/models/m/infer", infer_body(images, **asked))[1])
+    assert len(sizes) == 1
+
+
+@pytest.mark.parametrize("query", ["", "?max_detections=300", "?max_detections=300&format=sample"])
+@pytest.mark.parametrize("labels", [("cup", "dining table"), ("x" * 64,), ("\U0001f4a5" * 64,)])
+def test_the_size_of_a_sealed_detection_depends_on_its_request_alone(
+    measured: Measured, query: str, labels: tuple[str, ...]
+) -> None:
+    worker = Worker(measured, labels)
+    most = 300 if query else 100
+    sizes = set()
+    for end in [*ENDS, *(found(most, label) for label in labels)]:
+
+        def detect(upload: Upload, options: DetectOptions, end: Any = end) -> Any:
+            if isinstance(end, Exception):
+                raise end
+            return end
+
+        worker.pipeline.detect = detect  # type: ignore[method-assign]
+        sizes.add(worker.exchange("POST", f"/v1/detections{query}", b"x")[1])
+    worker.compute.close()
+    assert len(sizes) == 1
+    if labels == ("cup", "dining table"):
+        assert sizes == {64 * 1024 + 48}
+
+
+@pytest.mark.parametrize("path", ["/v1/detections", "/v2/models/m/infer", "/v2", "/v1/models"])
+@pytest.mark.parametrize("coding", ["gzip", "identity, br", "GZIP"])
+def test_a_sealed_body_with_a_content_coding_is_refused(
+    worker: Worker, path: str, coding: str
+) -> None:
+    answer = worker.ask_sealed("POST", path, b"x", content_encoding=coding)
+    assert answer.status == 415
+    assert answer.header("accept-encoding") == "identity"
+    body = json.loads(bytes(answer.content))
+    assert "Content-Encoding" in body["detail"]
+    assert ("error" in body) == path.startswith("/v2")
+
+
+def test_a_sealed_body_may_say_that_it_has_no_coding(worker: Worker) -> None:
+    answer = worker.ask_sealed("POST", "/v1/detections", b"x", content_encoding="Identity")
+    assert answer.status == 200
+
+
+def test_an_unknown_class_is_named_open_and_sealed(worker: Worker) -> None:
+    worker.pipeline.fails = UnknownClass("m", ["catt"], ["car", "cat"])
+    answer = worker.ask(Operation.DETECT, b"envelope", {"classes": ["catt"]})
+    assert answer.outcome is Outcome.INVALID_REQUEST
+    expected = [
+        {"parameter": "classes", "message": 'The model has no class "catt": did you mean "cat"?'}
+    ]
+    assert json.loads(answer.body) == expected
+    sealed = worker.ask_sealed("POST", "/v1/detections?classes=catt", b"x")
+    assert json.loads(bytes(sealed.content))["errors"] == expected
+
+
+def test_spaces_around_a_label_of_a_query_are_not_part_of_it(worker: Worker) -> None:
+    worker.ask_sealed("POST", "/v1/detections?classes=cup,%20dining%20table%09", b"x")
+    ((_, options),) = worker.pipeline.asked
+    assert options.classes == ("cup", "dining table")
+
+
+def test_a_timeout_of_a_sealed_inference_shortens_its_deadline(worker: Worker) -> None:
+    for timeout, most in ((2_000_000, 2), (0, 5), (10**12, 5)):
+        body = infer_body(1, parameters={"timeout": timeout})
+        assert worker.ask_sealed("POST", "/v2/models/m/infer", body).status == 200
+        upload, _ = worker.pipeline.asked[-1]
+        assert most - 1 < upload.deadline.remaining() <= most

@@ -6,6 +6,7 @@ import asyncio
 import base64
 import json
 import struct
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import pytest
 from blindgate import problems
 from blindgate.detections import Box, Detection, Detections, ImageSize, ModelRef
 from blindgate.link import Operation, Outcome, RequestHeader
+from blindgate.oip import OipError
 from tests.gateway.conftest import serve_gateway
 from tests.gateway.fake_worker import FakeWorker, running
 from tests.gateway.test_detections import is_problem
@@ -140,7 +142,8 @@ async def test_a_problem_of_all_envelopes_is_the_calls(
     async with enclave(worker_path) as worker, serve_gateway(worker) as served:
         for images in ([image], [image, image]):
             answer = await served.http.post(INFER, json=envelopes(*images))
-            assert is_oip_problem(answer, problem)["error"] == problem.title
+            said = is_oip_problem(answer, problem)["error"]
+            assert said == f"{problem.title}. {problem.advice}"
 
 
 async def test_what_is_wrong_with_a_request_is_named(worker_path: Path) -> None:
@@ -178,6 +181,122 @@ async def test_models_that_do_not_run_are_not_found(worker_path: Path) -> None:
                     method, f"/v2/models/{path}{verb}", content=content
                 )
                 is_oip_problem(answer, problems.NOT_FOUND)
+
+
+async def test_every_error_below_v2_has_a_member_for_the_protocols_clients(
+    worker_path: Path,
+) -> None:
+    keys = '{"version":1,"keys":[]}'
+    path = worker_path.with_suffix(".json")
+    path.write_text(keys)
+    async with enclave(worker_path) as worker, serve_gateway(worker) as served:
+        http = served.http
+        for method, where, problem in (
+            ("POST", "/v2/repository/index", problems.NOT_FOUND),
+            ("GET", "/v2/nothing", problems.NOT_FOUND),
+            ("GET", INFER, problems.METHOD_NOT_ALLOWED),
+            ("DELETE", "/v2", problems.METHOD_NOT_ALLOWED),
+            ("POST", "/v2/health/live", problems.METHOD_NOT_ALLOWED),
+        ):
+            is_oip_problem(await http.request(method, where), problem)
+        for where in ("/v1/nothing", "/v20"):
+            assert "error" not in (await http.get(where)).json()
+    async with enclave(worker_path) as worker, serve_gateway(worker, max_body=1024) as served:
+        too_much = await served.http.post(INFER, content=b"x" * 1025)
+        is_oip_problem(too_much, problems.BODY_TOO_LARGE)
+    async with enclave(worker_path) as worker, serve_gateway(worker, api_keys=path) as served:
+        answer = await served.http.post(INFER, json=envelopes(b"x"))
+        assert "API key" in is_oip_problem(answer, problems.UNAUTHORIZED)["error"]
+
+
+async def test_a_timeout_in_microseconds_is_the_requests_deadline(worker_path: Path) -> None:
+    async with running(worker_path) as worker, serve_gateway(worker) as served:
+        worker.answers[Operation.DETECT] = hang(worker)
+        body = envelopes(b"a", b"b", parameters={"timeout": 300_000})
+        answer = await served.http.post(INFER, json=body)
+        is_oip_problem(answer, problems.DEADLINE_EXCEEDED)
+        for header, _ in worker.of(Operation.DETECT):
+            assert header.deadline_ms <= 300
+    async with enclave(worker_path) as worker, serve_gateway(worker) as served:
+        later = envelopes(b"a", parameters={"timeout": 10**15})
+        assert (await served.http.post(INFER, json=later)).is_success
+
+
+async def test_a_class_that_the_enclave_does_not_know_is_named(worker_path: Path) -> None:
+    said = [{"parameter": "classes", "message": 'The model has no class "Cup"', "more": 1}]
+
+    async def refuse(*_: Any) -> tuple[Outcome, bytes]:
+        return Outcome.INVALID_REQUEST, json.dumps(said).encode()
+
+    async with running(worker_path) as worker, serve_gateway(worker) as served:
+        worker.answers[Operation.DETECT] = refuse
+        answer = await served.http.post(INFER, json=envelopes(b"a", b"b"))
+        (fault,) = is_oip_problem(answer, problems.INVALID_REQUEST)["errors"]
+        assert fault == {
+            "in": "body",
+            "parameter": "parameters.classes",
+            "message": 'The model has no class "Cup"',
+        }
+        plain = await served.http.post(
+            "/v1/detections?classes=Cup",
+            content=b"x",
+            headers={"content-type": "application/octet-stream"},
+        )
+        (fault,) = is_problem(plain, problems.INVALID_REQUEST)["errors"]
+        assert (fault["in"], fault["parameter"]) == ("query", "classes")
+
+
+@pytest.mark.parametrize("said", [b"", b"no JSON", b"{}", b"[1]", b"x" * 100_000])
+async def test_a_worker_that_does_not_say_what_is_wrong_is_no_internal_error(
+    worker_path: Path, said: bytes
+) -> None:
+    async def refuse(*_: Any) -> tuple[Outcome, bytes]:
+        return Outcome.INVALID_REQUEST, said
+
+    async with running(worker_path) as worker, serve_gateway(worker) as served:
+        worker.answers[Operation.DETECT] = refuse
+        answer = await served.http.post(INFER, json=envelopes(b"a"))
+        assert is_oip_problem(answer, problems.INVALID_REQUEST)["errors"]
+
+
+async def test_an_unexpected_failure_of_one_envelope_ends_the_others(
+    worker_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with running(worker_path) as worker, serve_gateway(worker) as served:
+        worker.answers[Operation.DETECT] = hang(worker)
+        asked = served.app.state.dataplane._ask
+
+        async def ask(request: Any, operation: Any, body: Any, *rest: Any) -> Any:
+            if bytes(body[0]) == b"broken":
+                raise RuntimeError("never shown")
+            return await asked(request, operation, body, *rest)
+
+        monkeypatch.setattr(served.app.state.dataplane, "_ask", ask)
+        answer = await served.http.post(INFER, json=envelopes(b"a", b"broken"), timeout=20)
+        is_oip_problem(answer, problems.INTERNAL_ERROR)
+        await served.until(lambda: served.app.state.dataplane.held_bytes == 0)
+
+
+async def test_large_json_is_parsed_beside_the_event_loop(worker_path: Path) -> None:
+    """A health check is answered while a body of the largest size is parsed."""
+    parsing, go_on = threading.Event(), threading.Event()
+    async with enclave(worker_path) as worker, serve_gateway(worker) as served:
+        plane = served.app.state.dataplane
+
+        def slow(*_: Any) -> None:
+            parsing.set()
+            assert go_on.wait(20)
+            raise OipError.of("inputs", "never mind")
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("gateway.dataplane.parse_request", slow)
+            waiting = asyncio.create_task(served.http.post(INFER, json=envelopes(b"x" * 1000)))
+            await served.until(parsing.is_set)
+            assert (await served.http.get("/livez")).is_success
+            assert plane.held_bytes > 1000
+            go_on.set()
+            is_oip_problem(await waiting, problems.INVALID_REQUEST)
+        assert plane.held_bytes == 0
 
 
 async def test_the_server_and_its_model_are_described(worker_path: Path) -> None:
