@@ -21,18 +21,20 @@ from blindgate.imaging.orientation import read_orientation
 
 #: A progressive photo has some ten scans. Each costs a pass over the whole image.
 MAX_SCANS: Final = 100
-#: In the whole file. Profiles and maker notes come in pieces of 64 KB, a few hundred at most.
-MAX_SEGMENTS: Final = 2_000
+#: In the whole file. Metadata come in pieces of 64 KB, so files have a few hundred at most; this
+#: many are read in some 20 ms.
+MAX_SEGMENTS: Final = 10_000
 #: Bytes between segments that belong to none; stepping over so many takes a millisecond.
 MAX_STRAY_BYTES: Final = 1024 * 1024
-#: Bytes of Huffman tables in the whole file: for each of `MAX_SCANS` scans eight tables of 273.
+#: Bytes of tables in the whole file: for each of `MAX_SCANS` scans eight Huffman tables of 273.
 MAX_TABLE_BYTES: Final = 256 * 1024
 #: How far one search for a marker goes before other threads get the interpreter's lock.
 _WINDOW: Final = 256 * 1024
 
 _SOI: Final = b"\xff\xd8"
 _EOI: Final = b"\xff\xd9"
-#: Markers, table B.1: frame headers of the processes that the decoder knows, and others.
+#: Markers, table B.1: frame headers of the processes with Huffman coding, and others. No camera
+#: writes arithmetic coding, and libjpeg cannot decode it in steps between which to stop.
 _PROGRESSIVE: Final = 0xC2
 _FRAMES: Final = frozenset({0xC0, 0xC1, _PROGRESSIVE})
 _TABLES: Final = frozenset({0xC4, 0xDB, 0xDD})
@@ -82,12 +84,14 @@ class _Scan:
     Attributes:
         pieces: The segments, and the entropy-coded data.
         components: The numbers of the components that are in it.
-        first: The first coefficient that is in it; 0 is the mean of a block.
+        coefficients: Which are in it; 0 is the mean of a block.
+        bits: How many of the lowest bits are left to later scans.
     """
 
     pieces: tuple[Buffer, ...]
     components: tuple[int, ...]
-    first: int
+    coefficients: range
+    bits: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +103,7 @@ class JpegHeader:
         height: The same.
         orientation: The EXIF orientation, 1 to 8.
         components: 1 for grey, 3 for colours, 4 for CMYK.
-        progressive: Whether the scans go from coarse to fine.
+        progressive: Whether the coefficients come from coarse to fine, in several scans.
         coefficient_bytes: What the decoder keeps besides the image: all coefficients in 16 bits
             until the last of several scans was read; 0 if there is one scan.
     """
@@ -112,7 +116,7 @@ class JpegHeader:
     coefficient_bytes: int
     _frame: tuple[_Component, ...]
     _scans: tuple[_Scan, ...]
-    _has_end: bool
+    _several: bool
 
     def pieces(self, reduction: int) -> Iterator[Buffer]:
         """What the decoder is given.
@@ -128,7 +132,7 @@ class JpegHeader:
         full = self._at_full_resolution() if self.progressive and reduction == 8 else ()
         yield _SOI
         for scan in self._scans:
-            if scan.first and set(scan.components) <= set(full):
+            if 0 not in scan.coefficients and set(scan.components) <= set(full):
                 yield from scan.pieces[:-2]  # its tables may serve a later scan too
             else:
                 yield from scan.pieces
@@ -137,7 +141,7 @@ class JpegHeader:
             blocks = -(-self.width // 8) * -(-self.height // 8)
             for number in full:
                 yield _empty_scan(number, blocks)
-        yield _EOI if self._has_end else _PADDING
+        yield _EOI if self._several else _PADDING
 
     def until_marker(self) -> Sequence[Buffer] | None:
         """The same for a file of one scan, without anything after that scan.
@@ -146,7 +150,7 @@ class JpegHeader:
             None if nothing follows the scan, or if the file has several.
         """
         (*before, data) = self._scans[-1].pieces
-        if self._has_end or (end := _next_marker(data, 0)) is None:
+        if self._several or (end := _next_marker(data, 0)) is None:
             return None
         return [_SOI, *before, data[:end], _EOI]
 
@@ -187,14 +191,17 @@ class _Reader:
             if marker in _ALONE:
                 continue
             segment = self._segment()
-            if marker == _SCAN:
-                if self._read_scan(segment):
-                    return self._header(has_end=False)
-            else:
+            if marker != _SCAN:
                 self._read_segment(marker, segment)
+            elif self._read_scan(segment):
+                return self._header(several=False)
+            elif self._at == len(self._data):
+                if not self._is_complete():
+                    raise ImageRejected("truncated")
+                break
         if not self._scans:
             raise ImageRejected("no image data")
-        return self._header(has_end=True)
+        return self._header(several=True)
 
     def _next(self) -> int:
         """Step to the next marker over fill bytes and stray bytes, as libjpeg's `next_marker`."""
@@ -235,7 +242,9 @@ class _Reader:
             self._jfif = _JFIF
         elif marker == _APP14 and len(content) >= 12 and start[:5] == b"Adobe":
             self._adobe = _ADOBE + content[11:12]
-        elif marker == _APP1 and self._exif is None and start[:6] == b"Exif\0\0":
+        elif (
+            marker == _APP1 and self._exif is None and not self._scans and start[:6] == b"Exif\0\0"
+        ):
             self._exif = bytes(content)
         elif marker not in _SKIPPED:
             raise ImageRejected("an unusual coding process, or an unknown marker")
@@ -250,25 +259,36 @@ class _Reader:
         if self._frame is None:
             raise ImageRejected("a scan before the frame header")
         count = segment[4]
+        if len(segment) != 8 + 2 * count or not 1 <= count <= 4:
+            raise ImageRejected("an impossible scan header")
         numbers = tuple(segment[5 : 5 + 2 * count : 2])
-        first = segment[5 + 2 * count]
-        alone = not (self._progressive or self._scans) and count >= len(self._components)
+        first, last, bits = segment[5 + 2 * count : 8 + 2 * count]
+        coefficients = range(first, min(last, 63) + 1)
+        several = self._progressive or self._scans or count < len(self._components)
         start = self._at
-        if not alone:
-            end = _next_marker(self._data, start)
-            if end is None:
-                raise ImageRejected("no end of the image")
-            self._at = end
-        data = self._data[start : len(self._data) if alone else self._at]
+        end = _next_marker(self._data, start) if several else None
+        self._at = len(self._data) if end is None else end
         if not self._scans:
             self._waiting[:0] = [self._jfif + self._adobe]
-        self._scans.append(_Scan((*self._waiting, segment, data), numbers, first))
+        pieces = (*self._waiting, segment, self._data[start : self._at])
+        self._scans.append(_Scan(pieces, numbers, coefficients, bits & 15))
         self._waiting = []
         if len(self._scans) > MAX_SCANS:
             raise ImageRejected("too many scans")
-        return alone
+        return not several
 
-    def _header(self, *, has_end: bool) -> JpegHeader:
+    def _is_complete(self) -> bool:
+        """Whether a progressive file without an end lacks nothing but a part of its last scan.
+
+        That scan refines what all of the image shows already.
+        """
+        missing = {(each.number, at) for each in self._components for at in range(64)}
+        for scan in self._scans:
+            if scan.bits == 0 and self._progressive:
+                missing -= {(n, at) for n in scan.components for at in scan.coefficients}
+        return not missing and 0 not in self._scans[-1].coefficients
+
+    def _header(self, *, several: bool) -> JpegHeader:
         assert self._frame is not None  # noqa: S101 - there is a scan, which needs one
         height, width = struct.unpack_from(">HH", self._frame, 5)
         return JpegHeader(
@@ -277,10 +297,10 @@ class _Reader:
             orientation=read_orientation(self._exif or b""),
             components=len(self._components),
             progressive=self._progressive,
-            coefficient_bytes=_coefficients(width, height, self._components) if has_end else 0,
+            coefficient_bytes=_coefficients(width, height, self._components) if several else 0,
             _frame=self._components,
             _scans=tuple(self._scans),
-            _has_end=has_end,
+            _several=several,
         )
 
 

@@ -2,6 +2,8 @@
 
 The decoder is given the palette, the transparency and the image data, and nothing else: text,
 colour profiles, and unknown or damaged ancillary chunks cannot reject an image or cost anything.
+Damage to the image data is found by one of their two checksums: it is enough if that of the chunks
+(CRC-32) or that of the pixels (Adler-32) is right, since the other one is then what is damaged.
 Of an animation the first frame is read, which is not always the image in IDAT.
 
 Source: W3C PNG third edition, sections 5 and 11 (chunks) and 4.9 (animations).
@@ -43,7 +45,8 @@ class PngHeader:
         interlaced: Whether the image data come in seven passes.
         palette: Three bytes for each colour of colour type 3.
         transparency: The content of tRNS, checked; empty if there is none.
-        data: The compressed image data, in pieces.
+        data: The compressed image data, in pieces. Where the checksums of all chunks are right,
+            the last piece is the checksum of the pixels.
         region: Left, top, width and height of what is in `data`: a part of the image only where
             the first frame of an animation is smaller.
     """
@@ -81,6 +84,7 @@ class _Reader:
         #: Whether acTL said that this is an animation, and whether its first frame is in IDAT.
         self._animated = self._idat_is_frame = False
         self._before = b""
+        self._intact = True
 
     def read(self) -> PngHeader:
         data = self._data
@@ -108,7 +112,7 @@ class _Reader:
             interlaced=methods[2] == 1,
             palette=self._palette,
             transparency=self._transparency,
-            data=tuple(self._frame if hidden else self._idat),
+            data=self._split(self._frame if hidden else self._idat),
             region=region,
         )
 
@@ -134,9 +138,8 @@ class _Reader:
 
     def _read(self, kind: bytes, content: memoryview, *, intact: bool) -> None:
         if kind == b"IDAT":
-            if not intact:
-                raise ImageRejected("the checksum of the image data is wrong")
             if not self._idat or self._before == b"IDAT":
+                self._intact = self._intact and intact
                 self._idat.append(content)
         elif kind == b"PLTE":
             if self._colour == PALETTE and not self._idat and not self._palette:
@@ -157,8 +160,7 @@ class _Reader:
         elif kind == b"fdAT":
             # The first frame ends where another chunk begins.
             if self._region and (not self._frame or self._before == b"fdAT"):
-                if not intact:
-                    raise ImageRejected("the checksum of the image data is wrong")
+                self._intact = self._intact and intact
                 self._frame.append(content[4:])
         elif not kind[0] & 0x20:
             raise ImageRejected("an unknown critical chunk")
@@ -171,6 +173,12 @@ class _Reader:
             width, height = self._size
             if 0 < across <= width - left and 0 < down <= height - top:
                 self._region = (left, top, across, down)
+
+    def _split(self, data: list[memoryview]) -> tuple[memoryview, ...]:
+        # The decoder is done when it has all rows, so it does not read a piece behind them.
+        last = data[-1]
+        pieces = [*data[:-1], last[:-4], last[-4:]] if self._intact else data
+        return tuple(piece for piece in pieces if len(piece))
 
     def _fits(self, content: memoryview) -> bool:
         """Whether tRNS has the length that the colour type demands."""

@@ -69,7 +69,8 @@ def test_a_jpeg_of_endless_scans_is_refused() -> None:
 def test_a_sequential_jpeg_in_several_scans_is_judged_as_a_progressive_one() -> None:
     file = bytearray(FILES["jpeg"])
     scan = file.index(b"\xff\xda")
-    file[scan + 4] = 1  # one of its three components: the others come in scans of their own
+    # one of its three components: the others come in scans of their own
+    file[scan + 2 : scan + 14] = struct.pack(">HBBBBBB", 8, 1, 1, 0, 0, 63, 0)
     assert coefficients(bytes(file)) == 80 * 64 * 1.5 * 2
     with pytest.raises(ImageRejected):
         read_header(several_scans(bytes(file), 101))
@@ -110,13 +111,6 @@ def test_unusual_jpeg_processes_are_refused(marker: int) -> None:
     at = file.index(b"\xff\xc0")
     with pytest.raises(ImageRejected):
         read_header(file[: at + 1] + bytes([marker]) + file[at + 2 :])
-
-
-def test_a_flipped_bit_in_a_png_is_noticed() -> None:
-    file = bytearray(FILES["png"])
-    file[file.index(b"IDAT") + 10] ^= 1
-    with pytest.raises(ImageRejected):
-        read_header(bytes(file))
 
 
 def test_a_png_needs_image_data_and_no_end() -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import struct
 
 import numpy as np
 import pytest
@@ -69,11 +70,31 @@ def test_decoding_at_an_eighth_uses_it() -> None:
         assert np.array_equal(np.asarray(small), np.asarray(image.transpose(UPRIGHT[6])))
 
 
-def test_a_truncated_file_is_refused_at_every_length() -> None:
+def test_a_file_cut_off_before_its_last_scan_is_refused() -> None:
     file = encoded(photo(400, 320), "JPEG", progressive=True)
-    for length in range(len(file) // 10, len(file), 97):
+    for length in range(len(file) // 10, file.rindex(b"\xff\xda"), 97):
         with pytest.raises(ImageRejected):
             decode(inspect(file[:length], ImageLimits()), (20, 20))
+
+
+def test_a_file_cut_off_in_its_last_scan_is_nearly_the_same_image() -> None:
+    """The last scan of libjpeg's script adds the lowest bit of the finer brightness."""
+    file = encoded(photo(400, 320), "JPEG", progressive=True)
+    whole = decode(inspect(file, ImageLimits()), (400, 320)).image
+    last = file.rindex(b"\xff\xda")
+    for length in (last + 20, (last + len(file)) // 2, len(file) - 1):
+        part = decode(inspect(file[:length], ImageLimits()), (400, 320)).image
+        difference = np.asarray(part).astype(int) - np.asarray(whole)
+        assert np.abs(difference).mean() < 3
+
+
+def test_a_file_of_several_sequential_scans_must_not_be_cut_off() -> None:
+    """A part of one colour would be missing."""
+    file = bytearray(encoded(photo(160, 120), "JPEG"))
+    at = file.index(b"\xff\xda")
+    file[at + 2 : at + 14] = struct.pack(">HBBBBBB", 8, 1, 1, 0, 0, 63, 0)
+    with pytest.raises(ImageRejected):
+        inspect(bytes(file[:-2]), ImageLimits())
 
 
 @given(st.data())
