@@ -87,6 +87,11 @@ class DetectOptions(_Frozen):
         Field(description="`json`, or `sample` for the shape of the AWS Nitro Enclaves sample."),
     ] = AnswerFormat.JSON
 
+    @property
+    def passes(self) -> int:
+        """Passes of the detector that this asks for, however large the image turns out to be."""
+        return 1 if self.tiles in (None, 1) else 1 + self.tiles**2
+
     @classmethod
     def from_query(cls, query: Sequence[tuple[str, str]]) -> DetectOptions:
         """Read the options from the decoded names and values of a query string.

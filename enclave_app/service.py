@@ -6,7 +6,7 @@ import json
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Final
 
 import cbor2
@@ -61,6 +61,16 @@ FAILURES: Final[dict[type[Exception], Outcome]] = {
 _EXPECTED: Final = tuple(FAILURES)
 #: What a drained worker leaves to others.
 _WORK: Final = frozenset({Operation.DETECT, Operation.OHTTP})
+
+
+@dataclass(slots=True)
+class _Work:
+    """What a sealed request asks of the detector, said to the gateway, which charges for it.
+
+    Counted before an image is opened: what was asked for, and nothing of what was in it.
+    """
+
+    passes: int = 0
 
 
 class Service:
@@ -141,12 +151,15 @@ class Service:
         return Answer(Outcome.OK, self._pipeline.detect(upload, options).to_json(options.format))
 
     def _ohttp(self, request: Request) -> Answer:
+        work = _Work()
+
         def answer(inner: InnerRequest) -> InnerAnswer:
-            return self._answer_sealed(inner, request)
+            return self._answer_sealed(inner, request, work)
 
-        return Answer(Outcome.OK, self._sealed.open_and_answer(request.body, answer))
+        sealed = self._sealed.open_and_answer(request.body, answer)
+        return Answer(Outcome.OK, sealed, {"passes": max(work.passes, 1)})
 
-    def _answer_sealed(self, inner: InnerRequest, outer: Request) -> InnerAnswer:
+    def _answer_sealed(self, inner: InnerRequest, outer: Request, work: _Work) -> InnerAnswer:
         """The same resources as outside, by the same paths; only the client reads the answer."""
         problem = oip_problem if is_protocol_path(inner.path) else InnerAnswer.of_problem
         if _is_coded(inner):
@@ -156,7 +169,7 @@ class Service:
             )
             return replace(answer, headers=(("accept-encoding", "identity"),))
         if is_protocol_path(inner.path):
-            return self._infer(inner, outer)
+            return self._infer(inner, outer, work)
         allowed = {"/v1/detections": "POST", "/v1/models": "GET"}.get(inner.path)
         if allowed is None:
             return InnerAnswer.of_problem(problems.NOT_FOUND)
@@ -168,6 +181,7 @@ class Service:
             return InnerAnswer.of_problem(problems.EMPTY_BODY)
         try:
             options = DetectOptions.from_query(inner.query)
+            work.passes += options.passes
         except ValidationError as error:
             return InnerAnswer.of_problem(problems.INVALID_REQUEST, errors=describe_faults(error))
         # From here on all depends on the image: the length must not.
@@ -190,7 +204,7 @@ class Service:
         spent = (time.perf_counter() - started) * 1000
         return InnerAnswer(200, found.to_json(options.format), timings=(("detect", spent),))
 
-    def _infer(self, inner: InnerRequest, outer: Request) -> InnerAnswer:
+    def _infer(self, inner: InnerRequest, outer: Request, work: _Work) -> InnerAnswer:
         """The Open Inference Protocol; images of one call are looked at one after the other."""
         manifest = self._detector.manifest
 
@@ -198,6 +212,7 @@ class Service:
             deadline = outer.deadline
             if asked.timeout is not None and asked.timeout < deadline.remaining():
                 deadline = Deadline(asked.timeout)
+            work.passes += len(asked.images) * asked.options.passes
             return [detect(image, asked.options, deadline) for image in asked.images]
 
         def detect(

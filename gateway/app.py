@@ -15,9 +15,9 @@ from fastapi.openapi.utils import get_openapi
 from blindgate.link import FrameLimits, parse_address
 from blindgate.sealing.padding import ANSWER_BUCKETS
 from gateway import openapi, openapi_oip, problem_answers
+from gateway.audit.counted import CountedRequests
 from gateway.audit.log import AuditLog, AuditUnusable, read_key
 from gateway.audit.trail import AuditTrail, Measurements, keep_up
-from gateway.audit.unnamed import UnnamedRequests
 from gateway.auth.assembly import make_auth
 from gateway.auth.cors import allow_origins
 from gateway.auth.guard import signed_in
@@ -71,7 +71,7 @@ def create_app(
     """
     auth = make_auth(settings)
     audit = _audit_log(settings)
-    unnamed = UnnamedRequests(audit) if audit is not None else None
+    counted = CountedRequests(audit) if audit is not None else None
     tracing = tracing or tracing_from_environment()
     credentials = CredentialPusher(RoleSource())
     pool = pool or make_pool(settings, credentials.on_status)
@@ -88,8 +88,8 @@ def create_app(
                 pool.set_addresses,
             )
             tasks.append(asyncio.create_task(finding))
-        if audit is not None and unnamed is not None:
-            tasks.append(asyncio.create_task(keep_up(audit, unnamed)))
+        if audit is not None and counted is not None:
+            tasks.append(asyncio.create_task(keep_up(audit, counted)))
         try:
             async with auth.running(), AsyncExitStack() as more:
                 if settings.metrics_port is not None:
@@ -101,9 +101,9 @@ def create_app(
                 task.cancel()
             await pool.stop(settings.drain_seconds)
             records.close()
-            if audit is not None and unnamed is not None:
+            if audit is not None and counted is not None:
                 with contextlib.suppress(OSError, AuditUnusable):
-                    unnamed.write()
+                    counted.write()
                 audit.close()
             if tracing is not None:
                 await asyncio.to_thread(tracing.close)
@@ -141,8 +141,8 @@ def create_app(
     app.include_router(console_routes(read_assets(), told))
     problem_answers.install(app)
     # Middleware that is added first is the innermost.
-    if audit is not None and unnamed is not None:
-        app.add_middleware(AuditTrail, log=audit, unnamed=unnamed, pcr0_of=Measurements(pool))
+    if audit is not None and counted is not None:
+        app.add_middleware(AuditTrail, log=audit, counted=counted, pcr0_of=Measurements(pool))
     if settings.cors_origins:
         allow_origins(app, settings.cors_origins)
     app.add_middleware(Edge, records=records)

@@ -23,17 +23,18 @@ from blindgate.detections import Detections, Fault
 from blindgate.errors import BlindgateError
 from blindgate.imaging.limits import ImageLimits
 from blindgate.link import HeaderTooLarge, Operation, Outcome
-from blindgate.link.frames import Param
+from blindgate.link.frames import Param, Params
 from blindgate.oip import InferAnswer, InferRequest, OipError, encode_answer, parse_request
 from blindgate.oip.request import HEADER_LENGTH
 from blindgate.oip.tensors import Result, shared_problem
 from gateway.audit.trail import Digest, note_answer
 from gateway.auth.caller import CallerTags
+from gateway.auth.guard import charge, charge_after
 from gateway.disconnects import unless_gone
 from gateway.media_types import refuse_content_codings
 from gateway.pool import Chunks, EnclaveAnswer, Pool, PoolRefused
 from gateway.problem_answers import Refused
-from gateway.uploads import ByteBudget, IncomingBody, UploadLimits
+from gateway.uploads import ByteBudget, ClientGone, IncomingBody, UploadLimits
 from gateway.uploads.multipart import boundary_of, only_file
 
 if TYPE_CHECKING:
@@ -45,8 +46,13 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 T = TypeVar("T")
 
-#: Counts so many further detections for whoever asks.
+#: Counts so many further units for the caller.
 Charge = Callable[[int], Awaitable[None]]
+#: More passes of the detector than one request can ask for.
+_MOST_PASSES = 1000
+#: What a client costs that leaves while an enclave has its request: the connection is closed, so
+#: that another one must be opened and attested.
+_LEFT_UNITS = 1
 #: See `Settings.byte_budget`.
 _BYTES_A_THREAD = 16 * 1024 * 1024
 #: Inference requests that are parsed, or answered, at the same time: their work holds the
@@ -155,6 +161,7 @@ class Dataplane:
             Refused: The enclaves answer sealed requests only; nothing was received.
         """
         self._refuse_open_request()
+        await charge(request, options.passes - 1)
         boundary = boundary_of(form) if form else None
         params: dict[str, Param] = options.model_dump(mode="json", exclude_none=True)
         async with self._receive(request, expires) as chunks:
@@ -180,7 +187,7 @@ class Dataplane:
             request: Whose body to take.
             model: What must look at them.
             expires: Until when, on the event loop's clock.
-            charge: Told how many envelopes there are beyond the first.
+            charge: Told what all envelopes cost beyond the first unit.
 
         Raises:
             Refused: The request is not one, all envelopes met the same problem, or the
@@ -196,7 +203,7 @@ class Dataplane:
                 raise _invalid(error.faults, "body") from None
             if asked.timeout is not None:
                 expires = min(expires, started + asked.timeout)
-            await charge(len(asked.images) - 1)
+            await charge(len(asked.images) * asked.options.passes - 1)
             params: dict[str, Param] = asked.options.model_dump(mode="json", exclude_none=True)
             try:
                 results = await _together(
@@ -386,8 +393,12 @@ class Dataplane:
                 )
             except HeaderTooLarge as error:
                 raise _InvalidParameters([_too_large(error)]) from None
+            except ClientGone:
+                await charge_after(request, _LEFT_UNITS)
+                raise
         request.state.enclave = str(answer.enclave)
         note_answer(request.state, request.state.enclave, answer.params)
+        await charge_after(request, _further_units(operation, answer.params))
         if answer.outcome is Outcome.INVALID_REQUEST:
             raise _InvalidParameters(_faults_of(answer.body))
         if answer.outcome is not Outcome.OK:
@@ -461,6 +472,19 @@ def _faults_of(body: bytes | bytearray | memoryview) -> list[dict[str, str]]:
     except ValidationError:
         pass
     return [{"parameter": "", "message": "The enclave refuses the parameters"}]
+
+
+def _further_units(operation: Operation, params: Params) -> int:
+    """What an enclave's answer says that a request cost, beyond what was known before.
+
+    A pass of the detector is a unit, and a call of KMS is another. An image takes one such call at
+    most: repeated ones are KMS's doing.
+    """
+    passes, calls = params.get("passes"), params.get("kms")
+    if operation is not Operation.OHTTP or type(passes) is not int:
+        passes = 1
+    passes = min(max(passes, 1), _MOST_PASSES)
+    return passes - 1 + min(len(calls) if isinstance(calls, list) else 0, passes)
 
 
 def _too_large(error: HeaderTooLarge) -> dict[str, str]:

@@ -208,7 +208,9 @@ class Settings(BaseSettings):
         "gateways that something else guards.",
     )
     rate_limit: str = Field(
-        "", description="Detections for each caller, such as 600/minute; empty for no limit."
+        "",
+        description="Units of work for each caller, such as 600/minute; empty for no limit. A "
+        "detection is a unit; docs/api.md has the table.",
     )
     rate_limit_storage: SecretStr | None = Field(
         None,

@@ -1,7 +1,7 @@
 """Writes the audit record of every request that acts: before its answer leaves, or not at all.
 
-Requests that nobody signed in for, and those that were refused before they acted, are counted and
-share a line a minute (`gateway.audit.unnamed`).
+Requests that nobody signed in for, that were refused before they acted, or that ask for facts are
+counted and share a line a minute (`gateway.audit.counted`).
 
 Pure ASGI, inside `gateway.edge.Edge`, which names the request. Never anything about content:
 what is recorded of an envelope is its SHA-256.
@@ -15,6 +15,7 @@ import logging
 import re
 from typing import TYPE_CHECKING, Any, Final
 
+from gateway.audit.counted import acts
 from gateway.audit.log import AuditUnusable, now
 
 if TYPE_CHECKING:
@@ -24,8 +25,8 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
     from blindgate.link.frames import Params
+    from gateway.audit.counted import CountedRequests
     from gateway.audit.log import AuditLog
-    from gateway.audit.unnamed import UnnamedRequests
     from gateway.auth.caller import Caller
     from gateway.pool import Pool
     from gateway.pool.backend import Chunks
@@ -52,7 +53,7 @@ class AuditTrail:
     Args:
         app: The application inside.
         log: Where the records go.
-        unnamed: Where requests go that have no line of their own.
+        counted: Where requests go that have no line of their own.
         pcr0_of: The image's measurement of the enclave at an address, in hex; None if unknown.
     """
 
@@ -60,12 +61,12 @@ class AuditTrail:
         self,
         app: ASGIApp,
         log: AuditLog,
-        unnamed: UnnamedRequests,
+        counted: CountedRequests,
         pcr0_of: Callable[[str], str | None],
     ) -> None:
         self._app = app
         self._log = log
-        self._unnamed = unnamed
+        self._counted = counted
         self._pcr0_of = pcr0_of
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -96,17 +97,18 @@ class AuditTrail:
             return
         state = scope["state"]
         caller: Caller | None = state.get("caller")
+        operation = getattr(scope.get("route"), "operation_id", None)
         outcome = _outcome(status, state.get("problem"))
-        if self._unnamed.takes(caller, outcome):
+        if not acts(caller, operation, outcome):
             address = scope["client"][0] if scope.get("client") else ""
-            self._unnamed.count(caller, address, outcome)
+            self._counted.count(caller, address, outcome)
             return
         self._log.append(
             {
                 "time": now(),
                 "request_id": state["request_id"],
                 "caller": str(caller),
-                "operation": getattr(scope.get("route"), "operation_id", None),
+                "operation": operation,
                 "ciphertexts": state.get("ciphertexts", []),
                 "enclaves": [
                     {"address": each, "pcr0": self._pcr0_of(each)}
@@ -162,12 +164,12 @@ class Measurements:
         return self._known.get(address)
 
 
-async def keep_up(log: AuditLog, unnamed: UnnamedRequests) -> None:
+async def keep_up(log: AuditLog, counted: CountedRequests) -> None:
     """Write what is due by the minute, and note the head elsewhere, until cancelled."""
     while True:
         await asyncio.sleep(_PERIOD)
         try:
-            unnamed.write_due()
+            counted.write_due()
         except (OSError, AuditUnusable) as error:
             _log.error("the audit log cannot be written", extra={"reason": str(error)})
         log.log_head()

@@ -30,6 +30,8 @@ SCOPES: Final[dict[str, Scope]] = {
     "isModelReady": Scope.ATTEST,
     "isModelVersionReady": Scope.ATTEST,
 }
+#: Operations that have an enclave do something: each costs one unit at least.
+_CHARGED: Final = frozenset({"detect", "sendSealed", "infer", "inferVersion", "getAttestation"})
 
 
 async def signed_in(request: Request) -> None:
@@ -42,22 +44,31 @@ async def signed_in(request: Request) -> None:
     rates: RateLimits | None = request.app.state.rates
     caller: Caller = await sign_in.caller(request)
     request.state.caller = caller
-    scope = SCOPES.get(request.scope["route"].operation_id, Scope.ADMIN)
+    operation = request.scope["route"].operation_id
+    scope = SCOPES.get(operation, Scope.ADMIN)
     if scope not in caller.scopes:
         raise forbidden(scope)
-    # Only what burns an enclave's time counts; the rest is cheap and clients retry on it.
-    if rates is not None and scope is Scope.DETECT:
+    # Only what takes an enclave's time counts; the rest is cheap and clients retry on it.
+    if rates is not None and operation in _CHARGED:
         standing = await rates.take(caller)
         request.state.answer_headers = standing.headers()
 
 
-async def charge(request: Request, count: int) -> None:
-    """Count `count` further detections for the caller of a request that does several at once.
+async def charge(request: Request, units: int) -> None:
+    """Count `units` more for the caller of a request, before they are spent.
 
     Raises:
         Refused: `rate-limited`.
     """
     rates: RateLimits | None = request.app.state.rates
-    if rates is not None and count > 0:
-        standing = await rates.take(request.state.caller, count)
+    if rates is not None and units > 0:
+        standing = await rates.take(request.state.caller, units)
+        request.state.answer_headers = standing.headers()
+
+
+async def charge_after(request: Request, units: int) -> None:
+    """Count `units` more that a request has turned out to cost; never refused."""
+    rates: RateLimits | None = request.app.state.rates
+    if rates is not None and units > 0:
+        standing = await rates.charge(request.state.caller, units)
         request.state.answer_headers = standing.headers()

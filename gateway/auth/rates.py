@@ -1,8 +1,11 @@
-"""Rate limits: so many requests a window for each caller.
+"""Rate limits: units of work in a window for each caller; docs/api.md says what costs how much.
 
 The counting is the `limits` library's: a sliding window of two counters, so a caller costs two
 numbers, and a burst at the turn of a minute does not pass twice. They are in memory, or in a Redis
 that several gateways share (`gateway.auth.shared_counters`).
+
+What a sealed request costs is known only after the enclave has answered it. What then exceeds the
+window is owed: the caller's next requests are refused until the windows that follow have paid it.
 """
 
 from __future__ import annotations
@@ -29,6 +32,11 @@ _log = logging.getLogger(__name__)
 
 #: Seconds without Redis after it has failed, so that not every request waits for it in vain.
 _ALONE: Final = 2.0
+#: Windows whose units a caller can owe. A burst of the most expensive requests costs more; a caller
+#: that is refused for five minutes has been told.
+MOST_OWED: Final = 5
+#: Callers that can owe something; who is forgotten owes nothing more.
+MOST_DEBTORS: Final = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,9 +44,9 @@ class Standing:
     """Where a caller stands, as draft-ietf-httpapi-ratelimit-headers-10 puts it in headers.
 
     Attributes:
-        quota: Requests in a window.
+        quota: Units in a window.
         window: Its length in seconds.
-        remaining: Requests that are left.
+        remaining: Units that are left.
         reset: Seconds until there are more.
     """
 
@@ -71,9 +79,15 @@ class RateLimits:
         self._limiter = SlidingWindowCounterRateLimiter(MemoryStorage())
         self._shared = shared
         self._alone_until = 0.0
+        self._owed: dict[str, int] = {}
+
+    def __repr__(self) -> str:
+        return f"<RateLimits {self._item}, {len(self._owed)} callers owe>"
 
     async def take(self, caller: Caller, cost: int = 1) -> Standing:
-        """Count a request.
+        """Count a request whose cost is known.
+
+        One that costs more than a window has needs a whole one, and the rest is owed.
 
         Returns:
             Where the caller stands now.
@@ -81,16 +95,51 @@ class RateLimits:
         Raises:
             Refused: `rate-limited`; nothing was counted.
         """
-        taken, standing = await self._count(str(caller), cost)
+        who = str(caller)
+        if who in self._owed:
+            standing = await self._pay(who)
+            if who in self._owed:
+                raise _limited(standing)
+        at_first = min(cost, self._item.amount)
+        taken, standing = await self._count(who, at_first)
         if not taken:
-            headers = {**standing.headers(), "retry-after": str(standing.reset)}
-            raise Refused(problems.RATE_LIMITED, headers=headers)
+            raise _limited(standing)
+        self._owe(who, cost - at_first)
         return standing
+
+    async def charge(self, caller: Caller, cost: int) -> Standing:
+        """Count what a request has cost, as far as it was not known before.
+
+        Returns:
+            Where the caller stands now.
+        """
+        who = str(caller)
+        self._owe(who, cost)
+        return await self._pay(who)
 
     async def close(self) -> None:
         """Give connections up."""
         if self._shared is not None:
             await self._shared.close()
+
+    def _owe(self, who: str, cost: int) -> None:
+        if cost > 0:
+            most = MOST_OWED * self._item.amount
+            # The newest debtor is the last.
+            self._owed[who] = min(self._owed.pop(who, 0) + cost, most)
+            if len(self._owed) > MOST_DEBTORS:
+                del self._owed[next(iter(self._owed))]
+
+    async def _pay(self, who: str) -> Standing:
+        """Count as much of what a caller owes as the window has room for."""
+        _, standing = await self._count(who, 0)
+        # Taken out first: another request of the caller may come here meanwhile.
+        owed = self._owed.pop(who, 0)
+        if due := min(owed, standing.remaining):
+            paid, standing = await self._count(who, due)
+            owed -= due if paid else 0
+        self._owe(who, owed)
+        return standing
 
     async def _count(self, who: str, cost: int) -> tuple[bool, Standing]:
         now = time.monotonic()
@@ -107,7 +156,7 @@ class RateLimits:
     async def _hit(
         self, limiter: SlidingWindowCounterRateLimiter, who: str, cost: int
     ) -> tuple[bool, Standing]:
-        taken = await limiter.hit(self._item, who, cost=cost)
+        taken = not cost or await limiter.hit(self._item, who, cost=cost)
         stats = await limiter.get_window_stats(self._item, who)
         return taken, Standing(
             self._item.amount,
@@ -115,3 +164,8 @@ class RateLimits:
             max(stats.remaining, 0),
             max(math.ceil(stats.reset_time - time.time()), 1),
         )
+
+
+def _limited(standing: Standing) -> Refused:
+    headers = {**standing.headers(), "retry-after": str(standing.reset)}
+    return Refused(problems.RATE_LIMITED, headers=headers)

@@ -173,6 +173,42 @@ def test_detections_are_answered_as_json(worker: Worker) -> None:
     assert options == DetectOptions(min_score=0.5, classes=("cup",))
 
 
+def _batch(*images: str, tiles: int) -> bytes:
+    image = {"name": "image", "datatype": "BYTES", "shape": [len(images)], "data": images}
+    return json.dumps({"inputs": [image], "parameters": {"tiles": tiles}}).encode()
+
+
+@pytest.mark.parametrize("fails", [None, ImageRejected("no image"), KmsRefused("id")])
+@pytest.mark.parametrize(
+    ("method", "target", "content", "passes"),
+    [
+        ("POST", "/v1/detections", b"image", 1),
+        ("POST", "/v1/detections?tiles=1", b"image", 1),
+        ("POST", "/v1/detections?tiles=2", b"image", 5),
+        ("POST", "/v1/detections?tiles=3", b"image", 10),
+        ("POST", "/v2/models/m/infer", _batch("QQ==", "QQ==", "QQ==", tiles=3), 30),
+        ("POST", "/v2/models/m/infer", b"what", 1),
+        ("POST", "/v1/detections?tiles=9", b"image", 1),
+        ("POST", "/v1/detections", b"", 1),
+        ("GET", "/v1/models", b"", 1),
+        ("GET", "/nowhere", b"", 1),
+    ],
+)
+def test_the_gateway_is_told_what_a_sealed_request_asked_for_and_not_what_came_of_it(
+    worker: Worker,
+    method: str,
+    target: str,
+    content: bytes,
+    passes: int,
+    fails: Exception | None,
+) -> None:
+    worker.pipeline.fails = fails
+    handle, answers = worker.service.handle, []
+    worker.service.handle = lambda request: answers.append(handle(request)) or answers[-1]  # type: ignore[method-assign, func-returns-value]
+    worker.ask_sealed(method, target, content)
+    assert [answer.params for answer in answers] == [{"passes": passes}]
+
+
 @pytest.mark.parametrize("failure", [None, KmsRefused("id-2")])
 def test_the_answer_names_the_kms_calls_that_were_made_for_it(
     worker: Worker, failure: Exception | None

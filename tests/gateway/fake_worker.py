@@ -62,6 +62,8 @@ class FakeWorker:
     accepted: int = 0
     cancelled: asyncio.Event = field(default_factory=asyncio.Event)
     frozen: asyncio.Event = field(default_factory=asyncio.Event)
+    # Parameters of its answers.
+    params: dict[Operation, dict[str, Any]] = field(default_factory=dict)
     # Told each header; True has the connection reset before the body is read.
     resets: Callable[[RequestHeader], bool] = lambda _: False
     _server: asyncio.Server | None = None
@@ -102,7 +104,9 @@ class FakeWorker:
                 while self.frozen.is_set():
                     await asyncio.sleep(0.01)
                 outcome, answer = await self._answer_unless_closed(reader, header, body)
-                writer.write(AnswerHeader(header.request_id, outcome, len(answer)).encode())
+                params = self.params.get(header.operation, {})
+                answered = AnswerHeader(header.request_id, outcome, len(answer), params)
+                writer.write(answered.encode())
                 writer.write(answer)
                 await writer.drain()
         except (asyncio.IncompleteReadError, ConnectionError):

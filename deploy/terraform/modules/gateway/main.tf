@@ -38,6 +38,8 @@ locals {
         BLINDGATE_PCRS            = join(",", [for set in keys(sets) : "/etc/blindgate/pcrs/${set}.json"])
         BLINDGATE_API_KEYS_SECRET = aws_secretsmanager_secret.api_keys.arn
         BLINDGATE_AUDIT_LOG       = "/var/lib/blindgate-gateway/audit.log"
+        # Ten detections a second for each caller, a tenth of what an instance answers.
+        BLINDGATE_RATE_LIMIT = "600/minute"
       },
       var.settings,
     )

@@ -1,4 +1,4 @@
-"""One line a minute for requests that nobody signed in for, or that were refused before they acted.
+"""One line a minute for requests that did nothing: unknown callers, refusals, reading of facts.
 
 A line for each would let anybody fill the disk, and the log of what was done with it.
 """
@@ -24,8 +24,17 @@ MOST: Final = 256
 #: In place of an address, for those beyond.
 OTHERS: Final = "others"
 _MINUTE: Final = 60
-#: Outcomes of callers that are known, which took nothing of any enclave.
-REFUSED: Final = frozenset({"forbidden", "rate-limited", "sign-in-unavailable", "unauthorized"})
+#: What has an enclave do something, or tells where the enclaves are.
+_ACTS: Final = frozenset(
+    {"detect", "sendSealed", "infer", "inferVersion", "getAttestation", "listEnclaves"}
+)
+#: Refusals that come before anything is done.
+_REFUSED: Final = frozenset({"forbidden", "rate-limited", "sign-in-unavailable", "unauthorized"})
+
+
+def acts(caller: Caller | None, operation: str | None, outcome: str) -> bool:
+    """Whether a request is to be recorded by itself, not only counted."""
+    return caller is not None and operation in _ACTS and outcome not in _REFUSED
 
 
 @dataclass(slots=True)
@@ -35,7 +44,7 @@ class _Counted:
     outcomes: dict[str, int] = field(default_factory=dict)
 
 
-class UnnamedRequests:
+class CountedRequests:
     """Counts requests and writes what was counted in each minute.
 
     Args:
@@ -50,11 +59,7 @@ class UnnamedRequests:
         self._counted: dict[tuple[str | None, str | None], _Counted] = {}
 
     def __repr__(self) -> str:
-        return f"<UnnamedRequests of {len(self._counted)}>"
-
-    def takes(self, caller: Caller | None, outcome: str) -> bool:
-        """Whether a request is one to be counted, not recorded by itself."""
-        return caller is None or outcome in REFUSED
+        return f"<CountedRequests of {len(self._counted)}>"
 
     def count(self, caller: Caller | None, address: str, outcome: str) -> None:
         """Count one request.

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from gateway.audit.chain import verify
+from gateway.audit.counted import MOST, CountedRequests, acts
 from gateway.audit.log import AuditLog
-from gateway.audit.unnamed import MOST, UnnamedRequests
 from gateway.auth.caller import Caller, Scope
 
 KEY = Caller("api-key", "0123456789abcdef", frozenset({Scope.DETECT}))
@@ -34,8 +34,8 @@ def path(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def unnamed(path: Path, clock: Clock) -> UnnamedRequests:
-    return UnnamedRequests(AuditLog(path), clock)
+def counted(path: Path, clock: Clock) -> CountedRequests:
+    return CountedRequests(AuditLog(path), clock)
 
 
 def records(path: Path) -> list[dict[str, Any]]:
@@ -44,78 +44,83 @@ def records(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in lines]
 
 
-def counted(path: Path) -> list[tuple[Any, Any, Any]]:
+def sums(path: Path) -> list[tuple[Any, Any, Any]]:
     return [(each["caller"], each["address"], each["requests"]) for each in records(path)]
 
 
 def test_a_minute_is_one_line_for_each_network(
-    unnamed: UnnamedRequests, path: Path, clock: Clock
+    counted: CountedRequests, path: Path, clock: Clock
 ) -> None:
     for number in range(1000):
-        unnamed.count(None, "203.0.113.7", "unauthorized")
-        unnamed.count(None, f"2001:db8::{number:x}", "not-found")
+        counted.count(None, "203.0.113.7", "unauthorized")
+        counted.count(None, f"2001:db8::{number:x}", "not-found")
     clock.now += 59.9
-    unnamed.count(None, "203.0.113.7", "ok")
-    unnamed.write_due()
+    counted.count(None, "203.0.113.7", "ok")
+    counted.write_due()
     assert not records(path)
     clock.now += 0.1
-    unnamed.count(None, "203.0.113.7", "unauthorized")
-    assert counted(path) == [
+    counted.count(None, "203.0.113.7", "unauthorized")
+    assert sums(path) == [
         (None, "203.0.113.7", {"ok": 1, "unauthorized": 1000}),
         (None, "2001:db8::/64", {"not-found": 1000}),
     ]
     assert {each["since"] for each in records(path)} == {"1970-01-01T00:10:00+00:00"}
     clock.now += 60
-    unnamed.write_due()
-    assert counted(path)[2:] == [(None, "203.0.113.7", {"unauthorized": 1})]
-    unnamed.write_due()
+    counted.write_due()
+    assert sums(path)[2:] == [(None, "203.0.113.7", {"unauthorized": 1})]
+    counted.write_due()
     assert len(records(path)) == 3
 
 
 def test_a_caller_that_is_refused_is_counted_by_its_name(
-    unnamed: UnnamedRequests, path: Path
+    counted: CountedRequests, path: Path
 ) -> None:
-    unnamed.count(KEY, "203.0.113.7", "rate-limited")
-    unnamed.count(KEY, "203.0.113.8", "rate-limited")
-    unnamed.write()
-    assert counted(path) == [("api-key:0123456789abcdef", None, {"rate-limited": 2})]
+    counted.count(KEY, "203.0.113.7", "rate-limited")
+    counted.count(KEY, "203.0.113.8", "rate-limited")
+    counted.write()
+    assert sums(path) == [("api-key:0123456789abcdef", None, {"rate-limited": 2})]
 
 
 @pytest.mark.parametrize(
-    ("caller", "outcome", "takes"),
+    ("caller", "operation", "outcome", "alone"),
     [
-        (None, "ok", True),
-        (None, "unauthorized", True),
-        (KEY, "rate-limited", True),
-        (KEY, "forbidden", True),
-        (KEY, "ok", False),
-        (KEY, "envelope-rejected", False),
-        (KEY, "not-answered", False),
+        (None, "detect", "ok", False),
+        (None, None, "unauthorized", False),
+        (KEY, "detect", "rate-limited", False),
+        (KEY, "listEnclaves", "forbidden", False),
+        (KEY, "getOhttpKeys", "ok", False),
+        (KEY, None, "not-found", False),
+        (KEY, "detect", "ok", True),
+        (KEY, "infer", "envelope-rejected", True),
+        (KEY, "inferVersion", "ok", True),
+        (KEY, "sendSealed", "not-answered", True),
+        (KEY, "getAttestation", "ok", True),
+        (KEY, "listEnclaves", "ok", True),
     ],
 )
 def test_what_acted_has_a_line_of_its_own(
-    unnamed: UnnamedRequests, caller: Caller | None, outcome: str, takes: bool
+    caller: Caller | None, operation: str | None, outcome: str, alone: bool
 ) -> None:
-    assert unnamed.takes(caller, outcome) is takes
+    assert acts(caller, operation, outcome) is alone
 
 
 def test_many_addresses_take_a_bounded_number_of_lines(
-    unnamed: UnnamedRequests, path: Path
+    counted: CountedRequests, path: Path
 ) -> None:
     assert MOST == 256
     for number in range(10_000):
-        unnamed.count(None, f"10.0.{number // 256}.{number % 256}", "unauthorized")
-    unnamed.write()
-    found = counted(path)
+        counted.count(None, f"10.0.{number // 256}.{number % 256}", "unauthorized")
+    counted.write()
+    found = sums(path)
     assert len(found) == 257
     assert found[-1] == (None, "others", {"unauthorized": 10_000 - 256})
 
 
 def test_what_cannot_be_written_is_written_later(
-    unnamed: UnnamedRequests, path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
+    counted: CountedRequests, path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for address in ("192.0.2.1", "192.0.2.2", "192.0.2.3"):
-        unnamed.count(None, address, "unauthorized")
+        counted.count(None, address, "unauthorized")
     append = AuditLog.append
     written: list[None] = []
 
@@ -129,6 +134,6 @@ def test_what_cannot_be_written_is_written_later(
         patch.setattr(AuditLog, "append", full)
         clock.now += 60
         with pytest.raises(OSError, match="No space"):
-            unnamed.write_due()
-    unnamed.write_due()
-    assert [address for _, address, _ in counted(path)] == ["192.0.2.1", "192.0.2.2", "192.0.2.3"]
+            counted.write_due()
+    counted.write_due()
+    assert [address for _, address, _ in sums(path)] == ["192.0.2.1", "192.0.2.2", "192.0.2.3"]
