@@ -25,7 +25,7 @@ $(STAMP): locks/dev.txt pyproject.toml
 	@touch $@
 
 demo: $(STAMP) ## a photo, encrypted, detected inside the enclave worker: PHOTO=path takes yours
-	$(BIN)/blindgate dev demo $(if $(PHOTO),--photo "$(PHOTO)")
+	$(BIN)/blindgate dev demo --force $(if $(PHOTO),--photo "$(PHOTO)")
 	@$(BIN)/python -c "from devstack.page import prepare_page; prepare_page(print)"
 
 vectors: $(STAMP) ## fetch the real test data that is not part of the repository, from GitHub

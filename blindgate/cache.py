@@ -62,5 +62,8 @@ def write_file(path: Path, data: bytes) -> None:
         # mkstemp's 0600 is for secrets, which are not written here.
         Path(draft).chmod(0o644)
         Path(draft).replace(path)
+    except OSError as error:
+        error.filename = str(path)  # rather than the draft's, which means nothing to a person
+        raise
     finally:
         Path(draft).unlink(missing_ok=True)

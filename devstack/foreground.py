@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import shlex
+import shutil
 import signal
+import sys
+from pathlib import Path
 from typing import Final
 
 from rich.text import Text
 
 from blindgate.cli.console import err
-from devstack.places import Places
+from devstack.places import Places, default_state
 from devstack.stack import Options, Running, Stack, StackError
 from devstack.supervisor import Supervisor
 
@@ -23,11 +27,7 @@ async def run(places: Places, options: Options) -> None:
         StackError: It runs already, or cannot be started.
         ProgramDied: A program ended; the message holds its last lines.
     """
-    if (already := Running.read(places)) is not None:
-        raise StackError(
-            f"a stack runs in {places.state} already, at {already.gateway}. "
-            "Stop it with Ctrl-C where it was started, or use another --state"
-        )
+    refuse_second(places)
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -45,6 +45,19 @@ async def run(places: Places, options: Options) -> None:
             err.print("stopping", style="bold")
         finally:
             stack.stopped()
+
+
+def refuse_second(places: Places) -> None:
+    """See that no stack runs in a folder.
+
+    Raises:
+        StackError: One does.
+    """
+    if (already := Running.read(places)) is not None:
+        raise StackError(
+            f"a stack runs in {places.state} already, at {already.gateway}. "
+            "Stop it with Ctrl-C where it was started, or use another --state"
+        )
 
 
 def _stack(places: Places, options: Options, supervisor: Supervisor) -> Stack:
@@ -69,11 +82,30 @@ def _welcome(running: Running) -> Text:
     text.append(f"  KMS      {running.kms}   key: {running.key_alias}\n")
     text.append(f"  state    {running.state}\n\n")
     text.append("In another shell:\n\n", style="bold")
+    program = _program()
     for line in (
-        'eval "$(blindgate dev env)"',
-        f"blindgate encrypt PHOTO --key-id {running.key_alias}",
+        f'eval "$({program} dev env{state_option(Path(running.state))})"',
+        f"{program} encrypt PHOTO --key-id {running.key_alias}",
         f"curl --data-binary @PHOTO.encrypted -H '{OCTETS}' {running.gateway}/v1/detections",
-        f"blindgate detect PHOTO --gateway {running.gateway} --trust development",
+        f"{program} detect PHOTO --gateway {running.gateway} --trust development",
+        f"{program} verify --gateway {running.gateway} --trust development",
     ):
         text.append(f"  {line}\n", style="cyan")
     return text.append_text(rule)
+
+
+def state_option(state: Path) -> str:
+    """The option that names a folder, if it is not the default one."""
+    is_default = state.absolute() == default_state().absolute()
+    return "" if is_default else f" --state {shlex.quote(str(state.absolute()))}"
+
+
+def _program() -> str:
+    """What runs this command in another shell, too: its name, if that is found there."""
+    called = Path(sys.argv[0])
+    if called.name == "__main__.py":
+        return f"{shlex.quote(sys.executable)} -m blindgate"
+    found = shutil.which("blindgate")
+    if found is not None and Path(found).resolve() == called.resolve():
+        return "blindgate"
+    return shlex.quote(str(called.absolute()))

@@ -10,7 +10,7 @@ from blindgate.errors import BlindgateError
 
 
 class NoModel(BlindgateError):
-    """The model could not be obtained."""
+    """The model could not be obtained; without a message if that was printed."""
 
 
 def obtain(name: str = "") -> Path:
@@ -25,9 +25,11 @@ def obtain(name: str = "") -> Path:
     """
     if name and (Path(name) / "model.toml").is_file():
         return Path(name).absolute()
+    if "/" in name or Path(name or "absent").is_dir():
+        raise NoModel(f"{name} is not the folder of a model: it has no model.toml")
     # The model tools are a program of their own here: what they import is no part of the stack.
     command = [sys.executable, "-m", "blindgate", "models", "pull", *([name] if name else [])]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
     if done.returncode:
-        raise NoModel(f"the model {name or '(default)'} could not be obtained")
+        raise NoModel  # that program has said why
     return Path(done.stdout.strip().splitlines()[-1])

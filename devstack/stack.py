@@ -1,4 +1,4 @@
-"""The whole of Blindgate on one machine: what runs, in which order, and what it is told.
+"""All of Blindgate on one machine: what runs, in which order, and how it is configured.
 
 Five programs, each a process of its own, joined as in production:
 
@@ -32,7 +32,7 @@ from blindgate.policy.writer import write_policy
 from devstack.kms.accounts import DevAccount
 from devstack.kms.provision import ensure_key
 from devstack.measure import measure
-from devstack.places import Places
+from devstack.places import CONFIG_MARK, Places
 from devstack.readiness import http_ok, tcp_port, unix_socket
 from devstack.supervisor import Program, Supervisor
 
@@ -102,7 +102,7 @@ class Running:
         return found if any(map(is_alive, found.pids.values())) else None
 
     def client_environment(self) -> dict[str, str]:
-        """What makes AWS's tools and SDKs speak to the dev KMS as the data owner."""
+        """What makes AWS's tools speak to the dev KMS as the data owner, and ours to this stack."""
         aws = Path(self.state) / "kms" / "aws"
         return {
             "AWS_CONFIG_FILE": str(aws / "config"),
@@ -110,6 +110,10 @@ class Running:
             "AWS_PROFILE": "client",
             # The variable wins over the file's own ca_bundle, so it must not name another one.
             "AWS_CA_BUNDLE": str(Path(self.state) / "kms" / "tls" / "ca.pem"),
+            # No BLINDGATE_TRUST: a shell that forgets where it got that from would trust a root
+            # that proves nothing.
+            "BLINDGATE_DEV_ROOT": self.state,
+            "BLINDGATE_GATEWAY": self.gateway,
         }
 
 
@@ -264,10 +268,9 @@ class Stack:
         """Write the measured configuration and measure the worker with it."""
         places, options, enclave = self._places, self._options, self.enclave()
         clocks = ", ".join(f'"{name}"' for name in enclave.clock_sources)
-        (places.state / "ca.pem").write_bytes((places.kms / "tls" / "ca.pem").read_bytes())
         context = ", ".join(f'"{name}" = "{value}"' for name, value in DEFAULT_CONTEXT.items())
         places.config.write_text(
-            "# Written by `blindgate dev`. Every byte of this file is in PCR0.\n"
+            f"{CONFIG_MARK} Every byte of this file is in PCR0.\n"
             f'listen = "{enclave.listen}"\n'
             f'answers = "{options.answers}"\n\n'
             "[nsm]\n"
@@ -285,6 +288,7 @@ class Stack:
             "[limits]\n"
             f"threads = {options.threads}\n"
         )
+        (places.state / "ca.pem").write_bytes((places.kms / "tls" / "ca.pem").read_bytes())
         self.measure()
 
     def measure(self) -> None:
@@ -367,11 +371,15 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def check_port(port: int) -> None:
-    """See that a port can be had.
+def check_port(port: int, option: str = "") -> None:
+    """See that a port can be used; 0 can.
+
+    Args:
+        port: The port.
+        option: The option that chooses it, for the message.
 
     Raises:
-        StackError: Somebody listens there already.
+        StackError: Another program listens there.
     """
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -380,7 +388,7 @@ def check_port(port: int) -> None:
         except OSError as error:
             raise StackError(
                 f"port {port} of 127.0.0.1 is taken ({error.strerror}). "
-                "Stop what listens there, or choose another port"
+                f"Stop what listens there, or choose another port{option and ' with '}{option}"
             ) from error
 
 

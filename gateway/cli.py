@@ -6,23 +6,20 @@ import json
 import math
 import re
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Final
 
 import typer
-from rich.table import Table
 
-from blindgate.cli.console import err, fail, out
-from blindgate.errors import BlindgateError
+from blindgate.cli.console import emit_json, err, fail, out, table
 from gateway.audit.chain import MAX_LINE, BrokenChain, Head
 from gateway.audit.chain import verify as follow
 from gateway.audit.log import AuditUnusable, read_key
 from gateway.auth.caller import Scope
 from gateway.auth.key_file import change_keys, read_keys
 from gateway.auth.key_secret import change_secret, read_secret, secrets_client
-from gateway.auth.keys import KeyRecord, KeyStore
+from gateway.auth.keys import NAME, InvalidKeyStore, KeyRecord, KeyStore
 
 keys = typer.Typer(
     help="Make, list and revoke the API keys of a gateway.",
@@ -61,10 +58,12 @@ def create_key(
     file: _FILE = None,
     secret: _SECRET = None,
 ) -> None:
-    """Make a key and show it, this once.
+    """Make a key and show it once; the file is made if it is not there.
 
     Example: `blindgate keys create mobile-app --scope detect --scope attest --file keys.json`
     """
+    if not NAME.fullmatch(name):
+        fail("the name must have 1 to 64 printable characters", code=2)
     lifetime = _lifetime(expires)
     made: list[tuple[KeyRecord, str]] = []
 
@@ -74,8 +73,7 @@ def create_key(
         made.append((record, key))
         return store
 
-    with _telling():
-        _change(file, secret, add)
+    _change(file, secret, add)
     record, key = made[-1]
     until = f"until {_date(record.expires)}" if record.expires else "until it is revoked"
     allowed = ", ".join(record.scopes)
@@ -89,23 +87,25 @@ def list_keys(
     secret: _SECRET = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """List the keys, without what is secret of them.
+    """List the keys, without their secrets.
 
     Example: `blindgate keys list --file keys.json`
     """
-    with _telling():
-        store = _read(file, secret)
+    store = _read(file, secret)
     if as_json:
         records = [each.model_dump(mode="json", exclude={"sha256"}) for each in store.keys]
-        print(json.dumps(records, indent=2))
+        emit_json(json.dumps(records, indent=2))
         return
-    table = Table("id", "name", "scopes", "created", "state", box=None)
+    if not store.keys:
+        err.print("There are no keys yet. Make one with: blindgate keys create NAME")
+        return
+    shown = table("id", "name", "scopes", "created", "state")
     now = _now()
     for each in store.keys:
-        table.add_row(
+        shown.add_row(
             each.id, each.name, " ".join(each.scopes), _date(each.created), _state(each, now)
         )
-    out.print(table)
+    out.print(shown)
 
 
 @keys.command("revoke")
@@ -114,18 +114,17 @@ def revoke_key(
     file: _FILE = None,
     secret: _SECRET = None,
 ) -> None:
-    """Revoke a key: a gateway with a file notices at once, one with a secret within a minute.
+    """Revoke a key: a gateway with a file notices immediately, one with a secret in a minute.
 
     Example: `blindgate keys revoke 0123456789abcdef --file keys.json`
     """
-    with _telling():
-        _change(file, secret, lambda store: store.without(key_id, _now()))
+    _change(file, secret, lambda store: store.without(key_id, _now()))
     err.print(f"Key {key_id} is revoked.")
 
 
 @audit.callback()
 def _audit() -> None:
-    """Keeps `verify` a command of its own, so that others can come beside it."""
+    """Keeps `verify` a subcommand although it is the only one."""
 
 
 @audit.command("verify")
@@ -177,8 +176,6 @@ def verify_log(
         fail(f"{file}: line {error.line - before}: {error.what}")
     except AuditUnusable as error:
         fail(str(error), code=2)
-    except OSError as error:
-        fail(f"{error.filename}: {error.strerror}")
     err.print(f"{count} records, unbroken. The log ends at:")
     print(end)
 
@@ -209,14 +206,26 @@ def _lines(files: list[Path], reading: list[tuple[Path, int]]) -> Iterator[bytes
 def _change(file: Path | None, secret: str | None, change: Callable[[KeyStore], KeyStore]) -> None:
     if secret and not file:
         change_secret(secrets_client(), secret, change)
-    else:
-        change_keys(_one(file, secret), change)
+        return
+    path = _one(file, secret)
+    try:
+        change_keys(path, change)
+    except InvalidKeyStore as error:
+        raise InvalidKeyStore(f"{path}: {error}") from None
+    except OSError as error:
+        fail(f"cannot write {path}: {error.strerror}")
 
 
 def _read(file: Path | None, secret: str | None) -> KeyStore:
     if secret and not file:
         return read_secret(secrets_client(), secret)
-    return read_keys(_one(file, secret))
+    path = _one(file, secret)
+    try:
+        return read_keys(path)
+    except InvalidKeyStore as error:
+        raise InvalidKeyStore(f"{path}: {error}") from None
+    except OSError as error:
+        fail(f"cannot read {path}: {error.strerror}", code=2)
 
 
 def _one(file: Path | None, secret: str | None) -> Path:
@@ -230,7 +239,7 @@ def _lifetime(text: str) -> timedelta | None:
         return None
     match = re.fullmatch(r"([1-9][0-9]{0,4})([mhdw])", text)
     if match is None:
-        fail(f"{text!r} is no length of time", "Write 90d, 12h, 30m, 8w, or never", code=2)
+        fail(f"{text!r} is not a length of time", "Write 90d, 12h, 30m, 8w, or never", code=2)
     return timedelta(**{_UNITS[match[2]]: int(match[1])})
 
 
@@ -248,16 +257,3 @@ def _date(when: datetime) -> str:
 
 def _now() -> datetime:
     return datetime.now(UTC).replace(microsecond=0)
-
-
-@contextmanager
-def _telling() -> Iterator[None]:
-    """Failures as one line on standard error."""
-    try:
-        yield
-    except BlindgateError as error:
-        fail(str(error))
-    except ValueError:
-        fail("the name must have 1 to 64 printable characters", code=2)
-    except OSError as error:
-        fail(f"{error.filename}: {error.strerror}")

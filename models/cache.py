@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from blindgate.cache import cache_folder
-from models.errors import FetchError
+from models.errors import FetchError, UnknownModelError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,17 +38,25 @@ def sha256_of(path: Path) -> str | None:
 
 
 def write_whole(path: Path, data: bytes) -> None:
-    """Write a file so that it is there complete or not at all, even if the machine stops."""
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".part-", delete=False) as file:
-        try:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-            os.chmod(file.name, 0o644)  # noqa: PTH101
-            os.replace(file.name, path)  # noqa: PTH105
-        except BaseException:
-            os.unlink(file.name)  # noqa: PTH108
-            raise
+    """Write a file so that it is there complete or not at all, even if the machine stops.
+
+    Raises:
+        FetchError: It cannot be written; what was there before is unchanged.
+    """
+    try:
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".part-", delete=False) as file:
+            draft = Path(file.name)
+            try:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+                draft.chmod(0o644)
+                draft.replace(path)
+            except BaseException:
+                draft.unlink(missing_ok=True)
+                raise
+    except OSError as error:
+        raise FetchError(f"cannot write {path}: {error.strerror}") from None
 
 
 @contextmanager
@@ -82,3 +90,24 @@ def workshop(name: str, cache: Path | None = None) -> Iterator[Path]:
             yield scratch
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
+
+
+def remove_model(name: str, cache: Path | None = None) -> Path:
+    """Remove a model's folder from the cache.
+
+    Returns:
+        The folder that was removed.
+
+    Raises:
+        UnknownModelError: The cache has no such model.
+        FetchError: It cannot be removed.
+    """
+    folder = model_folder(name, cache)
+    if "/" in name or name.startswith(".") or not name or not folder.is_dir():
+        raise UnknownModelError(f"the cache has no model {name!r}")
+    with workshop(name, cache):
+        try:
+            shutil.rmtree(folder)
+        except OSError as error:
+            raise FetchError(f"cannot remove {error.filename}: {error.strerror}") from None
+    return folder

@@ -14,8 +14,9 @@ from enclave_app.detector.manifest import (
     ManifestFile,
     parse_manifest,
 )
-from models.cache import model_folder, workshop, write_whole
+from models.cache import model_folder, sha256_of, workshop, write_whole
 from models.errors import FetchError
+from models.registry import names
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -43,6 +44,27 @@ def fitted(onnx: Path, manifest: Path) -> tuple[Detector, bytes]:
         raise ModelError(f"{onnx} has the SHA-256 {found}, {manifest} pins another")
     read = ManifestFile(parsed, hashlib.sha256(text).digest())
     return Detector.from_onnx(read, network), text
+
+
+def check_name(name: str, digest: bytes, *, force: bool, cache: Path | None = None) -> None:
+    """See that a model may get its name in the cache.
+
+    Args:
+        name: The model's.
+        digest: SHA-256 of its manifest: the same model may be installed again.
+        force: Whether it may replace another model of this name that a user brought.
+        cache: As for `models.fetch.pull`.
+
+    Raises:
+        FetchError: The name is that of a model that ships, or of another one in the cache.
+    """
+    if name in names():
+        raise FetchError(
+            f"{name} is the name of a model that ships: choose another in the manifest"
+        )
+    there = sha256_of(model_folder(name, cache) / MANIFEST_FILE)
+    if not force and there not in (None, digest.hex()):
+        raise FetchError(f"the cache has another model {name} already; --force replaces it")
 
 
 def install(onnx: Path, manifest: bytes, name: str, cache: Path | None = None) -> Path:

@@ -7,7 +7,9 @@ from typing import Annotated
 
 import typer
 
-from blindgate.cli.console import err, fail, out
+from blindgate.cli.console import emit, emit_json, err, fail, out, table
+from blindgate.cli.files import Force, check_folder, check_new, read_file, write_new
+from blindgate.printable import printable
 
 app = typer.Typer(
     name="models",
@@ -19,7 +21,7 @@ app = typer.Typer(
 Name = Annotated[str, typer.Argument(help="A model, as `blindgate models list` names it.")]
 Coco = Annotated[
     Path,
-    typer.Option(help="Annotated pictures in COCO's format: instances.json beside images/."),
+    typer.Option(help="Annotated images in COCO's format: instances.json beside images/."),
 ]
 
 
@@ -29,20 +31,16 @@ def list_models() -> None:
 
     Example: `blindgate models list`
     """
-    from rich.box import SIMPLE
-    from rich.table import Table
-
     from models import registry
     from models.cache import model_folder
     from models.fetch import is_pulled
 
-    table = Table("model", "version", "family", "input", "licence", "here", box=SIMPLE)
-    table.columns[0].no_wrap = True
+    shown = table("model", "version", "family", "input", "licence", "here")
     for name in [*registry.names(), *registry.added()]:
         model = registry.find(name)
         manifest = model.manifest
         here = not model.shipped or is_pulled(model, model_folder(name))
-        table.add_row(
+        shown.add_row(
             name,
             manifest.version,
             manifest.family,
@@ -50,7 +48,7 @@ def list_models() -> None:
             manifest.licence.spdx,
             "yes" if here else "-",
         )
-    out.print(table)
+    out.print(shown)
     out.print(f"The default is {registry.DEFAULT}.")
 
 
@@ -71,64 +69,91 @@ def pull(
 
     with bar() as progress:
         folder = fetch.pull(name or registry.DEFAULT, progress=progress, brought=brought)
-    out.print(str(folder), markup=False)
+    emit(str(folder))
 
 
 @app.command()
-def info(name: Name) -> None:
+def info(
+    name: Name,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
     """Say everything about a model.
 
     Example: `blindgate models info ssd-mobilenet-v2-coco`
     """
-    from rich.table import Table
+    import json
 
     from models import registry
 
     model = registry.find(name)
-    table = Table(show_header=False, box=None)
     content = model.manifest.model_dump(mode="json", exclude_none=True)
+    content["manifest_sha256"] = model.digest.hex()
+    if as_json:
+        emit_json(json.dumps(content, indent=2))
+        return
     content["labels"] = ", ".join(model.manifest.known_labels)
+    # Lines instead of a table: a digest must be there whole, on one line, to be compared.
     for key, value in content.items():
         if isinstance(value, dict):
-            value = "\n".join(f"{part}: {entry}" for part, entry in value.items())  # noqa: PLW2901
-        table.add_row(key, str(value))
-    table.add_row("manifest digest", model.digest.hex())
-    out.print(table)
+            out.print(key, style="bold")
+            for part, entry in value.items():
+                out.print(f"  {printable(part)}: {printable(entry)}")
+        else:
+            out.print(f"{key}: {printable(value)}")
+
+
+@app.command()
+def remove(name: Name) -> None:
+    """Remove a model from the cache: one of yours, or what was pulled of one that ships.
+
+    Example: `blindgate models remove my-yolox-int8`
+    """
+    from models.cache import remove_model
+
+    err.print(f"removed: {remove_model(name)}")
 
 
 @app.command()
 def check(
     file: Annotated[Path, typer.Argument(help="The ONNX file.")],
     manifest: Annotated[Path, typer.Option(help="Its model.toml.")],
-    picture: Annotated[Path | None, typer.Option(help="A photo to try it on.")] = None,
+    photo: Annotated[
+        Path | None, typer.Option("--photo", "--picture", help="A photo to try it on.")
+    ] = None,
     output: Annotated[Path, typer.Option(help="Where the annotated photo goes.")] = Path(
         "checked.png"
     ),
     install: Annotated[
-        bool, typer.Option("--install", help="Put the model into the cache if it fits.")
+        bool,
+        typer.Option(
+            "--install",
+            help="Put the model into the cache if it fits; with --force over another of its name.",
+        ),
     ] = False,
+    force: Force = False,
 ) -> None:
     """Say whether an ONNX file fits a manifest, and show what it finds on a photo.
 
-    Example: `blindgate models check yolox_s.onnx --manifest model.toml --picture street.jpg`
+    Example: `blindgate models check yolox_s.onnx --manifest model.toml --photo street.jpg`
     """
-    from blindgate.annotate import annotate
+    from blindgate.cli.drawing import check_drawing, drawing
     from models import check as checking
 
+    if photo is not None:
+        check_drawing(photo, output, inputs=(file, manifest), force=force)
     detector, text = checking.fitted(file, manifest)
     name = detector.manifest.name
+    if install:
+        checking.check_name(name, detector.manifest_digest, force=force)
     err.print(f"{file} fits {manifest}: {name}, manifest digest {detector.manifest_digest.hex()}")
-    if picture is None:
-        err.print("With --picture PHOTO you see what it finds.")
+    if photo is None:
+        err.print("With --photo PHOTO you see what it finds.")
     else:
-        try:
-            photo = picture.read_bytes()
-        except OSError as error:
-            fail(f"cannot read {picture}: {error.strerror}")
-        found = detector.detect(photo)
-        annotate(photo, found).save(output)
+        content = read_file(photo)
+        found = detector.detect(content)
+        write_new(output, drawing(content, photo, found, output), force=force)
         for each in found.detections:
-            out.print(f"{each.label} {each.score:.3f}", markup=False)
+            out.print(f"{each.label} {each.score:.3f}")
         err.print(f"{len(found.detections)} objects, drawn into {output}")
     if install:
         folder = checking.install(file, text, name)
@@ -142,37 +167,35 @@ def evaluate(
     tiles: Annotated[int, typer.Option(min=1, max=3, help="As a client may ask.")] = 1,
     json: Annotated[bool, typer.Option("--json", help="As one JSON object.")] = False,
 ) -> None:
-    """Measure a model's accuracy on annotated pictures.
+    """Measure a model's accuracy on annotated images.
 
     Example: `blindgate models eval ssd-mobilenet-v2-coco --coco val2017 --tiles 2`
     """
     from dataclasses import asdict
     from json import dumps
 
-    from rich.table import Table
-
     from enclave_app.detector import Detector
     from models import coco as data
     from models import fetch
     from models.progress import bar
 
+    pictures = data.CocoSet.open(coco)
     with bar() as progress:
         detector = Detector.load(fetch.pull(name, progress=progress))
-        pictures = data.CocoSet.open(coco)
         accuracy = data.evaluate(detector.detect, pictures, tiles=tiles, progress=progress)
     if json:
-        out.print(dumps({"model": detector.manifest.name, "tiles": tiles} | asdict(accuracy)))
+        emit_json(dumps({"model": detector.manifest.name, "tiles": tiles} | asdict(accuracy)))
         return
-    table = Table("model", "tiles", "pictures", "AP", "AP50", "AP75", "small", "medium", "large")
+    shown = table("model", "tiles", "images", "AP", "AP50", "AP75", "small", "medium", "large")
     figures = (accuracy.ap, accuracy.ap_50, accuracy.ap_75)
     sizes = (accuracy.small, accuracy.medium, accuracy.large)
-    table.add_row(
+    shown.add_row(
         detector.manifest.name,
         str(tiles),
         str(accuracy.pictures),
         *(f"{figure:.3f}" for figure in (*figures, *sizes)),
     )
-    out.print(table)
+    out.print(shown)
 
 
 @app.command()
@@ -189,9 +212,10 @@ def quantize(
     batch: Annotated[
         int,
         typer.Option(
-            min=1, max=8, help="Pictures that one run may take, if the graph's first size is free."
+            min=1, max=8, help="Images that one run may take, if the graph's first size is free."
         ),
     ] = 1,
+    force: Force = False,
 ) -> None:
     """Make the 8-bit twin NAME-int8 of a model, and measure both.
 
@@ -201,20 +225,28 @@ def quantize(
     from models.cache import model_folder
     from models.coco import CocoSet
     from models.progress import bar
-    from models.quantize import MOST_LOST, install, keep, quantized
+    from models.quantize import MOST_LOST, install, keep, kept_files, quantized
 
+    data = CocoSet.open(coco)
+    if not calibrate.is_dir():
+        fail(f"{calibrate} is not a folder of photos", code=2)
+    if write is not None:
+        for path in kept_files(write):
+            check_new(path, force=force, make_folder=True)
+    target = model_folder(f"{name}-int8")
+    if target.exists() and not force:
+        fail(f"the cache has a model {target.name} already", "--force replaces it")
+    check_folder(target.parent, make=True)
     with bar() as progress:
         folder = fetch.pull(name, progress=progress)
-        data = CocoSet.open(coco)
         twin = quantized(folder, calibrate, data, coco.resolve().name, progress, batch=batch)
-    target = install(twin, folder, model_folder(twin.manifest.name))
-    if write is not None:
-        keep(twin, folder, write)
     out.print(
         f"{twin.manifest.name}: AP {twin.accuracy.ap:.4f} (float: {twin.base.ap:.4f}), "
-        f"{twin.speedup:.2f} times as fast at one thread, "
-        f"{len(twin.onnx) / 1e6:.1f} MB, in {target}",
-        markup=False,
+        f"{twin.speedup:.2f} times as fast at one thread, {len(twin.onnx) / 1e6:.1f} MB"
     )
-    if twin.accuracy.ap < twin.base.ap - MOST_LOST or twin.speedup < 1:
-        err.print(f"That is no good trade: keep {name}.")
+    if not force and (twin.accuracy.ap < twin.base.ap - MOST_LOST or twin.speedup < 1):
+        fail(f"not a good trade, so nothing was kept: use {name}", "--force keeps the twin")
+    install(twin, folder, target)
+    if write is not None:
+        keep(twin, folder, write)
+    err.print(f"in {target}")

@@ -193,6 +193,11 @@ def times_as_fast(before: Detector, after: Detector) -> float:
     return min(taken[0]) / min(taken[1])
 
 
+def kept_files(folder: Path) -> tuple[Path, ...]:
+    """The files that `keep` writes, but for the notice, whose name the model decides."""
+    return folder / RANGES_FILE, folder / MANIFEST_FILE
+
+
 def keep(twin: Quantized, base: Path, folder: Path) -> None:
     """Write what git keeps of a twin: manifest, ranges and the licence's notice, no weights."""
     folder.mkdir(parents=True, exist_ok=True)

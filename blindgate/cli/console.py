@@ -15,6 +15,7 @@ import typer
 from rich.console import Console, ConsoleDimensions
 from rich.segment import Segment
 from rich.table import Table
+from rich.text import Text
 
 from blindgate.failures import indented
 from blindgate.printable import printable, printable_json
@@ -41,10 +42,14 @@ class _Console(Console):
     def size(self, new_size: tuple[int, int]) -> None:
         self._width, self._height = new_size
 
+    def render_str(self, text: str, **options: Any) -> Text:
+        """Text as it is laid out: escapes take their place in a line or a column."""
+        return super().render_str(printable(text, keep="\n\t"), **options)
+
     def render(
         self, renderable: RenderableType, options: ConsoleOptions | None = None
     ) -> Iterable[Segment]:
-        """What anything consists of, with its texts made printable."""
+        """What anything consists of; also a `Text` is made printable."""
         for segment in super().render(renderable, options):
             if segment.control or segment.text.isprintable():
                 yield segment

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
@@ -18,7 +17,8 @@ from blindgate.cli.connection import (
     connection,
 )
 from blindgate.cli.console import emit_json, err, fail, out, table
-from blindgate.cli.files import Force, check_new, read_file, refuse_format, write_new
+from blindgate.cli.drawing import check_drawing, drawing
+from blindgate.cli.files import Force, read_file, refuse_format, write_new
 
 if TYPE_CHECKING:
     from blindgate.client import ProblemError
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 
 #: Ends a file's name once it is encrypted, as in the AWS sample.
 _SUFFIX: Final = ".encrypted"
-#: What a drawing may be saved as; the names are Pillow's.
-_DRAWINGS: Final = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
 #: The thresholds of the models that ship, for a hint; a test compares them with the manifests.
 THRESHOLDS: Final = {
     "nanodet-m-416": 0.35,
@@ -107,7 +105,9 @@ def detect(
     is_sealed = _choose(data, file, sealed, asked)
     asked.origin()
     chosen = options(min_score, max_detections, classes, tiles)
-    drawn_on = _check_drawing(file, image, annotate, force=force) if annotate else None
+    drawn_on = image or _original(file) if annotate else None
+    if annotate and drawn_on:
+        check_drawing(drawn_on, annotate, inputs=[file], force=force)
     try:
         with err.status("asking the enclave"):
             found = (_ask_sealed if is_sealed else _ask_open)(data, asked, chosen)
@@ -120,19 +120,21 @@ def detect(
     if not found.detections:
         err.print(_why_nothing(found, chosen), style="yellow")
     if annotate and drawn_on:
-        _draw(found, drawn_on, annotate, force=force)
+        drawn = drawing(read_file(drawn_on), drawn_on, found, annotate)
+        write_new(annotate, drawn, force=force)
+        err.print(f"drawn: {annotate}")
 
 
 def _choose(data: bytes, file: Path, sealed: bool | None, asked: Connection) -> bool:
     """Whether to seal; a file that the enclave cannot open ends the command."""
-    from blindgate import image_formats
     from blindgate.envelope.recognise import is_envelope
+    from blindgate.imaging import formats
 
     if not data:
         fail(f"{file} is empty", code=2)
     if is_envelope(data):
         is_sealed = bool(asked.trust) if sealed is None else sealed
-    elif image_formats.media_type(data) is None:
+    elif formats.image_format(data) is None:
         refuse_format(data, file)
     elif sealed is False:
         fail(
@@ -197,7 +199,7 @@ def _refusal(problem: ProblemError) -> str:
 
 
 def _if_cut_off(data: bytes) -> str | None:
-    from blindgate.image_formats import is_cut_off
+    from blindgate.imaging.formats import is_cut_off
 
     return (
         "The file has no end: was its download or copy interrupted?" if is_cut_off(data) else None
@@ -242,20 +244,6 @@ def _why_nothing(found: Detections, options: DetectOptions) -> str:
     return f"Nothing{of} scored {least} with {found.model.name}.{hint}"
 
 
-def _check_drawing(file: Path, image: Path | None, target: Path, *, force: bool) -> Path:
-    """The photo to draw on, once it is certain that the drawing can be written."""
-    from blindgate import image_formats
-
-    if target.suffix.lower() not in _DRAWINGS:
-        fail(f"{target} must end in {', '.join(_DRAWINGS)}", code=2)
-    photo = image or _original(file)
-    check_new(target, force=force, inputs=(file, photo))
-    content = read_file(photo)
-    if image_formats.media_type(content) is None:
-        refuse_format(content, photo)
-    return photo
-
-
 def _original(file: Path) -> Path:
     if file.suffix != _SUFFIX:
         return file
@@ -263,17 +251,3 @@ def _original(file: Path) -> Path:
     if not original.is_file():
         fail(f"there is no {original} to draw on", "Name the photo with --image PHOTO", code=2)
     return original
-
-
-def _draw(found: Detections, photo: Path, target: Path, *, force: bool) -> None:
-    from blindgate.annotate import annotate
-
-    drawing = io.BytesIO()
-    try:
-        annotate(read_file(photo), found).save(drawing, _DRAWINGS[target.suffix.lower()])
-    # What Pillow raises for a file that it cannot read, or that a format cannot hold, has no
-    # common base.
-    except Exception as error:  # noqa: BLE001
-        fail(f"cannot draw on {photo}: {error}")
-    write_new(target, drawing.getvalue(), force=force)
-    err.print(f"drawn: {target}")

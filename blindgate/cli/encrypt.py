@@ -12,11 +12,11 @@ from urllib.parse import urlsplit
 
 import typer
 
-from blindgate import image_formats
 from blindgate.cli.console import err, fail, out
 from blindgate.cli.files import Force, check_new, read_file, refuse_format, write_new
 from blindgate.envelope.context import DEFAULT_CONTEXT
 from blindgate.envelope.recognise import is_envelope
+from blindgate.imaging import formats
 from blindgate.printable import printable
 
 if TYPE_CHECKING:
@@ -121,9 +121,9 @@ def encrypt(
     for target, data in zip(targets, contents, strict=True):
         write_new(target, data, force=force)
         out.print(f"{printable(target)}  {len(data):,} bytes")
-    if image_formats.media_type(plaintext) is None:
+    if formats.image_format(plaintext) is None:
         err.print(
-            f"Warning: {file} does not begin as {image_formats.ACCEPTED} does, and the enclave "
+            f"Warning: {file} does not begin as {formats.ACCEPTED} does, and the enclave "
             "opens nothing else.",
             style="yellow",
         )
@@ -157,9 +157,9 @@ def _content_of(file: Path, *, force: bool) -> bytes:
         fail(f"{file} is empty", code=2)
     if is_envelope(content) and not force:
         fail(f"{file} is encrypted already", "Use --force to encrypt it once more", code=2)
-    if force or image_formats.media_type(content):
+    if force or formats.image_format(content):
         return content
-    if image_formats.other_format(content) or image_formats.is_text(content):
+    if formats.other_format(content) or formats.is_text(content):
         refuse_format(content, file)
     return content
 

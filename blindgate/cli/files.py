@@ -19,9 +19,9 @@ from typing import Annotated, Final, NoReturn
 
 import typer
 
-from blindgate import image_formats
 from blindgate.cli.console import fail
 from blindgate.failures import describe_os_error
+from blindgate.imaging import formats
 
 #: The option of every command that may replace a file.
 Force = Annotated[bool, typer.Option("--force", help="Replace files that are there already.")]
@@ -53,21 +53,20 @@ def refuse_format(content: bytes, file: Path) -> NoReturn:
     """End the command: the content is no image that the enclave opens.
 
     Args:
-        content: What `image_formats.media_type` does not know, and no envelope.
+        content: What `formats.image_format` does not know, and no envelope.
         file: Its name.
     """
-    name = image_formats.other_format(content)
-    if name is None and image_formats.is_text(content):
-        name = "a text file"
+    name = formats.other_format(content)
+    if name is None and formats.is_text(content):
+        name = "A text file"
     if name is None:
         fail(
-            f"{file} is neither a photo ({image_formats.ACCEPTED}) nor a file that Blindgate "
-            "encrypted",
+            f"{file} is neither a photo ({formats.ACCEPTED}) nor a file that Blindgate encrypted",
             code=2,
         )
     fail(
-        f"{file} is {name}, which the enclave does not open",
-        f"Save it as {image_formats.ACCEPTED} first",
+        f"{file} is {name[0].lower()}{name[1:]}, which the enclave does not open",
+        f"Save it as {formats.ACCEPTED} first",
         code=2,
     )
 

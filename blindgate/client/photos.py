@@ -12,7 +12,6 @@ from urllib.parse import urlencode
 
 from pydantic import ValidationError
 
-from blindgate import image_formats
 from blindgate.client.errors import (
     AnswerRejected,
     InvalidOptions,
@@ -22,6 +21,7 @@ from blindgate.client.errors import (
 from blindgate.detections import Detections, DetectOptions
 from blindgate.envelope.recognise import is_envelope
 from blindgate.failures import faults_of
+from blindgate.imaging import formats
 
 if TYPE_CHECKING:
     from blindgate.client.messages import Answer
@@ -97,10 +97,10 @@ def read(photo: PhotoSource) -> bytes:
     content = _bytes_of(photo)
     if not content:
         raise InvalidPhoto("the photo is empty")
-    if not is_envelope(content) and (name := image_formats.other_format(content)):
+    if not is_envelope(content) and (name := formats.other_format(content)):
         raise InvalidPhoto(
-            f"the photo is {name}, which the enclave does not open: save it as "
-            f"{image_formats.ACCEPTED} first"
+            f"the photo is {name[0].lower()}{name[1:]}, which the enclave does not open: save it "
+            f"as {formats.ACCEPTED} first"
         )
     return content
 
@@ -158,7 +158,8 @@ def _png_of_array(array: Any) -> bytes:
 
 def media_type(content: bytes) -> str:
     """The type by the first bytes; an envelope and anything else are octets."""
-    return image_formats.media_type(content) or "application/octet-stream"
+    found = formats.image_format(content)
+    return f"image/{found}" if found else "application/octet-stream"
 
 
 def options(

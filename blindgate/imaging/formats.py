@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import re
 from typing import Final, Literal
 
@@ -10,7 +11,10 @@ Format = Literal["jpeg", "png", "webp"]
 #: How many of a file's first bytes are looked at.
 HEAD_BYTES: Final = 32
 
-#: The formats that the enclave decodes.
+#: What the enclave decodes, for messages.
+ACCEPTED: Final = "JPEG, PNG or WebP"
+#: How many bytes tell text from other content.
+_TEXT_BYTES: Final = 512
 _ACCEPTED: Final[tuple[tuple[bytes, Format], ...]] = (
     (rb"\xff\xd8\xff", "jpeg"),
     (rb"\x89PNG\r\n\x1a\n", "png"),
@@ -18,6 +22,7 @@ _ACCEPTED: Final[tuple[tuple[bytes, Format], ...]] = (
 )
 #: Names for what people try. The console has the same list (`gateway/console/src/formats.ts`).
 _OTHERS: Final[tuple[tuple[bytes, str], ...]] = (
+    (rb".{4}ftyp(?:mif1|msf1).{4}(?:.{4})*avi[fs]", "An AVIF image"),
     (rb".{4}ftyp(?:heic|heix|heim|heis|hevc|hevx|mif1|msf1)", "A HEIC photo"),
     (rb".{4}ftypavi[fs]", "An AVIF image"),
     (rb".{4}ftypcrx ", "A Canon raw photo"),
@@ -37,6 +42,11 @@ _OTHERS: Final[tuple[tuple[bytes, str], ...]] = (
     (rb"%PDF", "A PDF"),
     (rb"(?:\xef\xbb\xbf)?\s{0,8}<(?:svg|\?xml)", "An SVG or XML file"),
     (rb"PK\x03\x04", "A ZIP archive"),
+    (rb"\x1f\x8b|7z\xbc\xaf|BZh[1-9]|\xfd7zXZ\x00|\x28\xb5\x2f\xfd", "A compressed file"),
+    (rb"RIFF.{4}WAVE|ID3|OggS|fLaC|.{4}ftypM4A ", "An audio file"),
+    (rb"\s{0,8}<(?i:!doctype html|html)[\s>]", "An HTML page"),
+    # What the AWS Encryption SDK wrote before its messages committed to a key.
+    (rb"\x01\x80[\x00-\x05]", "An AWS Encryption SDK message without key commitment"),
     (rb"version https://git-lfs", "A Git LFS pointer"),
 )
 
@@ -64,3 +74,25 @@ def other_format(head: bytes | memoryview) -> str | None:
     if image_format(start):
         return None
     return next((name for rule, name in _OTHERS if re.match(rule, start, re.DOTALL)), None)
+
+
+def is_text(content: bytes) -> bool:
+    """Whether a file begins with text in UTF-8."""
+    try:
+        # Incremental, since the last character may be cut in two.
+        text = codecs.getincrementaldecoder("utf-8-sig")().decode(content[:_TEXT_BYTES])
+    except UnicodeDecodeError:
+        return False
+    return bool(text) and all(each.isprintable() or each in "\t\n\r\f" for each in text)
+
+
+def is_cut_off(content: bytes) -> bool:
+    """Whether an accepted image lacks its end, as after a download that stopped."""
+    match image_format(content):
+        case "png":
+            return b"IEND" not in content
+        case "jpeg":
+            return b"\xff\xd9" not in content
+        case "webp":
+            return len(content) < 8 + int.from_bytes(content[4:8], "little")
+    return False

@@ -105,13 +105,13 @@ def _run(
             region=region,
             ca=certificates.ca,
         )
-        err.print(f"dev KMS: https://{host}:{actual}, attestation root {root.name}", markup=False)
-        err.print(f"  export AWS_CONFIG_FILE={config.absolute()}", markup=False)
-        err.print(f"  export AWS_SHARED_CREDENTIALS_FILE={credentials.absolute()}", markup=False)
+        err.print(f"dev KMS: https://{host}:{actual}, attestation root {root.name}")
+        err.print(f"  export AWS_CONFIG_FILE={config.absolute()}")
+        err.print(f"  export AWS_SHARED_CREDENTIALS_FILE={credentials.absolute()}")
         # The variable wins over the profile's ca_bundle, so an inherited one would get in the way.
-        err.print(f"  export AWS_CA_BUNDLE={certificates.ca.absolute()}", markup=False)
-        err.print("  aws --profile admin kms create-key", markup=False)
-        err.print(f"  profiles: {', '.join(sorted(known))}", markup=False)
+        err.print(f"  export AWS_CA_BUNDLE={certificates.ca.absolute()}")
+        err.print("  aws --profile admin kms create-key")
+        err.print(f"  profiles: {', '.join(sorted(known))}")
 
     with Store(state) as store:
         app = create_app(

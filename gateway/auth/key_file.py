@@ -64,27 +64,25 @@ class KeyFile:
 
 
 def read_keys(path: Path) -> KeyStore:
-    """The keys in a file; none if there is no file yet.
+    """The keys in a file.
 
     Raises:
         InvalidKeyStore: It is something else.
-        OSError: It cannot be read.
+        OSError: It cannot be read, or is not there.
     """
-    try:
-        return KeyStore.from_json(path.read_bytes())
-    except FileNotFoundError:
-        return KeyStore()
+    return KeyStore.from_json(path.read_bytes())
 
 
 def change_keys(path: Path, change: Callable[[KeyStore], KeyStore]) -> None:
-    """Replace a file's keys in one step; two changes at once follow each other.
+    """Replace a file's keys in one step, or make the file; concurrent changes are serialised.
 
     Raises:
         InvalidKeyStore: The file holds something else.
         OSError: It cannot be written.
     """
     with _locked(path):
-        text = change(read_keys(path)).to_json()
+        store = read_keys(path) if path.exists() else KeyStore()
+        text = change(store).to_json()
         # mkstemp makes files that only their owner can read.
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         try:

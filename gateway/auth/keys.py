@@ -21,6 +21,8 @@ from blindgate.errors import BlindgateError
 from gateway.auth.caller import Scope
 
 PREFIX: Final = "bgk_"
+#: What a key may be called.
+NAME: Final = re.compile(r"[^\x00-\x1f\x7f]{1,64}")
 #: 64 bits: ids never collide in practice, and are short enough to read aloud.
 _ID_BYTES: Final = 8
 _SECRET_BYTES: Final = 32
@@ -45,7 +47,7 @@ class KeyRecord(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     id: Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]
-    name: Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f]{1,64}$")]
+    name: Annotated[str, Field(pattern=rf"^{NAME.pattern}$")]
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$", repr=False)]
     scopes: Annotated[tuple[Scope, ...], Field(min_length=1, max_length=len(Scope))]
     created: AwareDatetime
@@ -82,8 +84,8 @@ class KeyStore(BaseModel):
             return cls.model_validate_json(text)
         except ValidationError as error:
             first = error.errors(include_url=False, include_input=False, include_context=False)[0]
-            where = ".".join(map(str, first["loc"])) or "the whole"
-            raise InvalidKeyStore(f"not a list of API keys: {where}: {first['msg']}") from None
+            where = "".join(f"{part}: " for part in (".".join(map(str, first["loc"])),) if part)
+            raise InvalidKeyStore(f"not a list of API keys: {where}{first['msg']}") from None
 
     def to_json(self) -> str:
         """The store as text that `from_json` reads."""

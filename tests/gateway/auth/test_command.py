@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner, Result
 
 from gateway.auth.key_file import KeyFile
-from gateway.cli import keys
+from tests import command_line
+from tests.command_line import Done
 
 
 @pytest.fixture
@@ -17,8 +19,8 @@ def file(tmp_path: Path) -> Path:
     return tmp_path / "keys.json"
 
 
-def run(*arguments: str | Path) -> Result:
-    return CliRunner().invoke(keys, [str(each) for each in arguments], env={"COLUMNS": "200"})
+def run(*arguments: str | Path) -> Done:
+    return command_line.run("keys", *arguments)
 
 
 def test_a_key_is_made_shown_once_listed_and_revoked(file: Path) -> None:
@@ -50,12 +52,14 @@ def test_never_is_never(file: Path) -> None:
     [
         (["create", "a"], "say where the keys are"),
         (["create", "a", "--file", "FILE", "--secret", "s"], "say where the keys are"),
-        (["create", "a", "--expires", "3y", "--file", "FILE"], "no length of time"),
-        (["create", "a", "--expires", "0d", "--file", "FILE"], "no length of time"),
+        (["create", "a", "--expires", "3y", "--file", "FILE"], "not a length of time"),
+        (["create", "a", "--expires", "0d", "--file", "FILE"], "not a length of time"),
         (["create", "a", "--scope", "all", "--file", "FILE"], "all"),
         (["create", "a\nb", "--file", "FILE"], "1 to 64 printable"),
         (["revoke", "0" * 16, "--file", "FILE"], "there is no key"),
         (["list", "--file", "/"], "directory"),
+        (["list", "--file", "absent/keys.json"], "cannot read absent/keys.json"),
+        (["revoke", "0" * 16, "--file", "absent/keys.json"], "cannot write absent/keys.json"),
     ],
 )
 def test_mistakes_are_one_line_each(file: Path, arguments: list[str], message: str) -> None:
@@ -67,5 +71,33 @@ def test_mistakes_are_one_line_each(file: Path, arguments: list[str], message: s
 
 def test_a_file_that_is_something_else_is_left_alone(file: Path) -> None:
     file.write_text("{}x")
-    assert run("create", "a", "--file", file).exit_code == 1
+    done = run("create", "a", "--file", file)
+    assert done.exit_code == 1
+    assert f"{file}: not a list of API keys: Invalid JSON" in done.stderr
     assert file.read_text() == "{}x"
+
+
+def test_a_file_that_cannot_be_written_keeps_its_keys(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert run("create", "a", "--file", file).exit_code == 0
+    before = file.read_bytes()
+
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    done = run("create", "b", "--file", file)
+    assert done.exit_code == 1
+    assert done.stderr == f"blindgate: cannot write {file}: No space left on device\n"
+    assert done.stdout == ""
+    assert file.read_bytes() == before
+    assert [each.name for each in file.parent.iterdir() if ".lock" not in each.name] == [file.name]
+
+
+def test_a_name_cannot_steer_the_terminal(file: Path) -> None:
+    name = "[red]\u202e\u009b2J"
+    assert run("create", name, "--file", file).exit_code == 0
+    listed = run("list", "--file", file)
+    assert "[red]\\u202e\\x9b2J" in listed.stdout
+    assert json.loads(run("list", "--file", file, "--json").stdout)[0]["name"] == name
