@@ -77,7 +77,7 @@ wheel: $(STAMP) $(ASSETS) ## a wheel and a source archive with that page in them
 	@touch $@
 
 console: $(STAMP) $(ASSETS) ## that page as one file to keep elsewhere: GATEWAY=https://… PCRS=FILE, ROOT=PEM for development
-	@$(BIN)/python -m gateway.console --gateway "$(GATEWAY)" --pcrs $(PCRS) $(if $(ROOT),--root "$(ROOT)") --output "$(or $(OUTPUT),out/console.html)"
+	@$(BIN)/python -m gateway.console --gateway "$(GATEWAY)" --pcrs $(PCRS) $(if $(ROOT),--root "$(ROOT)") $(if $(OUTPUT),--output "$(OUTPUT)",--force)
 
 console-picture: $(STAMP) $(ASSETS) ## renew the README's picture of it (needs Chromium)
 	$(BIN)/python -m tests.console.picture

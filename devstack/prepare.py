@@ -11,10 +11,9 @@ Example:
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 
-from blindgate.errors import BlindgateError
+from blindgate.failures import one_line_errors
 from devstack.model import obtain
 from devstack.nsm.root import DevRoot
 from devstack.places import Places, default_state
@@ -48,14 +47,12 @@ def main() -> None:
     parser.add_argument("--state", type=Path, default=None, help="as for `blindgate dev up`")
     parser.add_argument("--model", default="", help="a model's name or folder")
     arguments = parser.parse_args()
-    try:
+    with one_line_errors("prepare", extra="dev"):
         places = Places.prepare(arguments.state or default_state())
         if arguments.step == "root":
             DevRoot.load_or_create(places.state)
         else:
             Preparation(places, Options(model=obtain(arguments.model))).prepare()
-    except (BlindgateError, OSError) as error:
-        sys.exit(f"prepare: {error}")
 
 
 if __name__ == "__main__":

@@ -19,14 +19,12 @@ import asyncio
 import contextlib
 import logging
 import signal
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-import yaml
-
 from blindgate.errors import BlindgateError
+from blindgate.failures import one_line_errors
 from blindgate.link import parse_address
 from blindgate.link.dial import listen
 
@@ -65,6 +63,8 @@ def read_allowlist(path: Path) -> frozenset[Remote]:
     Raises:
         AllowlistError: The file is missing or of another shape.
     """
+    import yaml
+
     try:
         content = yaml.safe_load(path.read_text())
         return frozenset(
@@ -136,12 +136,10 @@ def main() -> None:
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     wanted = Remote(arguments.host, arguments.port)
-    try:
+    with one_line_errors("vsock-proxy"):
         if wanted not in read_allowlist(arguments.config):
             raise AllowlistError(f"{wanted.host} port {wanted.port} is not in the allow-list")
         asyncio.run(_serve(arguments, arguments.connect_to or wanted))
-    except BlindgateError as error:
-        sys.exit(f"vsock-proxy: {error}")
 
 
 if __name__ == "__main__":

@@ -10,12 +10,11 @@ import contextlib
 import gc
 import logging
 import signal
-import sys
 import threading
 from pathlib import Path
 from types import FrameType
 
-from blindgate.errors import BlindgateError
+from blindgate.failures import one_line_errors
 from blindgate.link import parse_address
 from blindgate.link.dial import listen
 from blindgate.sealing import bhttp
@@ -54,10 +53,8 @@ def main() -> None:
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     forbid_dumps()
-    try:
+    with one_line_errors("enclave_app", extra="enclave"):
         _run(arguments.config)
-    except BlindgateError as error:
-        sys.exit(f"enclave_app: {error}")
 
 
 def _run(path: Path) -> None:

@@ -8,10 +8,11 @@ import sys
 from blindgate.errors import BlindgateError
 from blindgate.failures import one_line_errors
 
+# Around the imports, too: a package that is not installed is one line.
 with one_line_errors("blindgate-gateway", extra="gateway", code=2):
     import uvicorn
     from pydantic import ValidationError
-    from pydantic_settings import CliApp
+    from pydantic_settings import CliApp, SettingsError
 
     from gateway.app import create_app
     from gateway.connections import server_options
@@ -19,19 +20,15 @@ with one_line_errors("blindgate-gateway", extra="gateway", code=2):
     from gateway.telemetry import log_to_stdout
 
 
+class Misused(BlindgateError):
+    """The arguments cannot be read."""
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Read the settings and serve until a signal comes."""
-    try:
-        settings = CliApp.run(Settings, cli_args=sys.argv[1:] if arguments is None else arguments)
+    with one_line_errors("blindgate-gateway", extra="gateway", code=2):
+        settings = _read(sys.argv[1:] if arguments is None else arguments)
         app = create_app(settings)
-    except ValidationError as error:
-        for fault in error.errors(include_url=False, include_input=False):
-            where = ".".join(map(str, fault["loc"])) or "settings"
-            print(f"blindgate-gateway: {where}: {fault['msg']}", file=sys.stderr)
-        raise SystemExit(2) from None
-    except (BlindgateError, OSError) as error:
-        print(f"blindgate-gateway: {error}", file=sys.stderr)
-        raise SystemExit(2) from None
     log_to_stdout(settings.log_level)
     # What is loaded stays: the collector need not go through it again for every few requests.
     gc.collect()
@@ -48,6 +45,20 @@ def main(arguments: list[str] | None = None) -> None:
         timeout_graceful_shutdown=max(1, round(settings.drain_seconds)),
         **server_options(app, settings),
     )
+
+
+def _read(arguments: list[str]) -> Settings:
+    """The settings; the process ends with one line for each mistake in them."""
+    try:
+        return CliApp.run(Settings, cli_args=arguments)
+    except ValidationError as error:
+        for fault in error.errors(include_url=False, include_input=False):
+            where = ".".join(map(str, fault["loc"])) or "settings"
+            print(f"blindgate-gateway: {where}: {fault['msg']}", file=sys.stderr)
+        raise SystemExit(2) from None
+    except SettingsError as error:
+        said = str(error).removeprefix("error parsing CLI: ")
+        raise Misused(f"{said}. See: blindgate-gateway --help") from None
 
 
 if __name__ == "__main__":

@@ -38,7 +38,7 @@ def _split(value: Any) -> Any:
 
 
 class Settings(BaseSettings):
-    """What one gateway process is told."""
+    """Settings of one gateway process; each may also be a BLINDGATE_… variable."""
 
     model_config = SettingsConfigDict(
         env_prefix="BLINDGATE_",
@@ -49,6 +49,7 @@ class Settings(BaseSettings):
         cli_prog_name="blindgate-gateway",
         cli_hide_none_type=True,
         cli_avoid_json=True,
+        cli_exit_on_error=False,
     )
 
     host: str = Field("127.0.0.1", description="Address to listen at.")

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from blindgate.attestation import AWS_NITRO_ROOT, PcrSet, Root, Trust, verify
+from blindgate.attestation import AWS_NITRO_ROOT, InvalidTrust, PcrSet, Root, Trust, verify
+from blindgate.attestation.errors import InvalidRoot
 from gateway.pool import Verified, Verify
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from gateway.settings import Settings
 
 
@@ -17,9 +20,20 @@ def trust_from(settings: Settings) -> Trust:
     Raises:
         InvalidTrust: A file is missing or wrong, or there is no set of measurements.
     """
-    root = Root.from_pem(settings.root.read_bytes()) if settings.root else AWS_NITRO_ROOT
+    if not settings.pcrs:
+        raise InvalidTrust("no measurements given: add --pcrs FILE, or set BLINDGATE_PCRS")
+    root = AWS_NITRO_ROOT if settings.root is None else _root(settings.root)
     sets = tuple(PcrSet.from_file(path, allow_debug=settings.allow_debug) for path in settings.pcrs)
     return Trust(root, sets, allow_debug=settings.allow_debug)
+
+
+def _root(path: Path) -> Root:
+    try:
+        return Root.from_pem(path.read_bytes())
+    except InvalidRoot as error:
+        raise InvalidRoot(f"{path}: {error}") from None
+    except OSError as error:
+        raise InvalidRoot(f"cannot read {path}: {error.strerror}") from None
 
 
 def verifier(trust: Trust) -> Verify:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-import typer
+from blindgate.failures import one_line_errors
 
-from devstack.kms.command import kms
+if __name__ == "__main__":
+    with one_line_errors("devstack.kms", extra="dev"):
+        import typer
 
-typer.run(kms)
+        from devstack.kms.command import kms
+
+        typer.run(kms)

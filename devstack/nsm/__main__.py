@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from blindgate.attestation import PcrSet
 from blindgate.errors import BlindgateError
+from blindgate.failures import one_line_errors
 from blindgate.link.addresses import UnixAddress
 from devstack.nsm.protocol import DevNsm
 from devstack.nsm.root import DevRoot
@@ -77,4 +78,5 @@ def _interrupt(_signal: int, _frame: FrameType | None) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    with one_line_errors("devstack.nsm"):
+        sys.exit(main())

@@ -20,6 +20,7 @@ from types import FrameType
 
 from blindgate.attestation import PcrSet
 from blindgate.errors import BlindgateError
+from blindgate.failures import one_line_errors
 from blindgate.link.addresses import UnixAddress
 from blindgate.link.dial import listen
 from devstack.nsm.protocol import DevNsm
@@ -108,4 +109,5 @@ def _interrupt(_signal: int, _frame: FrameType | None) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    with one_line_errors("devstack.qemu.nsm_device"):
+        sys.exit(main())

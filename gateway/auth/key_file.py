@@ -29,7 +29,10 @@ class KeyFile:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._seen = self._stamp()
-        self._keys = Keys(KeyStore.from_json(path.read_bytes()))
+        try:
+            self._keys = Keys(KeyStore.from_json(path.read_bytes()))
+        except InvalidKeyStore as error:
+            raise InvalidKeyStore(f"{path}: {error}") from None
 
     def __repr__(self) -> str:
         return f"<KeyFile {self._path}, {len(self._keys)} keys>"

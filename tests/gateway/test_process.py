@@ -161,7 +161,7 @@ async def test_a_gateway_that_cannot_record_is_not_ready_until_it_can(
         (["--port", "99999"], "port"),
         (["--enclaves", "tcp://somewhere"], "tcp://somewhere"),
         (["--byte-budget", "2000", "--max-body", "4000"], "byte_budget"),
-        (["--enclaves", "unix:///w"], "no measurements"),
+        (["--enclaves", "unix:///w"], "no measurements given: add --pcrs FILE"),
         (["--pcrs", "/nowhere.json"], "/nowhere.json"),
         (["--audit-key", "/nowhere.key"], "audit_key"),
         (["--audit-log", "/dev/null/log"], "/dev/null/log"),
