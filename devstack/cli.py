@@ -160,7 +160,7 @@ def demo(
 
     chosen = photo or default_photo()
     files = results(chosen, output)
-    check_drawing(chosen, files.annotated, force=force)
+    check_drawing(chosen, files.annotated, force=force, make_folder=True)
     check_new(files.encrypted, force=force, inputs=[chosen], make_folder=True)
     if not files.is_copied(chosen):
         check_new(files.copy, force=force, inputs=[chosen], make_folder=True)

@@ -19,7 +19,12 @@ _SUFFIXES: Final = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WE
 
 
 def check_drawing(
-    photo: Path, target: Path, *, inputs: Iterable[Path] = (), force: bool = False
+    photo: Path,
+    target: Path,
+    *,
+    inputs: Iterable[Path] = (),
+    force: bool = False,
+    make_folder: bool = False,
 ) -> None:
     """See that a photo can be drawn on, before its objects are known.
 
@@ -28,10 +33,11 @@ def check_drawing(
         target: Where the drawing will go; its suffix is the format.
         inputs: What else the command reads.
         force: Whether `target` may be replaced.
+        make_folder: Whether its folder will be made.
     """
     if target.suffix.lower() not in _SUFFIXES and not target.is_dir():
         fail(f"{target} must end in {', '.join(_SUFFIXES)}", code=2)
-    check_new(target, force=force, inputs=[photo, *inputs])
+    check_new(target, force=force, inputs=[photo, *inputs], make_folder=make_folder)
     content = read_file(photo)
     if formats.image_format(content) is None:
         refuse_format(content, photo)
