@@ -14,6 +14,7 @@ import threading
 from pathlib import Path
 from types import FrameType
 
+from blindgate.errors import BlindgateError
 from blindgate.failures import one_line_errors
 from blindgate.link import parse_address
 from blindgate.link.dial import listen
