@@ -39,7 +39,6 @@ from devstack.supervisor import Program, Supervisor
 REGION: Final = "us-east-1"
 ACCOUNT: Final = "111122223333"
 KEY_ALIAS: Final = "alias/blindgate-dev"
-DEFAULT_MODEL: Final = "ssd-mobilenet-v2-coco"
 KMS_HOST: Final = f"kms.{REGION}.amazonaws.com"
 GATEWAY_PORT: Final = 8080
 KMS_PORT: Final = 4599

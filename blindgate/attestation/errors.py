@@ -21,7 +21,7 @@ class AttestationError(BlindgateError):
     rule: ClassVar[str] = "attestation"
 
 
-# -- The document cannot be read (FACTS: AWS "attestation_process", syntactical validation) -----
+# -- The document cannot be read (AWS, "attestation_process.md", syntactical validation) -------
 
 
 class MalformedDocument(AttestationError):

@@ -36,8 +36,8 @@ if TYPE_CHECKING:
     from blindgate.attestation.document import Document
     from blindgate.attestation.trust import PcrSet, Root, Trust
 
-#: The age up to which KMS, too, is expected to take a document (FACTS: without a nonce,
-#: freshness is a timestamp at most five minutes old).
+#: The age up to which KMS, too, is expected to take a document: without a nonce, nothing but its
+#: timestamp says that it is fresh.
 MAX_AGE: Final = timedelta(minutes=5)
 
 

@@ -13,7 +13,7 @@ from devstack.stack import Enclave, Options, Stack
 from devstack.supervisor import Program, Supervisor
 
 #: As in production: the worker's port, and vsock-proxy's on the parent.
-WORKER_PORT: Final = 5000
+WORKER_PORT: Final = 5005
 PROXY_PORT: Final = 8000
 
 

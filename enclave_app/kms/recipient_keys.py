@@ -1,6 +1,6 @@
 """RSA keys that KMS encrypts its answers to, made ahead of the calls that use them.
 
-Generating one takes 30 to 300 ms (FACTS: up to 1 s for RSA-4096), so never on a request: a spare
+Generating one takes 30 to 300 ms (up to 1 s for RSA-4096), so never on a request: a spare
 is always ready. A key serves for a bounded time and number of calls; each call shows KMS a fresh
 attestation document that carries it.
 """

@@ -5,7 +5,7 @@ A line is one JSON object that ends in `"prev":"…","hash":"…"}`. `prev` is t
 HMAC-SHA256 (RFC 2104). So a line that is changed, removed, put in or moved breaks the chain at
 that place, unless everything after it is written again: without a key anybody who can write the
 file can do that, with one only they who have the key. A rewritten log, and lines that are cut off
-the end, show against a head that was noted elsewhere (docs/operations.md).
+the end, show against a head that was noted elsewhere (docs/deploy.md).
 """
 
 from __future__ import annotations

@@ -51,7 +51,8 @@ HEADER_OBJECTS: Final[dict[str, dict[str, Any]]] = {
         "description": "Requests `r` that are left, and seconds `t` until there are more.",
         "schema": {"type": "string", "examples": ['"caller";r=599;t=60']},
     },
-}  #: Headers that come with a problem of some status.
+}
+#: Headers that come with a problem of some status.
 _HEADERS: Final[dict[int, tuple[str, ...]]] = {
     401: ("WWW-Authenticate",),
     403: ("WWW-Authenticate",),
