@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
+import tarfile
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -15,7 +18,7 @@ from blindgate.attestation.trust import AWS_NITRO_FINGERPRINT
 from devstack.nsm import DevRoot
 from enclave_app.sealed import InnerAnswer, InnerRequest
 from tests.blindgate.client.gateway import FOUND, PCRS, Enclave, Gateway, write_state
-from tests.clients.javascript import FOLDER, NODE, built, counted, needs_node, run
+from tests.clients.javascript import FOLDER, NODE, NPM, built, counted, needs_node, run
 
 __all__ = ["built"]
 
@@ -96,6 +99,26 @@ def test_the_javascript_client_speaks_to_a_gateway(
     assert counted(output, "skipped") == 0
     assert enclave.asked[0].content == photo.read_bytes()
     assert enclave.asked[0].header("content-type") == "image/jpeg"
+
+
+def test_a_package_holds_what_is_built_even_if_nothing_was_built_before(
+    built: None, tmp_path: Path
+) -> None:
+    assert NPM is not None
+    copy = tmp_path / "js"
+    left_out = shutil.ignore_patterns("dist", "node_modules")
+    shutil.copytree(FOLDER, copy, ignore=left_out)
+    (copy / "node_modules").symlink_to(FOLDER / "node_modules")
+    done = subprocess.run(
+        [NPM, "pack", "--silent"],
+        cwd=copy, capture_output=True, text=True, check=False, timeout=300,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    with tarfile.open(copy / done.stdout.split()[-1]) as package:
+        names = {name.removeprefix("package/") for name in package.getnames()}
+    assert {"dist/src/index.js", "dist/src/index.d.ts", "src/index.ts", "README.md"} <= names
+    assert "LICENSE" in names
+    assert (FOLDER / "LICENSE").read_bytes() == (FOLDER.parents[1] / "LICENSE").read_bytes()
 
 
 def test_the_lock_file_names_no_registry() -> None:
