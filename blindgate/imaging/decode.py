@@ -48,7 +48,7 @@ LEAST: Final = 8
 #: as much of it.
 _JPEG_BLOCK, _PNG_BLOCK = 512 * 1024, 64 * 1024
 #: Pixels of a strip that is blended over white.
-_STRIP: Final = 256 * 1024
+_STRIP: Final = 64 * 1024
 _WHITE: Final = (255, 255, 255)
 _ERRORS: Final = (OSError, ValueError, TypeError, IndexError, OverflowError, SystemError)
 
