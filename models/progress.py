@@ -34,8 +34,18 @@ def bar() -> Iterator[Progress]:
 
     from blindgate.cli.console import err
 
+    if not err.is_terminal:
+        started: set[str] = set()
+
+        def name(step: str, done: int, total: int) -> None:  # noqa: ARG001
+            if step not in started:
+                started.add(step)
+                err.print(step)
+
+        yield name
+        return
     shown = RichProgress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         TaskProgressColumn(),
         TimeElapsedColumn(),
@@ -46,8 +56,6 @@ def bar() -> Iterator[Progress]:
     def show(step: str, done: int, total: int) -> None:
         if step not in tasks:
             tasks[step] = shown.add_task(step, total=total or None)
-            if not err.is_terminal:
-                err.print(step)
         shown.update(tasks[step], completed=done, total=total or None)
 
     with shown:

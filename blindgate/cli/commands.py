@@ -70,7 +70,7 @@ def run(command: str | None) -> int:
             stream.reconfigure(errors="backslashreplace")
     add_plugins(command)
     try:
-        code = app(standalone_mode=False)
+        code = app(standalone_mode=False, prog_name="blindgate")
     except typer.Abort:
         return 1
     except TyperException as error:

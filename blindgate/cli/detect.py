@@ -105,7 +105,7 @@ def detect(
     is_sealed = _choose(data, file, sealed, asked)
     asked.origin()
     chosen = options(min_score, max_detections, classes, tiles)
-    drawn_on = image or _original(file) if annotate else None
+    drawn_on = image or _original(file, data) if annotate else None
     if annotate and drawn_on:
         check_drawing(drawn_on, annotate, inputs=[file], force=force)
     try:
@@ -244,10 +244,14 @@ def _why_nothing(found: Detections, options: DetectOptions) -> str:
     return f"Nothing{of} scored {least} with {found.model.name}.{hint}"
 
 
-def _original(file: Path) -> Path:
-    if file.suffix != _SUFFIX:
+def _original(file: Path, data: bytes) -> Path:
+    """The photo of a file: itself, or what it was encrypted from."""
+    from blindgate.imaging import formats
+
+    if formats.image_format(data):
         return file
-    original = file.with_suffix("")
-    if not original.is_file():
-        fail(f"there is no {original} to draw on", "Name the photo with --image PHOTO", code=2)
+    original = file.with_suffix("") if file.suffix == _SUFFIX else None
+    if original is None or not original.is_file():
+        named = f"no {original}" if original else f"no photo beside {file}"
+        fail(f"there is {named} to draw on", "Name the photo with --image PHOTO", code=2)
     return original
