@@ -44,6 +44,9 @@ MAX_ANSWER = ANSWER_BUCKETS[-1] + 48
 _DESCRIPTION = """
 Object detection on images that the operator of this service cannot see. Images arrive encrypted
 and are opened inside an attested AWS Nitro Enclave only.
+
+HEAD is taken wherever GET is. Bodies are taken without a Content-Encoding. Every error is a
+problem document of RFC 9457.
 """
 
 

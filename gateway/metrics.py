@@ -6,6 +6,8 @@ Names and labels are fixed; no label takes a value that a client chooses.
 from __future__ import annotations
 
 import asyncio
+import json
+import secrets
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from functools import cache
@@ -18,6 +20,8 @@ from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
+from blindgate import problems
+from blindgate.link.frames import REQUEST_ID_BYTES
 from gateway.pool_gauges import PoolGauges
 from gateway.timeline import Stage, Timeline
 
@@ -151,12 +155,16 @@ async def served(metrics: Metrics, host: str, port: int) -> AsyncIterator[int]:
 
 
 def _scraped(metrics: Metrics, request_line: bytes) -> bytes:
-    if request_line.split(b" ")[:2] != [b"GET", b"/metrics"]:
-        status, kind, body = "404 Not Found", "text/plain", b"see /metrics\n"
+    method, path = [*request_line.split(b" "), b""][:2]
+    if method not in (b"GET", b"HEAD") or path.partition(b"?")[0] != b"/metrics":
+        status, kind = "404 Not Found", problems.MEDIA_TYPE
+        request_id = secrets.token_hex(REQUEST_ID_BYTES)
+        problem = problems.NOT_FOUND.body("This port has GET /metrics.", request_id=request_id)
+        body = json.dumps(problem).encode()
     else:
         status, kind, body = "200 OK", CONTENT_TYPE_LATEST, generate_latest(metrics.registry)
     head = (
         f"HTTP/1.1 {status}\r\ncontent-type: {kind}\r\ncontent-length: {len(body)}\r\n"
         "connection: close\r\n\r\n"
     )
-    return head.encode() + body
+    return head.encode() + (b"" if method == b"HEAD" else body)

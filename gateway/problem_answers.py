@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from blindgate import problems
 from blindgate.errors import BlindgateError
@@ -54,6 +55,8 @@ class Refused(BlindgateError):
 
 #: What Starlette raises by itself.
 _BY_STATUS = {404: problems.NOT_FOUND, 405: problems.METHOD_NOT_ALLOWED}
+#: What our routes may take.
+_METHODS: Final = ("DELETE", "GET", "PATCH", "POST", "PUT")
 #: Problems that end by themselves and say when to come back.
 _PASSING = {
     problems.KMS_UNAVAILABLE,
@@ -154,12 +157,17 @@ async def _http_exception(request: Request, error: Exception) -> Response:
         problem = problems.INVALID_REQUEST if error.status_code < 500 else problems.INTERNAL_ERROR
     headers = {name.lower(): value for name, value in (error.headers or {}).items()}
     if error.status_code == 405:
-        headers["allow"] = _allowed(request) or headers.get("allow", "")
+        headers["allow"] = _allowed(request)
     return answer(request.state.request_id, problem, headers=headers)
 
 
 def _allowed(request: Request) -> str:
     """Every method of a resource (RFC 9110 §10.2.1); Starlette names those of one route only."""
-    path = getattr(request.scope.get("route"), "path", None)
-    methods = request.app.openapi()["paths"].get(path, {})
-    return ", ".join(sorted(method.upper() for method in methods))
+    methods = {
+        method
+        for method in _METHODS
+        for route in request.app.routes
+        if route.matches({**request.scope, "method": method})[0] is Match.FULL
+    }
+    # `gateway.edge` handles HEAD as GET.
+    return ", ".join(sorted(methods | ({"HEAD"} if "GET" in methods else set())))

@@ -18,6 +18,12 @@ Every error is a problem of [RFC 9457](https://www.rfc-editor.org/rfc/rfc9457) w
 for people. `request_id`, also in the `X-Request-Id` header, names the request in the operator's
 logs. An `invalid-request` lists what is wrong in `errors`; a `body-too-large` says the `limit`.
 
+This holds for every response of the gateway, also where no route was found, for a request that is
+not valid HTTP and on the port of the metrics. A response to HEAD has the headers and no body. There
+is no response at all where a client closes its connection, or does not send a complete header
+within `head_timeout`. What a load balancer or proxy in front responds by itself is its own: AWS's
+sends HTML with 400, 413, 414, 460 or 502 to 504, without `X-Request-Id`.
+
 Inside a sealed answer the same problems come back, where only the client can read them. What is
 refused before the sealed request is opened comes back outside of it.
 

@@ -6,15 +6,21 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 from starlette.middleware.cors import CORSMiddleware
+from starlette.responses import Response
+
+from blindgate import problems
+from gateway.problem_answers import answer
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from fastapi import FastAPI
+    from starlette.datastructures import Headers
+    from starlette.types import Receive, Scope, Send
 
 #: What pages may send; credentials travel in headers, never in cookies.
 _SENT: Final = ("accept", "authorization", "content-type", "inference-header-content-length",
-                "request-timeout", "x-api-key")  # fmt: skip
+                "request-timeout", "traceparent", "tracestate", "x-api-key")  # fmt: skip
 #: What pages may read beside the content type.
 _READ: Final = ("inference-header-content-length", "ratelimit", "ratelimit-policy", "retry-after",
                 "www-authenticate", "x-request-id")  # fmt: skip
@@ -26,13 +32,36 @@ def allow_origins(app: FastAPI, origins: Sequence[str]) -> None:
     """Let pages of these origins call."""
     options: dict[str, Any] = {
         "allow_origins": list(origins),
-        "allow_methods": ["GET", "POST"],
+        "allow_methods": ["GET", "HEAD", "POST"],
         "allow_headers": list(_SENT),
         "expose_headers": list(_READ),
         "allow_credentials": False,
         "max_age": _MAX_AGE,
     }
-    app.add_middleware(CORSMiddleware, **options)
+    app.add_middleware(_Cors, **options)
+
+
+class _Cors(CORSMiddleware):
+    """Refuses a preflight with a problem document instead of plain text."""
+
+    def preflight_response(self, request_headers: Headers) -> Response:
+        """The response to what a browser asks before it lets a page send a request."""
+        response = super().preflight_response(request_headers)
+        return response if response.status_code < 400 else _Refusal(response.headers)
+
+
+class _Refusal(Response):
+    """A problem document with the headers of a refused preflight."""
+
+    def __init__(self, cors: Mapping[str, str]) -> None:
+        super().__init__()
+        self._cors = {k: v for k, v in cors.items() if not k.startswith("content-")}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send it with the id of this request."""
+        request_id = scope["state"]["request_id"]
+        refusal = answer(request_id, problems.CROSS_ORIGIN_REFUSED, headers=self._cors)
+        await refusal(scope, receive, send)
 
 
 def is_origin(text: str) -> bool:

@@ -73,9 +73,13 @@ async def test_an_exchange_without_an_answer_is_counted_by_its_reason(worker_pat
         await asyncio.Event().wait()
         raise AssertionError
 
-    async with running(worker_path) as worker, serve_gateway(worker) as served:
+    async with (
+        asyncio.timeout(60),
+        running(worker_path) as worker,
+        serve_gateway(worker) as served,
+    ):
         worker.answers[Operation.DETECT] = never
-        late = {**OCTETS, "request-timeout": "0.05"}
+        late = {**OCTETS, "request-timeout": "2"}
         assert (await served.http.post(URL, content=b"x", headers=late)).status_code == 504
         await worker.cancelled.wait()
         arrived.clear()

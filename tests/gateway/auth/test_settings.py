@@ -50,11 +50,25 @@ def test_any_sign_in_or_being_told_so_opens_other_addresses(given: dict[str, Any
         {"cors_origins": "https://app.example/"},
         {"cors_origins": "https://app.example,evil"},
         {"cors_origins": "null"},
+        {"trusted_proxies": "*"},
+        {"trusted_proxies": "0.0.0.0/0"},
+        {"trusted_proxies": "10.0.0.1,::/0"},
+        {"trusted_proxies": "10.0.0.1/8"},
+        {"trusted_proxies": "proxy.internal"},
     ],
 )
 def test_settings_that_would_let_in_more_than_meant_are_refused(given: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         Settings(**given)
+
+
+def test_trusted_proxies_are_addresses_and_networks() -> None:
+    given = "10.0.0.0/19, 192.0.2.7,fd00::/8"
+    assert Settings(trusted_proxies=given).trusted_proxies == (
+        "10.0.0.0/19",
+        "192.0.2.7",
+        "fd00::/8",
+    )
 
 
 def test_origins_may_have_ports_and_be_several() -> None:

@@ -88,6 +88,8 @@ resource "aws_lb" "this" {
   subnets                    = var.public_subnet_ids
   drop_invalid_header_fields = true
   desync_mitigation_mode     = "strictest"
+  # The gateway takes the last address, which is the load balancer's word.
+  xff_header_processing_mode = "append"
   enable_deletion_protection = var.deletion_protection
   # Above the gateway's longest deadline (120 s), so that it and not the balancer says what is late.
   idle_timeout = 130

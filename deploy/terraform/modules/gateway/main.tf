@@ -13,6 +13,12 @@ data "aws_ssm_parameter" "ami" {
   name  = "/aws/service/ami-amazon-linux-latest/al2023-ami-kernel-default-${var.architecture}"
 }
 
+# Where the load balancer connects from.
+data "aws_subnet" "load_balancer" {
+  count = length(var.public_subnet_ids)
+  id    = var.public_subnet_ids[count.index]
+}
+
 locals {
   region = data.aws_region.current.name
   ami_id = var.ami_id == null ? nonsensitive(data.aws_ssm_parameter.ami[0].value) : var.ami_id
@@ -40,6 +46,8 @@ locals {
         BLINDGATE_AUDIT_LOG       = "/var/lib/blindgate-gateway/audit.log"
         # Ten detections a second for each caller, a tenth of what an instance answers.
         BLINDGATE_RATE_LIMIT = "600/minute"
+        # Its X-Forwarded-For names the caller, for rate limits and the audit log.
+        BLINDGATE_TRUSTED_PROXIES = join(",", data.aws_subnet.load_balancer[*].cidr_block)
       },
       var.settings,
     )

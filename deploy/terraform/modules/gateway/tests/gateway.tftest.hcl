@@ -7,6 +7,10 @@ mock_provider "aws" {
     defaults = { partition = "aws" }
   }
 
+  mock_data "aws_subnet" {
+    defaults = { cidr_block = "10.0.32.0/19" }
+  }
+
   mock_data "aws_ec2_instance_type" {
     defaults = {
       default_vcpus            = 4
@@ -85,6 +89,20 @@ run "two_slots_are_two_addresses" {
   assert {
     condition     = local.environment["blue"].BLINDGATE_ENCLAVES == "vsock://16:5005,vsock://17:5005"
     error_message = "The gateway does not look at both slots."
+  }
+}
+
+run "only_the_load_balancer_names_callers" {
+  command = plan
+
+  assert {
+    condition     = local.environment["blue"].BLINDGATE_TRUSTED_PROXIES == "10.0.32.0/19,10.0.32.0/19"
+    error_message = "The gateway does not trust the subnets of the load balancer, or others too."
+  }
+
+  assert {
+    condition     = aws_lb.this.xff_header_processing_mode == "append"
+    error_message = "Clients choose what the load balancer says of them."
   }
 }
 
