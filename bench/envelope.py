@@ -39,6 +39,7 @@ from devstack.nsm import DevNsm, DevRoot
 from enclave_app.credentials import CredentialStore
 from enclave_app.data_keys import CacheLimits
 from enclave_app.kms.client import KmsClient, KmsSettings
+from enclave_app.kms.turns import KmsTurns
 from enclave_app.nsm.client import NsmClient
 from enclave_app.unseal import Unsealer, UnsealSettings
 
@@ -79,12 +80,19 @@ class _Counted:
     """KMS, counting."""
 
     def __init__(self, kms: KmsClient) -> None:
-        self._kms = kms
+        self._kms = KmsTurns(kms)
         self.calls = 0
 
-    def decrypt(self, blob: bytes, context: Mapping[str, str], key_arn: str) -> bytes:
+    def decrypt(
+        self,
+        ciphertext_blob: bytes,
+        encryption_context: Mapping[str, str],
+        key_arn: str,
+        *,
+        caller: bytes | None = None,
+    ) -> bytes:
         self.calls += 1
-        return self._kms.decrypt(blob, context, key_arn)
+        return self._kms.decrypt(ciphertext_blob, encryption_context, key_arn, caller=caller)
 
 
 @dataclass(frozen=True)

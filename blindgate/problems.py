@@ -113,7 +113,9 @@ ENVELOPE_REJECTED = _own(
     "envelope-rejected",
     422,
     "The envelope could not be opened",
-    "Encrypt the image again with `blindgate encrypt` under a key that this deployment uses.",
+    "Encrypt the image again, under a key and with an encryption context that this deployment "
+    "uses: with `blindgate encrypt`, or with an AWS Encryption SDK that commits to the key "
+    "(version 2 of the message format).",
 )
 KMS_REFUSED = _own(
     "kms-refused",

@@ -37,8 +37,10 @@ from enclave_app.service import Service
 from enclave_app.unseal import Unsealer, UnsealSettings
 
 log = logging.getLogger("blindgate.worker")
-#: Seconds between looks at what an idle worker must still do: drop keys that have expired.
-_TIMER_SECONDS = 60.0
+#: Seconds between two checks of what an idle worker must still do: drop keys that have expired. Also
+#: how late a signal is noticed that comes just before the main thread begins to wait, which then
+#: interrupts nothing.
+_TIMER_SECONDS = 1.0
 
 
 class ListenerFailed(BlindgateError):

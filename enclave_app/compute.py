@@ -18,9 +18,10 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar, cast
 
 from blindgate.errors import BlindgateError
+from enclave_app.own_errors import own_copy
 
 J = TypeVar("J")
 R = TypeVar("R")
@@ -288,7 +289,13 @@ class Compute(Generic[J, R]):
             outcomes = [error] * len(begun)
         with self._lock:
             self._free += 1
+        raised: set[int] = set()
         for ticket, outcome in zip(begun, outcomes, strict=True):
+            if id(outcome) in raised:  # what failed was done for several jobs
+                ticket.settle(cast("Exception", own_copy(cast("Exception", outcome))))
+                continue
+            if isinstance(outcome, Exception):
+                raised.add(id(outcome))
             ticket.settle(outcome)
 
     def _draw(self, begun: list[_Ticket[J, R]]) -> Iterator[J]:

@@ -13,6 +13,15 @@ from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from typing import Final
+
+from enclave_app.kms.errors import KmsRefused
+from enclave_app.own_errors import own_copy
+
+#: Seconds for which a refusal is not asked about again: short, since a key policy may be corrected.
+REFUSED_SECONDS: Final = 10.0
+#: Refusals that are remembered; beyond that the oldest is forgotten. 100 KB.
+REFUSALS: Final = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +63,8 @@ class DataKeyCache:
         self._lock = threading.Lock()
         self._entries: OrderedDict[bytes, _Entry] = OrderedDict()
         self._calls: dict[bytes, Future[None]] = {}
+        #: Until when KMS is not asked again, by name; the order is that of the times.
+        self._refused: OrderedDict[bytes, float] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -61,18 +72,24 @@ class DataKeyCache:
     def get(self, name: bytes, size: int, release: Callable[[], bytes]) -> bytes:
         """The data key of one message, from the cache or from KMS.
 
+        A refusal is remembered for REFUSED_SECONDS: each call costs an attestation document, a
+        share of KMS's quota for the whole account, and money. Other failures are not remembered.
+
         Args:
             name: A digest of everything that KMS would be asked.
             size: Bytes of the message that it is for.
             release: Asks KMS; called by one thread at a time for each name.
 
         Raises:
-            Exception: What `release` raises; nothing is cached then.
+            KmsRefused: KMS refused, now or a moment ago.
+            Exception: What `release` raises.
         """
         if self._limits.entries == 0:
             return release()
         while True:
             with self._lock:
+                if self._was_refused(name):
+                    raise KmsRefused
                 held = self._use(name, size)
                 if held is not None:
                     return held
@@ -82,10 +99,15 @@ class DataKeyCache:
                     break
             # Another thread asks already. If it fails, so would we; if what it got serves no
             # second message, this one asks for itself.
-            call.result()
+            failure = call.exception()
+            if failure is not None:
+                raise own_copy(failure)
         try:
             entry = _Entry(release(), self._clock())
         except BaseException as error:
+            if isinstance(error, KmsRefused):
+                with self._lock:
+                    self._note_refusal(name)
             self._finish(name, mine, error)
             raise
         with self._lock:
@@ -100,6 +122,21 @@ class DataKeyCache:
             call.set_result(None)
         else:
             call.set_exception(error)
+
+    def _was_refused(self, name: bytes) -> bool:
+        now = self._clock()
+        while self._refused:
+            oldest, until = next(iter(self._refused.items()))
+            if until > now:
+                break
+            del self._refused[oldest]
+        return name in self._refused
+
+    def _note_refusal(self, name: bytes) -> None:
+        self._refused[name] = self._clock() + REFUSED_SECONDS
+        self._refused.move_to_end(name)
+        while len(self._refused) > REFUSALS:
+            self._refused.popitem(last=False)
 
     def _use(self, name: bytes, size: int) -> bytes | None:
         entry = self._entries.get(name)

@@ -24,6 +24,7 @@ class Upload:
         deadline: When nobody waits for the answer any more.
         wanted: Whether whoever asked is still there.
         release: Gives the memory of `data` back, once an envelope was opened.
+        caller: The gateway's tag of the client that asks.
     """
 
     data: bytes | bytearray | memoryview
@@ -31,6 +32,7 @@ class Upload:
     deadline: Deadline
     wanted: Callable[[], bool]
     release: Callable[[], None] = lambda: None
+    caller: bytes | None = None
 
 
 class Pipeline:
@@ -69,7 +71,7 @@ class Pipeline:
         """
         upload.deadline.check()
         if is_envelope(upload.data):
-            image = memoryview(self._unsealer.open(upload.data))
+            image = memoryview(self._unsealer.open(upload.data, caller=upload.caller))
             upload.release()
         elif upload.sealed:
             image = memoryview(upload.data)

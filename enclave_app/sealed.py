@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import parse_qsl
 
 from blindgate import problems
+from blindgate.oip import parse_path
 from blindgate.sealing import bhttp, fields, ohttp, padding
 from blindgate.sealing.errors import BinaryHttpError, OpenRejected, UnknownKey
 from enclave_app.replay import ReplayCache, name_of
@@ -147,12 +148,15 @@ class SealedEndpoint:
         self,
         encapsulated: bytearray | memoryview,
         handle: Callable[[InnerRequest], InnerAnswer],
+        *,
+        caller: bytes | None = None,
     ) -> bytearray:
         """One exchange; the answer has one of `padding.ANSWER_BUCKETS` sizes.
 
         Args:
             encapsulated: The body of a `message/ohttp-req`; it is opened where it lies.
             handle: Answers the inner request; what it raises becomes `internal-error`, sealed.
+            caller: The gateway's tag of the client that asks.
 
         Raises:
             UnknownKey: No such key: RFC 9458's `#ohttp-key` problem, outside.
@@ -166,13 +170,13 @@ class SealedEndpoint:
         if self._replay.seen(name, now):
             raise OpenRejected
         opened = ohttp.open_in_place(encapsulated, header)
-        request = self._admit(opened, name, now)
+        request = self._admit(opened, name, now, caller)
         unsealed = (time.perf_counter() - started) * 1000
         answer = request if isinstance(request, InnerAnswer) else _answer(handle, request)
         return self._seal(opened.response, answer, unsealed)
 
     def _admit(
-        self, opened: ohttp.OpenedRequest, name: bytes, now: float
+        self, opened: ohttp.OpenedRequest, name: bytes, now: float, caller: bytes | None
     ) -> InnerRequest | InnerAnswer:
         """The inner request, or the sealed problem that stands in its way."""
         try:
@@ -189,7 +193,7 @@ class SealedEndpoint:
         sent = _parse_date(message.header("date"))
         if sent is None or not now - DATE_PAST_S <= sent <= now + DATE_FUTURE_S:
             return InnerAnswer.of_problem(problems.OHTTP_DATE)
-        if not self._replay.remember(name, now):
+        if _acts(request) and not self._replay.remember(name, now, caller):
             raise OpenRejected
         return request
 
@@ -224,6 +228,18 @@ def failed(error: Exception) -> Problem:
     """Log that a sealed request failed, and nothing of it; the problem that its client gets."""
     _log.error("a sealed request failed: %s", type(error).__name__)
     return problems.INTERNAL_ERROR
+
+
+def _acts(request: InnerRequest) -> bool:
+    """Whether a replay of this request would have an image opened again.
+
+    Everything else has the same answer for everybody, so it takes no place in the replay cache:
+    requests that cost nothing must not fill it.
+    """
+    if request.method != "POST" or not request.content:
+        return False
+    target = parse_path(request.path)
+    return request.path == "/v1/detections" or (target is not None and target.verb == "infer")
 
 
 def _inner_request(message: bhttp.Request) -> InnerRequest:

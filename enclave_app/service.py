@@ -146,7 +146,12 @@ class Service:
             return Answer(Outcome.SEALED_ANSWERS_ONLY)
         options = DetectOptions.model_validate(dict(request.header.params))
         upload = Upload(
-            request.body, False, request.deadline, request.wanted, release=request.release
+            request.body,
+            False,
+            request.deadline,
+            request.wanted,
+            release=request.release,
+            caller=request.header.caller,
         )
         return Answer(Outcome.OK, self._pipeline.detect(upload, options).to_json(options.format))
 
@@ -156,7 +161,8 @@ class Service:
         def answer(inner: InnerRequest) -> InnerAnswer:
             return self._answer_sealed(inner, request, work)
 
-        sealed = self._sealed.open_and_answer(request.body, answer)
+        caller = request.header.caller
+        sealed = self._sealed.open_and_answer(request.body, answer, caller=caller)
         return Answer(Outcome.OK, sealed, {"passes": max(work.passes, 1)})
 
     def _answer_sealed(self, inner: InnerRequest, outer: Request, work: _Work) -> InnerAnswer:
@@ -192,7 +198,14 @@ class Service:
         self, inner: InnerRequest, outer: Request, options: DetectOptions
     ) -> InnerAnswer:
         started = time.perf_counter()
-        upload = Upload(inner.content, True, outer.deadline, outer.wanted, release=outer.release)
+        upload = Upload(
+            inner.content,
+            True,
+            outer.deadline,
+            outer.wanted,
+            release=outer.release,
+            caller=outer.header.caller,
+        )
         try:
             found: Detections = self._pipeline.detect(upload, options)
         except UnknownClass as error:
@@ -219,7 +232,9 @@ class Service:
             content: bytes | bytearray | memoryview, options: DetectOptions, deadline: Deadline
         ) -> Result:
             try:
-                return self._pipeline.detect(Upload(content, True, deadline, outer.wanted), options)
+                caller = outer.header.caller
+                upload = Upload(content, True, deadline, outer.wanted, caller=caller)
+                return self._pipeline.detect(upload, options)
             except UnknownClass:
                 raise  # it is about the parameters, which all images share
             except _EXPECTED as error:

@@ -10,8 +10,9 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final, Protocol
 
 from aws_encryption_sdk.exceptions import ActionNotAllowedError, MasterKeyError
@@ -36,6 +37,9 @@ MAX_ENVELOPE_BYTES: Final = 256 * 1024 * 1024
 #: The longest CiphertextBlob and encryption context that KMS takes (API reference of Decrypt).
 MAX_BLOB_BYTES: Final = 6144
 MAX_CONTEXT_BYTES: Final = 8192
+#: A message's data key, wrapped once for each of its readers: more than a message for some parties
+#: and their archives has, few enough that a header stays small.
+MAX_DATA_KEYS: Final = 8
 #: Twice the frames of the largest default body (32 MiB) in the default frames (4 KiB). Each costs
 #: 20 µs whatever its length, so a message in frames of one byte would burn a core for 20 seconds.
 MAX_FRAMES: Final = 16_384
@@ -60,9 +64,23 @@ class ReleasesKeys(Protocol):
     """The one thing that opening needs of KMS."""
 
     def decrypt(
-        self, ciphertext_blob: bytes, encryption_context: Mapping[str, str], key_arn: str
+        self,
+        ciphertext_blob: bytes,
+        encryption_context: Mapping[str, str],
+        key_arn: str,
+        *,
+        caller: bytes | None = None,
     ) -> bytes:
         """Return the data key, or raise KmsRefused or KmsUnavailable."""
+
+
+class _Release(Protocol):
+    """Gets a data key from the cache or from KMS, for one message."""
+
+    def __call__(
+        self, blob: bytes, context: Mapping[str, str], key_arns: tuple[str, ...], /
+    ) -> bytes:
+        """Return the data key that one of these KMS keys wraps."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,13 +116,16 @@ class Unsealer:
     ) -> None:
         self._settings = settings
         self._kms = kms
-        self._cache = cache or DataKeyCache(settings.cache)
+        self._cache = DataKeyCache(settings.cache) if cache is None else cache
 
-    def open(self, envelope: bytes | bytearray | memoryview) -> bytes | memoryview:
+    def open(
+        self, envelope: bytes | bytearray | memoryview, *, caller: bytes | None = None
+    ) -> bytes | memoryview:
         """Open one envelope.
 
         Args:
             envelope: An AWS Encryption SDK message, or a file as the AWS sample writes it.
+            caller: The gateway's tag of the client that asks, for its share of the calls to KMS.
 
         Returns:
             The content, all of it authenticated.
@@ -114,22 +135,28 @@ class Unsealer:
             KmsRefused: KMS does not release its data key to this enclave.
             KmsUnavailable: KMS did not answer.
         """
-        opened = self._open(envelope) if len(envelope) <= self._settings.max_bytes else None
+        fits = len(envelope) <= self._settings.max_bytes
+        opened = self._open(envelope, caller) if fits else None
         if opened is None:
             # Outside of every `except`, so that no cause or context hangs on it.
             raise EnvelopeRejected
         return opened
 
-    def _open(self, envelope: bytes | bytearray | memoryview) -> bytes | memoryview | None:
+    def _open(
+        self, envelope: bytes | bytearray | memoryview, caller: bytes | None
+    ) -> bytes | memoryview | None:
         kind = recognise(envelope)
+        release = partial(self._release, size=len(envelope), caller=caller)
         if kind is EnvelopeKind.ENCRYPTION_SDK:
-            return self._open_message(envelope)
+            return self._open_message(envelope, release)
         if kind is EnvelopeKind.SAMPLE_FILE and self._settings.sample_files:
-            return self._open_sample(envelope)
+            return self._open_sample(envelope, release)
         return None
 
-    def _open_message(self, envelope: bytes | bytearray | memoryview) -> memoryview | None:
-        materials = _AttestedMaterials(self._settings, self._release, len(envelope))
+    def _open_message(
+        self, envelope: bytes | bytearray | memoryview, release: _Release
+    ) -> memoryview | None:
+        materials = _AttestedMaterials(self._settings, release)
         try:
             with (
                 ViewFile(envelope) as source,
@@ -137,7 +164,7 @@ class Unsealer:
                     source=source,
                     materials_manager=materials,
                     commitment_policy=CommitmentPolicy.REQUIRE_ENCRYPT_REQUIRE_DECRYPT,
-                    max_encrypted_data_keys=1,
+                    max_encrypted_data_keys=MAX_DATA_KEYS,
                     max_body_length=self._settings.max_bytes,
                 ) as decryptor,
             ):
@@ -153,29 +180,37 @@ class Unsealer:
             return None
         return content if complete else None
 
-    def _open_sample(self, envelope: bytes | bytearray | memoryview) -> bytes | None:
+    def _open_sample(
+        self, envelope: bytes | bytearray | memoryview, release: _Release
+    ) -> bytes | None:
         try:
             file = sample_file.parse(envelope)
         except sample_file.SampleFileError:
             return None
-        data_key = self._release(file.ciphertext_blob, {}, self._settings.key_arns, len(envelope))
+        data_key = release(file.ciphertext_blob, {}, self._settings.key_arns)
         try:
             return sample_file.unseal(data_key, file.token)
         except sample_file.SampleFileError:
             return None
 
     def _release(
-        self, blob: bytes, context: Mapping[str, str], key_arns: tuple[str, ...], size: int
+        self,
+        blob: bytes,
+        context: Mapping[str, str],
+        key_arns: tuple[str, ...],
+        *,
+        size: int,
+        caller: bytes | None,
     ) -> bytes:
         """A data key from the cache or KMS; the sample names no KMS key, so each has its turn."""
 
         def ask() -> bytes:
             for key_arn in key_arns[:-1]:
                 try:
-                    return self._kms.decrypt(blob, context, key_arn)
+                    return self._kms.decrypt(blob, context, key_arn, caller=caller)
                 except KmsRefused:
                     continue
-            return self._kms.decrypt(blob, context, key_arns[-1])
+            return self._kms.decrypt(blob, context, key_arns[-1], caller=caller)
 
         asked = json.dumps([key_arns, context], sort_keys=True).encode()
         name = hashlib.sha256(hashlib.sha256(asked).digest() + blob).digest()
@@ -185,15 +220,9 @@ class Unsealer:
 class _AttestedMaterials(CryptoMaterialsManager):  # type: ignore[misc]
     """Gets the data key of one message for the library: only pinned keys, only our context."""
 
-    def __init__(
-        self,
-        settings: UnsealSettings,
-        release: Callable[[bytes, Mapping[str, str], tuple[str, ...], int], bytes],
-        size: int,
-    ) -> None:
+    def __init__(self, settings: UnsealSettings, release: _Release) -> None:
         self._settings = settings
         self._release = release
-        self._size = size
         #: What getting the key raised: the library must not turn it into something else.
         self.failure: Exception | None = None
 
@@ -203,21 +232,18 @@ class _AttestedMaterials(CryptoMaterialsManager):  # type: ignore[misc]
 
     def decrypt_materials(self, request: Any) -> DecryptionMaterials:
         """Check what the message asks for, before KMS is asked, and get its data key."""
-        (wrapped,) = request.encrypted_data_keys
-        key_arn = wrapped.key_provider.key_info.decode("ascii")
+        wrapped, key_arn = self._chosen(request.encrypted_data_keys)
         context = dict(request.encryption_context)
         blob = wrapped.encrypted_data_key
         if (
-            wrapped.key_provider.provider_id != _KMS_PROVIDER
-            or key_arn not in self._settings.key_arns
-            or not contains(context, self._settings.encryption_context)
+            not contains(context, self._settings.encryption_context)
             or not 1 <= len(blob) <= MAX_BLOB_BYTES
             or sum(len(k.encode()) + len(v.encode()) for k, v in context.items())
             > MAX_CONTEXT_BYTES
         ):
             raise MasterKeyError
         try:
-            data_key = self._release(blob, context, (key_arn,), self._size)
+            data_key = self._release(blob, context, (key_arn,))
         except Exception as error:
             self.failure = error
             raise
@@ -227,6 +253,23 @@ class _AttestedMaterials(CryptoMaterialsManager):  # type: ignore[misc]
             data_key=DataKey(wrapped.key_provider, data_key, blob),
             verification_key=_verification_key(request),
         )
+
+    def _chosen(self, wrapped_keys: Iterable[Any]) -> tuple[Any, str]:
+        """The one wrapped data key that KMS is asked to open, whatever others the message has.
+
+        A message holds its data key once for each key that it was encrypted under, so that each of
+        several readers opens it with a key of theirs. Where two are pinned, the one that the
+        configuration names first is taken: the order in the message is the writer's choice.
+        """
+        ours = {
+            wrapped.key_provider.key_info: wrapped
+            for wrapped in sorted(wrapped_keys, key=lambda each: bytes(each.encrypted_data_key))
+            if wrapped.key_provider.provider_id == _KMS_PROVIDER
+        }
+        for key_arn in self._settings.key_arns:
+            if (found := ours.get(key_arn.encode("ascii"))) is not None:
+                return found, key_arn
+        raise MasterKeyError
 
 
 def _read_all(decryptor: StreamDecryptor, most: int) -> memoryview:

@@ -1,7 +1,8 @@
 """How many requests may wait for KMS at once.
 
 Each holds one of the gateway's connections to this worker. If KMS grows slow, they must not
-come to hold all of them: sealed requests and known data keys need no KMS.
+come to hold all of them: sealed requests and known data keys need no KMS. Nor may the requests of
+one caller, whose wrapped keys may be bytes at random, hold all of the turns.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import threading
 from collections.abc import Mapping
 from typing import Final, Protocol
 
+from enclave_app.fair_share import FairShare
 from enclave_app.kms.errors import KmsUnavailable
 from enclave_app.kms.transport import MAX_CONNECTIONS
 
@@ -29,7 +31,7 @@ class Decrypts(Protocol):
 
 
 class KmsTurns:
-    """Lets a client of KMS be used by so many requests at once, and sends the others away.
+    """A bulkhead around a client of KMS: a bounded number of calls, shared out between callers.
 
     Args:
         kms: The client.
@@ -40,20 +42,36 @@ class KmsTurns:
     def __init__(self, kms: Decrypts, waiting: int = WAITING, patience: float = PATIENCE) -> None:
         self._kms = kms
         self._patience = patience
-        self._turns = threading.BoundedSemaphore(waiting)
+        self._share = FairShare(waiting)
+        self._changed = threading.Condition()
 
     def decrypt(
-        self, ciphertext_blob: bytes, encryption_context: Mapping[str, str], key_arn: str
+        self,
+        ciphertext_blob: bytes,
+        encryption_context: Mapping[str, str],
+        key_arn: str,
+        *,
+        caller: bytes | None = None,
     ) -> bytes:
         """Return the data key.
+
+        Args:
+            ciphertext_blob: The wrapped data key.
+            encryption_context: What it was wrapped with.
+            key_arn: A pinned key.
+            caller: The gateway's tag of the client that asks.
 
         Raises:
             KmsRefused: KMS does not release it to this enclave.
             KmsUnavailable: It did not answer, or too many wait for it already.
         """
-        if not self._turns.acquire(timeout=self._patience):
-            raise KmsUnavailable
+        with self._changed:
+            if not self._changed.wait_for(lambda: self._share.allows(caller), self._patience):
+                raise KmsUnavailable
+            self._share.take(caller)
         try:
             return self._kms.decrypt(ciphertext_blob, encryption_context, key_arn)
         finally:
-            self._turns.release()
+            with self._changed:
+                self._share.give_back(caller)
+                self._changed.notify_all()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -53,6 +54,7 @@ def wait_for_queue(compute: Compute[Any, Any], length: int) -> None:
     ends = Deadline(SOON)
     while compute.queued != length:
         ends.check()
+        time.sleep(0.001)
 
 
 def test_a_job_gives_its_result(one_thread: Compute[Job, Any]) -> None:
@@ -340,23 +342,135 @@ def test_waiting_for_memory_ends_at_the_deadline() -> None:
         pass
 
 
+def wait_for_turns(budget: MemoryBudget, length: int) -> None:
+    ends = Deadline(SOON)
+    while len(budget._turns) != length:
+        ends.check()
+        time.sleep(0.001)
+
+
 def test_a_large_demand_is_not_passed_by_small_ones() -> None:
+    """Each deadline is an hour away: only memory that is given back wakes those who wait."""
     budget = MemoryBudget(100)
     order: list[str] = []
-    queued = threading.Event()
 
     def take(name: str, count: int) -> None:
-        with budget.hold(count, Deadline(SOON)):
+        with budget.hold(count, Deadline(3600)):
             order.append(name)
 
-    with ThreadPoolExecutor(2) as pool:
+    with ThreadPoolExecutor(3) as pool:
         with budget.hold(60, Deadline(SOON)):
             large = pool.submit(take, "large", 100)
-            while len(budget._turns) != 1:
-                queued.wait(0.001)
-            small = pool.submit(take, "small", 1)
-            while len(budget._turns) != 2:
-                queued.wait(0.001)
-        large.result()
-        small.result()
-    assert order == ["large", "small"]
+            wait_for_turns(budget, 1)
+            small = [pool.submit(take, "small", 1)]
+            wait_for_turns(budget, 2)
+            small.append(pool.submit(take, "small", 1))
+            wait_for_turns(budget, 3)
+        large.result(SOON)
+        for each in small:
+            each.result(SOON)
+    assert order == ["large", "small", "small"]
+
+
+def test_memory_that_is_given_back_wakes_who_waits_for_it() -> None:
+    budget = MemoryBudget(100)
+    with ThreadPoolExecutor(1) as pool:
+
+        def take() -> None:
+            with budget.hold(50, Deadline(3600)):
+                pass
+
+        with budget.hold(60, Deadline(SOON)):
+            waiting = pool.submit(take)
+            wait_for_turns(budget, 1)
+        waiting.result(SOON)
+
+
+def test_who_gives_up_lets_those_behind_pass() -> None:
+    budget = MemoryBudget(100)
+
+    def take_small() -> None:
+        with budget.hold(10, Deadline(3600)):
+            pass
+
+    def take_large(deadline: Deadline) -> None:
+        with budget.hold(100, deadline):
+            raise AssertionError
+
+    with ThreadPoolExecutor(2) as pool, budget.hold(60, Deadline(SOON)):
+        large = pool.submit(take_large, Deadline(0.3))
+        wait_for_turns(budget, 1)
+        small = pool.submit(take_small)
+        with pytest.raises(DeadlineExceeded):
+            large.result(SOON)
+        small.result(SOON)
+
+
+def test_jobs_that_fail_together_raise_an_exception_each() -> None:
+    """Raising one instance in several threads mixes their tracebacks."""
+    blocker = Blocker()
+
+    def work(jobs: Iterable[object], *, alone: Callable[[], bool]) -> list[object]:
+        drawn = list(jobs)
+        if drawn == ["first"]:
+            blocker()
+        else:
+            raise KeyError("all of them")
+        return drawn
+
+    compute: Compute[object, object] = Compute(work, threads=1, queue=8, together=3)
+
+    def failed(number: int) -> Exception:
+        try:
+            compute.run(number, Deadline(SOON))
+        except KeyError as error:
+            return error
+        raise AssertionError
+
+    with ThreadPoolExecutor(4) as pool:
+        first = pool.submit(compute.run, "first", Deadline(SOON))
+        assert blocker.started.wait(SOON)
+        failing = []
+        for number in range(3):
+            failing.append(pool.submit(failed, number))
+            wait_for_queue(compute, number + 1)
+        blocker.let_go.set()
+        first.result(SOON)
+        errors = [each.result(SOON) for each in failing]
+    compute.close()
+    assert len({id(each) for each in errors}) == 3
+    assert [each.args for each in errors] == [("all of them",)] * 3
+
+
+def test_a_failure_that_work_gives_to_several_jobs_is_raised_by_each_on_its_own() -> None:
+    shared = ValueError("of the network")
+    blocker = Blocker()
+
+    def work(jobs: Iterable[object], *, alone: Callable[[], bool]) -> list[object]:
+        drawn = list(jobs)
+        if drawn == ["first"]:
+            blocker()
+            return drawn
+        return [shared for _ in drawn]
+
+    compute: Compute[object, object] = Compute(work, threads=1, queue=8, together=2)
+    errors: list[Exception] = []
+
+    def fail(number: int) -> None:
+        with pytest.raises(ValueError, match="of the network") as failed:
+            compute.run(number, Deadline(SOON))
+        errors.append(failed.value)
+
+    with ThreadPoolExecutor(3) as pool:
+        first = pool.submit(compute.run, "first", Deadline(SOON))
+        assert blocker.started.wait(SOON)
+        both = []
+        for number in range(2):
+            both.append(pool.submit(fail, number))
+            wait_for_queue(compute, number + 1)
+        blocker.let_go.set()
+        first.result(SOON)
+        for each in both:
+            each.result(SOON)
+    compute.close()
+    assert len({id(each) for each in errors}) == 2

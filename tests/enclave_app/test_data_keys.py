@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
 
 from enclave_app.data_keys import CacheLimits, DataKeyCache
+from enclave_app.kms.errors import KmsRefused
 
 
 class Kms:
@@ -47,7 +48,8 @@ def test_a_key_serves_max_bytes() -> None:
     assert kms.calls == 2
     cache.get(b"b", 101, kms)
     cache.get(b"b", 101, kms)
-    assert kms.calls == 4, "a message over the bound leaves nothing behind"
+    assert kms.calls == 4
+    assert len(cache) == 1, "a message over the bound leaves nothing behind"
 
 
 def test_a_key_serves_max_age() -> None:
@@ -90,42 +92,90 @@ def test_no_entries_means_no_cache() -> None:
     assert (kms.calls, len(cache)) == (3, 0)
 
 
-def wait_until_all_ask(cache: DataKeyCache, release: Callable[[], bytes]) -> list[object]:
-    """Eight threads ask at once while the first call is on its way."""
+class Gate:
+    """A call to KMS that is answered when the test says so."""
 
-    def ask(_: int) -> object:
+    def __init__(self, answer: Callable[[], bytes]) -> None:
+        self.entered = threading.Event()
+        self.let_go = threading.Event()
+        self.calls = 0
+        self._answer = answer
+
+    def __call__(self) -> bytes:
+        self.calls += 1
+        self.entered.set()
+        assert self.let_go.wait(10)
+        return self._answer()
+
+
+def ask_together(cache: DataKeyCache, gate: Gate, many: int = 8) -> list[bytes | Exception]:
+    """What `many` threads get that ask while the first one's call is on its way."""
+
+    def ask() -> bytes | Exception:
         try:
-            return cache.get(b"a", 1, release)
-        except OSError as error:
-            return str(error)
+            return cache.get(b"a", 1, gate)
+        except Exception as error:  # noqa: BLE001 - it is what the test looks at
+            return error
 
-    with ThreadPoolExecutor(8) as pool:
-        return list(pool.map(ask, range(8), timeout=10))
+    waiting = threading.Semaphore(0)
+    original = Future.exception
+
+    def waits(call: Future[None], timeout: float | None = None) -> BaseException | None:
+        waiting.release()
+        return original(call, timeout)
+
+    with ThreadPoolExecutor(many) as pool, pytest.MonkeyPatch.context() as patch:
+        first = pool.submit(ask)
+        assert gate.entered.wait(10)
+        patch.setattr("enclave_app.data_keys.Future.exception", waits)
+        others = [pool.submit(ask) for _ in range(many - 1)]
+        for _ in others:
+            assert waiting.acquire(timeout=10)
+        patch.undo()
+        gate.let_go.set()
+        return [each.result(10) for each in (first, *others)]
 
 
 def test_all_who_wait_share_one_call() -> None:
     kms, cache = Kms(), DataKeyCache(CacheLimits())
-    asked = threading.Event()
+    gate = Gate(kms)
+    assert ask_together(cache, gate) == [b"key 1"] * 8
+    assert gate.calls == 1
 
-    def slowly() -> bytes:
-        asked.wait(0.05)
-        return kms()
 
-    assert wait_until_all_ask(cache, slowly) == [b"key 1"] * 8
-    assert kms.calls == 1
+def failing() -> bytes:
+    raise OSError(111, "away")
 
 
 def test_a_failed_call_fails_all_who_wait_and_is_forgotten() -> None:
-    cache, failed = DataKeyCache(CacheLimits()), []
-
-    def fail() -> bytes:
-        threading.Event().wait(0.05)
-        failed.append(1)
-        raise OSError("away")
-
-    assert wait_until_all_ask(cache, fail) == ["away"] * 8
+    cache, gate = DataKeyCache(CacheLimits()), Gate(failing)
+    failures = ask_together(cache, gate)
+    assert gate.calls == 1
+    assert [str(each) for each in failures] == ["[Errno 111] away"] * 8
     assert len(cache) == 0
     assert cache.get(b"a", 1, lambda: b"key") == b"key"
+
+
+def refusing() -> bytes:
+    raise KmsRefused("request 7")
+
+
+@pytest.mark.parametrize("fail", [failing, refusing])
+def test_every_thread_raises_an_exception_of_its_own(fail: Callable[[], bytes]) -> None:
+    """Raising one instance in several threads mixes their tracebacks."""
+    failures = ask_together(DataKeyCache(CacheLimits()), Gate(fail))
+    assert len({id(each) for each in failures}) == 8
+    for each in failures:
+        assert isinstance(each, OSError | KmsRefused)
+        assert vars(each) == vars(failures[0])
+        assert each.args == failures[0].args  # type: ignore[union-attr]
+        frames = 0
+        traceback = each.__traceback__
+        while traceback is not None:
+            frames, traceback = frames + 1, traceback.tb_next
+        assert frames <= 4
+        assert each.__cause__ is None
+        assert each.__context__ is None
 
 
 def test_who_waited_for_a_key_that_serves_once_asks_alone() -> None:
@@ -136,8 +186,55 @@ def test_who_waited_for_a_key_that_serves_once_asks_alone() -> None:
         with lock:
             return kms()
 
-    wait_until_all_ask(cache, slowly)
+    gate = Gate(slowly)
+    assert len(set(ask_together(cache, gate))) == 8
     assert kms.calls == 8
+
+
+def test_a_refusal_is_remembered_for_ten_seconds() -> None:
+    now = [0.0]
+    cache, gate = DataKeyCache(CacheLimits(), clock=lambda: now[0]), Gate(refusing)
+    gate.let_go.set()
+    for at, calls in ((0.0, 1), (5.0, 1), (9.99, 1), (10.0, 2), (19.99, 2), (20.0, 3)):
+        now[0] = at
+        with pytest.raises(KmsRefused) as refused:
+            cache.get(b"a", 1, gate)
+        assert gate.calls == calls
+        assert refused.value.request_id == ("request 7" if at % 10 == 0 else None)
+    assert cache.get(b"b", 1, lambda: b"key") == b"key"
+
+
+def test_refusals_are_remembered_in_bounded_memory() -> None:
+    cache, gate = DataKeyCache(CacheLimits(), clock=lambda: 0.0), Gate(refusing)
+    gate.let_go.set()
+    for number in range(1025):
+        with pytest.raises(KmsRefused):
+            cache.get(b"%d" % number, 1, gate)
+    assert gate.calls == 1025
+    assert len(cache._refused) == 1024
+    for number, calls in ((1024, 1025), (1, 1025), (0, 1026)):
+        with pytest.raises(KmsRefused):
+            cache.get(b"%d" % number, 1, gate)
+        assert gate.calls == calls, "the oldest is forgotten"
+
+
+def test_expired_refusals_leave_memory() -> None:
+    now = [0.0]
+    cache, gate = DataKeyCache(CacheLimits(), clock=lambda: now[0]), Gate(refusing)
+    gate.let_go.set()
+    for number in range(10):
+        with pytest.raises(KmsRefused):
+            cache.get(b"%d" % number, 1, gate)
+    now[0] = 10.0
+    cache.get(b"a", 1, lambda: b"key")
+    assert len(cache._refused) == 0
+
+
+def test_the_defaults() -> None:
+    limits = CacheLimits()
+    assert (limits.entries, limits.max_age_s, limits.max_uses, limits.max_bytes) == (
+        256, 300.0, 1000, 1_073_741_824,
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize("what", [repr, str])

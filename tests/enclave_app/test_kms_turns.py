@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from enclave_app.kms.errors import KmsRefused, KmsUnavailable
-from enclave_app.kms.turns import KmsTurns
+from enclave_app.kms.turns import PATIENCE, WAITING, KmsTurns
 
 
 class SlowKms:
@@ -37,6 +37,45 @@ def test_those_over_the_number_are_sent_away_and_the_others_served() -> None:
         kms.let_go.set()
         assert [one.result(10) for one in first] == [b"\0", b"\1"]
     assert turns.decrypt(b"later", {}, "arn") == b"later"
+
+
+def test_one_caller_cannot_occupy_every_turn() -> None:
+    kms = SlowKms()
+    turns = KmsTurns(kms, patience=0.01)
+    with ThreadPoolExecutor(8) as pool:
+        greedy = [
+            pool.submit(turns.decrypt, bytes([n]), {}, "arn", caller=b"greedy") for n in range(6)
+        ]
+        for _ in greedy:
+            assert kms.entered.acquire(timeout=10)
+        with pytest.raises(KmsUnavailable):
+            turns.decrypt(b"one more", {}, "arn", caller=b"greedy")
+        other = pool.submit(turns.decrypt, b"mine", {}, "arn", caller=b"another")
+        assert kms.entered.acquire(timeout=10)
+        untagged = pool.submit(turns.decrypt, b"theirs", {}, "arn")
+        assert kms.entered.acquire(timeout=10)
+        with pytest.raises(KmsUnavailable):
+            turns.decrypt(b"a third caller's", {}, "arn", caller=b"third")
+        kms.let_go.set()
+        assert [one.result(10) for one in greedy] == [bytes([n]) for n in range(6)]
+        assert (other.result(10), untagged.result(10)) == (b"mine", b"theirs")
+    assert turns.decrypt(b"later", {}, "arn", caller=b"greedy") == b"later"
+
+
+def test_who_waits_gets_a_turn_as_soon_as_one_is_free() -> None:
+    kms = SlowKms()
+    turns = KmsTurns(kms, waiting=1, patience=60)
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(turns.decrypt, b"first", {}, "arn", caller=b"a")
+        assert kms.entered.acquire(timeout=10)
+        second = pool.submit(turns.decrypt, b"second", {}, "arn", caller=b"b")
+        kms.let_go.set()
+        assert first.result(10) == b"first"
+        assert second.result(10) == b"second"
+
+
+def test_the_defaults() -> None:
+    assert (WAITING, PATIENCE) == (8, 0.5)
 
 
 def test_a_refusal_gives_the_turn_back() -> None:

@@ -24,7 +24,7 @@ class FakeUnsealer:
     def __init__(self) -> None:
         self.opened: list[bytes] = []
 
-    def open(self, envelope: bytes) -> bytes:
+    def open(self, envelope: bytes, *, caller: bytes | None = None) -> bytes:
         self.opened.append(bytes(envelope))
         return b"opened photo"
 

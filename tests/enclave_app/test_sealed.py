@@ -49,8 +49,10 @@ class Worker:
         self.asked.append(request)
         return self.answer
 
-    def open(self, encapsulated: bytes | bytearray) -> bytes:
-        return bytes(self.endpoint.open_and_answer(bytearray(encapsulated), self.handle))
+    def open(self, encapsulated: bytes | bytearray, caller: bytes | None = None) -> bytes:
+        return bytes(
+            self.endpoint.open_and_answer(bytearray(encapsulated), self.handle, caller=caller)
+        )
 
     def seal(self, message: bytes, kem: Kem = Kem.X25519) -> ohttp.SealedRequest:
         configs = keys.decode_list(self.keyring.keys_body())
@@ -173,6 +175,69 @@ def test_garbage_does_not_fill_the_replay_cache() -> None:
     with pytest.raises(Overloaded):
         worker.open(worker.seal(request()).encapsulated)
     assert len(worker.asked) == 1
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "content"),
+    [
+        ("GET", "/v1/models", b""),
+        ("GET", "/v1/models", b"a body that means nothing"),
+        ("GET", "/v1/detections", b"photo"),
+        ("PUT", "/v1/detections", b"photo"),
+        ("POST", "/v1/detections", b""),
+        ("POST", "/v1/detections/", b"photo"),
+        ("POST", "/nothing/here", b"photo"),
+        ("GET", "/v2/models/m/infer", b"photo"),
+        ("POST", "/v2/models/m/infer", b""),
+        ("POST", "/v2/health/ready", b"photo"),
+    ],
+)
+def test_a_request_that_opens_no_image_takes_no_place(
+    method: str, path: str, content: bytes
+) -> None:
+    cache = ReplayCache(360, capacity=1)
+    worker = Worker(replay=cache)
+    fields = (("date", formatdate(NOW, usegmt=True)),)
+    message = bhttp.Request(method, "https", "gateway", path, fields, content).encode()
+    sealed = worker.seal(message).encapsulated
+    for _ in range(3):
+        worker.open(sealed)
+    assert len(cache) == 0
+    assert len(worker.asked) == 3
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/v1/detections",
+        "/v1/detections?min_score=0.5",
+        "/v2/models/m/infer",
+        "/v2/models/m/versions/1/infer",
+    ],
+)
+def test_a_request_that_opens_an_image_is_answered_once(path: str) -> None:
+    cache = ReplayCache(360)
+    worker = Worker(replay=cache)
+    sealed = worker.seal(request(path=path)).encapsulated
+    worker.open(sealed)
+    with pytest.raises(OpenRejected):
+        worker.open(sealed)
+    assert len(cache) == 1
+    assert len(worker.asked) == 1
+
+
+def test_a_caller_that_fills_its_share_keeps_nobody_else_out() -> None:
+    worker = Worker(replay=ReplayCache(360, capacity=8))
+    for _ in range(6):
+        worker.open(worker.seal(request()).encapsulated, b"greedy")
+    with pytest.raises(Overloaded):
+        worker.open(worker.seal(request()).encapsulated, b"greedy")
+    worker.open(worker.seal(request()).encapsulated, b"another")
+    assert len(worker.asked) == 7
+
+
+def test_the_date_window_is_what_the_documents_say() -> None:
+    assert (DATE_PAST_S, DATE_FUTURE_S) == (300, 60)
 
 
 @pytest.mark.parametrize("offset", [-DATE_PAST_S, 0, DATE_FUTURE_S])

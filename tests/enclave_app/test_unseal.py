@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import logging
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any
@@ -13,7 +13,7 @@ from typing import Any
 import aws_encryption_sdk
 import pytest
 from aws_encryption_sdk.identifiers import AlgorithmSuite, CommitmentPolicy
-from aws_encryption_sdk.key_providers.kms import KMSMasterKey
+from aws_encryption_sdk.key_providers.kms import KMSMasterKey, StrictAwsKmsMasterKeyProvider
 from aws_encryption_sdk.materials_managers import EncryptionMaterials
 from aws_encryption_sdk.materials_managers.base import CryptoMaterialsManager
 from aws_encryption_sdk.structures import DataKey, EncryptedDataKey, MasterKeyInfo
@@ -23,8 +23,9 @@ from hypothesis import strategies as st
 from blindgate.envelope import encryption_sdk, sample_file
 from blindgate.envelope.sample_file import SampleFile
 from enclave_app import unseal
-from enclave_app.data_keys import CacheLimits
+from enclave_app.data_keys import CacheLimits, DataKeyCache
 from enclave_app.kms.errors import KmsRefused, KmsUnavailable
+from enclave_app.kms.turns import KmsTurns
 from enclave_app.unseal import EnvelopeRejected, Unsealer, UnsealSettings
 from tests.enclave_app.conftest import Attested
 from tests.kms_fixtures import RunningKms
@@ -47,14 +48,32 @@ class CountingKms:
         self.key = key
         self.failure = failure
         self.asked: list[tuple[bytes, dict[str, str], str]] = []
+        self.callers: list[bytes | None] = []
 
     def decrypt(
-        self, ciphertext_blob: bytes, encryption_context: Mapping[str, str], key_arn: str
+        self,
+        ciphertext_blob: bytes,
+        encryption_context: Mapping[str, str],
+        key_arn: str,
+        *,
+        caller: bytes | None = None,
     ) -> bytes:
+        self.callers.append(caller)
         self.asked.append((ciphertext_blob, dict(encryption_context), key_arn))
         if self.failure is not None:
             raise self.failure
         return self.key
+
+
+class InOrder(set[EncryptedDataKey]):
+    """The library wants a set; the order in which it writes one is a test's choice."""
+
+    def __init__(self, keys: Sequence[EncryptedDataKey]) -> None:
+        super().__init__(keys)
+        self._keys = keys
+
+    def __iter__(self) -> Iterator[EncryptedDataKey]:
+        return iter(self._keys)
 
 
 class Wrapping(CryptoMaterialsManager):  # type: ignore[misc]
@@ -67,9 +86,12 @@ class Wrapping(CryptoMaterialsManager):  # type: ignore[misc]
         blob: bytes = b"wrapped",
         copies: int = 1,
         context: Mapping[str, str] | None = None,
+        keys: Sequence[EncryptedDataKey] | None = None,
     ) -> None:
         self.info = MasterKeyInfo(provider, arn)
-        self.keys = {EncryptedDataKey(self.info, blob + b"%d" % n) for n in range(copies)}
+        if keys is None:
+            keys = [EncryptedDataKey(self.info, blob + b"%d" % n) for n in range(copies)]
+        self.keys = InOrder(keys)
         self.blob = blob
         self.context = context
 
@@ -107,6 +129,11 @@ def message(
     return bytes(written)
 
 
+def wrapped(arn: str, provider: str = "aws-kms", blob: bytes = b"for us") -> EncryptedDataKey:
+    """One of the wrapped data keys of a message."""
+    return EncryptedDataKey(MasterKeyInfo(provider, arn), blob)
+
+
 def unsealer(kms: CountingKms | None = None, **changes: Any) -> Unsealer:
     """An unsealer for one key, that opens both formats."""
     options: dict[str, Any] = {"key_arns": (ARN,), "encryption_context": CONTEXT} | changes
@@ -129,7 +156,7 @@ SMALL = message(b"a small photo")
 def attested(attest: Callable[..., Attested]) -> tuple[Unsealer, Attested]:
     worker = attest()
     settings = UnsealSettings((worker.key_arn, worker.other_arn), CONTEXT, sample_files=True)
-    return Unsealer(settings, worker.client), worker
+    return Unsealer(settings, KmsTurns(worker.client)), worker
 
 
 def test_what_our_client_encrypts_is_opened(
@@ -189,7 +216,7 @@ def test_the_aws_samples_files_are_opened_under_each_pinned_key(
 
 def test_another_image_is_refused_by_kms(kms: RunningKms, attest: Callable[..., Attested]) -> None:
     worker = attest(image="green")
-    opener = Unsealer(UnsealSettings((worker.key_arn,), CONTEXT), worker.client)
+    opener = Unsealer(UnsealSettings((worker.key_arn,), CONTEXT), KmsTurns(worker.client))
     written = encryption_sdk.encrypt(PHOTO, kms=kms.client("client"), key_id=worker.key_arn)
     with pytest.raises(KmsRefused):
         opener.open(written)
@@ -251,14 +278,128 @@ def test_a_cached_key_serves_for_nothing_but_the_same_question(other: bytes) -> 
     assert len(kms.asked) == 2
 
 
-def test_a_refusal_is_not_cached() -> None:
-    kms = CountingKms(failure=KmsRefused("request 1"))
-    opener = unsealer(kms)
+def test_a_refused_envelope_costs_one_call_for_a_while() -> None:
+    kms, now = CountingKms(failure=KmsRefused("request 1")), 0.0
+    cache = DataKeyCache(CacheLimits(), clock=lambda: now)
+    opener = Unsealer(UnsealSettings((ARN,), CONTEXT, sample_files=True), kms, cache)
     with pytest.raises(KmsRefused) as caught:
         opener.open(MESSAGE)
     assert caught.value.request_id == "request 1"
+    for _ in range(3):
+        with pytest.raises(KmsRefused) as again:
+            opener.open(MESSAGE)
+        assert again.value.request_id is None, "no call was made"
+    assert len(kms.asked) == 1
+    kms.failure = None
+    assert opener.open(SAMPLE) == PHOTO, "another wrapped key is asked about"
+    now = 10.0
+    assert opener.open(MESSAGE) == PHOTO
+
+
+def test_an_unavailable_kms_is_asked_again_immediately() -> None:
+    kms = CountingKms(failure=KmsUnavailable())
+    opener = unsealer(kms)
+    with pytest.raises(KmsUnavailable):
+        opener.open(MESSAGE)
     kms.failure = None
     assert opener.open(MESSAGE) == PHOTO
+
+
+def test_an_unavailable_kms_is_not_asked_under_the_next_key() -> None:
+    """A sample file names no key, so each pinned one is tried; not while KMS does not answer."""
+    kms = CountingKms(failure=KmsUnavailable())
+    with pytest.raises(KmsUnavailable):
+        unsealer(kms, key_arns=(ARN, SECOND)).open(SAMPLE)
+    assert [arn for _, _, arn in kms.asked] == [ARN]
+
+
+def test_a_sample_file_is_tried_under_each_key_until_one_opens_it() -> None:
+    class SecondOnly(CountingKms):
+        def decrypt(self, *given: Any, **named: Any) -> bytes:
+            released = super().decrypt(*given, **named)
+            if given[2] == ARN:
+                raise KmsRefused
+            return released
+
+    kms = SecondOnly()
+    assert unsealer(kms, key_arns=(ARN, SECOND)).open(SAMPLE) == PHOTO
+    assert [arn for _, _, arn in kms.asked] == [ARN, SECOND]
+
+
+def test_kms_is_asked_for_the_caller() -> None:
+    kms = CountingKms()
+    opener = unsealer(kms)
+    opener.open(MESSAGE, caller=b"caller of a message")
+    opener.open(SAMPLE, caller=b"caller of a file")
+    assert kms.callers == [b"caller of a message", b"caller of a file"]
+
+
+OTHERS = [
+    wrapped(SECOND, blob=b"for another key"),
+    wrapped("key on paper", "raw", b"for a raw key"),
+    wrapped(ARN, "aws-kms-hierarchy", b"for another provider"),
+    wrapped("schl\u00fcssel", blob=b"for a name beyond ASCII"),
+    wrapped(ARN.replace("us-east-1", "eu-west-1"), blob=b"x" * 7000),
+    wrapped(ARN + "0", blob=b"for a longer name"),
+    wrapped(ARN[:-1], blob=b"for a shorter name"),
+]
+
+
+@pytest.mark.parametrize("at", range(len(OTHERS) + 1))
+def test_the_wrapped_key_that_is_pinned_is_asked_for_and_no_other(at: int) -> None:
+    kms = CountingKms()
+    keys = [*OTHERS[:at], wrapped(ARN), *OTHERS[at:]]
+    assert len(keys) == 8
+    assert unsealer(kms).open(message(keys=keys)) == PHOTO
+    assert kms.asked == [(b"for us", CONTEXT, ARN)]
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_of_two_pinned_keys_the_first_of_the_configuration_is_asked(turned: bool) -> None:
+    kms = CountingKms()
+    keys = [wrapped(SECOND, blob=b"second"), wrapped(ARN, blob=b"first")]
+    envelope = message(keys=keys[::-1] if turned else keys)
+    assert unsealer(kms, key_arns=(ARN, SECOND)).open(envelope) == PHOTO
+    assert unsealer(kms, key_arns=(SECOND, ARN)).open(envelope) == PHOTO
+    assert [arn for _, _, arn in kms.asked] == [ARN, SECOND]
+
+
+def test_two_wrapped_keys_under_one_pinned_key_cost_one_call() -> None:
+    kms = CountingKms()
+    assert unsealer(kms).open(message(copies=2)) == PHOTO
+    assert len(kms.asked) == 1
+
+
+@pytest.mark.parametrize("ours_first", [True, False])
+def test_a_message_under_the_owner_s_key_too_is_opened(
+    kms: RunningKms, attested: tuple[Unsealer, Attested], ours_first: bool
+) -> None:
+    _, worker = attested
+    opener = Unsealer(UnsealSettings((worker.key_arn,), CONTEXT), KmsTurns(worker.client))
+    keys = [worker.key_arn, worker.other_arn]
+
+    class Provider(StrictAwsKmsMasterKeyProvider):  # type: ignore[misc]
+        def _client(self, key_id: str) -> Any:
+            return kms.client("client")
+
+    provider = Provider(key_ids=keys if ours_first else keys[::-1])
+    written, _ = aws_encryption_sdk.EncryptionSDKClient().encrypt(
+        source=PHOTO, key_provider=provider, encryption_context=CONTEXT
+    )
+    assert opener.open(written) == PHOTO
+
+
+def test_another_s_wrapped_key_among_several_opens_nothing(
+    kms: RunningKms, attested: tuple[Unsealer, Attested]
+) -> None:
+    """Who may encrypt puts a stolen wrapped key of ours beside a key of their own."""
+    opener, worker = attested
+    stolen = kms.client("client").generate_data_key(
+        KeyId=worker.key_arn, KeySpec="AES_256", EncryptionContext={"purpose": "payroll"}
+    )
+    keys = [wrapped(SECOND), wrapped(worker.key_arn, blob=stolen["CiphertextBlob"])]
+    with pytest.raises(KmsRefused):
+        opener.open(message(keys=keys))
 
 
 @pytest.mark.parametrize("envelope", [MESSAGE, SAMPLE])
@@ -286,7 +427,11 @@ REJECTED_BEFORE_KMS = {
     "an alias": message(arn="arn:aws:kms:us-east-1:111122223333:alias/blindgate"),
     "no ARN": message(arn="schl\u00fcssel"),
     "another provider": message(provider="raw"),
-    "two wrapped keys": message(copies=2),
+    "nine wrapped keys": message(copies=9),
+    "eight wrapped keys of others": message(
+        keys=[wrapped(f"{SECOND}{n}") for n in range(4)] + [wrapped(ARN, "raw")] * 4
+    ),
+    "a wrapped key of ours that is empty": message(keys=[wrapped(SECOND), wrapped(ARN, blob=b"")]),
     "no wrapped key": message(copies=0),
     "no context": message(context={}),
     "the context of another": message(context={"purpose": "payroll"}),
