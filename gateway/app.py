@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from importlib.metadata import version
 from typing import Any
 
 from fastapi import Depends, FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from blindgate.link import FrameLimits, parse_address
+from blindgate.link import Address, FrameLimits, parse_address
 from blindgate.sealing.padding import ANSWER_BUCKETS
 from gateway import openapi, openapi_oip, problem_answers
 from gateway.audit.counted import CountedRequests
@@ -21,6 +22,7 @@ from gateway.audit.trail import AuditTrail, Measurements, keep_up
 from gateway.auth.assembly import make_auth
 from gateway.auth.cors import allow_origins
 from gateway.auth.guard import signed_in
+from gateway.background import kept_running
 from gateway.console.assets import read_assets
 from gateway.console.configuration import configuration
 from gateway.credentials import CredentialPusher, RoleSource
@@ -81,18 +83,26 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        pool.set_addresses(parse_address(text) for text in settings.enclaves)
-        tasks = [asyncio.create_task(credentials.run())]
+        def listed(addresses: Iterable[Address]) -> None:
+            known = list(addresses)
+            pool.set_addresses(known)
+            credentials.retain(known)
+
+        listed(parse_address(text) for text in settings.enclaves)
+        work: dict[str, Callable[[], Coroutine[None, None, None]]] = {
+            "credentials": credentials.run
+        }
         if settings.nitro_cli is not None:
-            finding = follow(
+            work["discovery"] = partial(
+                follow,
                 settings.nitro_cli,
                 settings.nitro_port,
                 settings.discovery_period,
-                pool.set_addresses,
+                listed,
             )
-            tasks.append(asyncio.create_task(finding))
         if audit is not None and counted is not None:
-            tasks.append(asyncio.create_task(keep_up(audit, counted)))
+            work["audit"] = partial(keep_up, audit, counted)
+        tasks = [asyncio.create_task(kept_running(name, each)) for name, each in work.items()]
         try:
             async with auth.running(), AsyncExitStack() as more:
                 if settings.metrics_port is not None:
@@ -103,6 +113,7 @@ def create_app(
             for task in tasks:
                 task.cancel()
             await pool.stop(settings.drain_seconds)
+            await asyncio.gather(*tasks, return_exceptions=True)
             records.close()
             if audit is not None and counted is not None:
                 with contextlib.suppress(OSError, AuditUnusable):

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Awaitable, Callable, Hashable
+from collections.abc import Awaitable, Callable, Hashable, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final, Protocol
@@ -149,12 +149,19 @@ class CredentialPusher:
         self._poll = poll
         self._reread = reread
         self._latest: RoleCredentials | None = None
-        self._pushed: dict[Hashable, RoleCredentials] = {}
+        # Which reading each enclave has, by its number: nothing secret is kept of older ones.
+        self._reading = 0
+        self._pushed: dict[Hashable, int] = {}
         self._wanted = asyncio.Event()
         self._failing = False
 
     def __repr__(self) -> str:
         return f"<CredentialPusher {self._latest!r}>"
+
+    def retain(self, enclaves: Iterable[Hashable]) -> None:
+        """Forget all enclaves but these."""
+        known = set(enclaves)
+        self._pushed = {each: had for each, had in self._pushed.items() if each in known}
 
     async def run(self) -> None:
         """Read now, whenever an enclave needs others, and regularly; until cancelled."""
@@ -177,15 +184,15 @@ class CredentialPusher:
             status: What it says.
             push: Sends it the body of a `credentials` operation; what it raises is passed on.
         """
-        latest = self._latest
-        had = self._pushed.get(enclave)
-        if latest is None or (status.needs_credentials and had is latest):
+        latest, reading = self._latest, self._reading
+        has_latest = self._pushed.get(enclave) == reading
+        if latest is None or (status.needs_credentials and has_latest):
             # There may be better ones than those that did not do.
             self._wanted.set()
-        if latest is None or (had is latest and not status.needs_credentials):
+        if latest is None or (has_latest and not status.needs_credentials):
             return
         await push(latest.body)
-        self._pushed[enclave] = latest
+        self._pushed[enclave] = reading
         _log.info("pushed credentials", extra={"enclave": str(enclave), "expires": latest.expires})
 
     async def _refresh(self, *, anew: bool) -> None:
@@ -199,3 +206,4 @@ class CredentialPusher:
         self._failing = False
         if self._latest is None or found.body != self._latest.body:
             self._latest = found
+            self._reading += 1

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
+import os
+import signal
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Annotated, Final
@@ -70,23 +73,42 @@ async def describe_enclaves(program: Path) -> bytes:
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.DEVNULL,
+            start_new_session=True,
         )
     except OSError as error:
         raise DiscoveryError(f"cannot run {program}: {error.strerror}") from None
+    assert process.stdout is not None  # noqa: S101 - a pipe was asked for
     try:
         async with asyncio.timeout(_PATIENCE):
-            assert process.stdout is not None  # noqa: S101 - a pipe was asked for
-            output = await process.stdout.read(_MAX_OUTPUT)
+            output = await _read_all(process.stdout)
             code = await process.wait()
     except TimeoutError:
         raise DiscoveryError(f"{program} does not answer") from None
     finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
+        # Its own children as well: one that holds the pipe would be waited for.
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        # asyncio notices the end only after what is left in the pipe.
+        while await process.stdout.read(_MAX_OUTPUT):
+            pass
+        await process.wait()
     if code:
         raise DiscoveryError(f"{program} ended with exit code {code}")
     return output
+
+
+async def _read_all(stream: asyncio.StreamReader) -> bytes:
+    """Everything up to the end of the stream, which may come in pieces.
+
+    Raises:
+        DiscoveryError: It is too much.
+    """
+    output = bytearray()
+    while piece := await stream.read(_MAX_OUTPUT):
+        output += piece
+        if len(output) > _MAX_OUTPUT:
+            raise DiscoveryError(f"nitro-cli wrote more than {_MAX_OUTPUT} bytes")
+    return bytes(output)
 
 
 async def follow(

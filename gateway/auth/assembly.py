@@ -15,6 +15,7 @@ from gateway.auth.oidc import Oidc
 from gateway.auth.rates import RateLimits
 from gateway.auth.shared_counters import SharedCounters
 from gateway.auth.signin import KeySource, SignIn
+from gateway.background import kept_running
 
 if TYPE_CHECKING:
     import httpx
@@ -29,25 +30,29 @@ class Auth:
     Attributes:
         sign_in: Who calls.
         rates: How often each caller may; None without a limit.
-        http: What the provider's keys are fetched with; None without a provider.
+        jwks: The provider's keys; None without a provider.
+        http: What they are fetched with.
         renewing: Keys that must be looked at again.
     """
 
     sign_in: SignIn
     rates: RateLimits | None
+    jwks: Jwks | None
     http: httpx.AsyncClient | None
     renewing: Sequence[KeySecret] = ()
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Keep what must be renewed up to date within this block."""
-        tasks = [asyncio.create_task(keys.run()) for keys in self.renewing]
+        tasks = [asyncio.create_task(kept_running("API keys", keys.run)) for keys in self.renewing]
         try:
             yield
         finally:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+            if self.jwks is not None:
+                await self.jwks.close()
             if self.http is not None:
                 await self.http.aclose()
             if self.rates is not None:
@@ -71,11 +76,12 @@ def make_auth(settings: Settings) -> Auth:
         secret = KeySecret(settings.api_keys_secret, secrets_client(), settings.api_keys_period)
         keys.append(secret)
         renewing.append(secret)
-    http = oidc = None
+    http = jwks = oidc = None
     if settings.oidc_issuer:
         http = make_http()
+        jwks = Jwks(settings.oidc_issuer, settings.oidc_jwks_uri, http)
         oidc = Oidc(
-            Jwks(settings.oidc_issuer, settings.oidc_jwks_uri, http),
+            jwks,
             issuer=settings.oidc_issuer,
             audience=settings.oidc_audience or "",
             scope_claim=settings.oidc_scope_claim,
@@ -86,7 +92,7 @@ def make_auth(settings: Settings) -> Auth:
         url = settings.rate_limit_storage
         shared = SharedCounters(url.get_secret_value()) if url else None
         rates = RateLimits(settings.rate_limit, shared)
-    return Auth(SignIn(keys, oidc), rates, http, renewing)
+    return Auth(SignIn(keys, oidc), rates, jwks, http, renewing)
 
 
 def make_http() -> httpx.AsyncClient:

@@ -31,6 +31,8 @@ COOLDOWN_SECONDS: Final = 10.0
 MAX_BYTES: Final = 256 * 1024
 MAX_KEYS: Final = 64
 _TIMEOUT: Final = 5.0
+#: Seconds for all of a renewal, however slowly the provider sends.
+_RENEWAL_TIMEOUT: Final = 15.0
 
 
 class KeysUnavailable(BlindgateError):
@@ -61,37 +63,59 @@ class Jwks:
         self._clock = clock
         self._keys: dict[str, PyJWK] = {}
         self._fetched = self._tried = float("-inf")
-        self._lock = asyncio.Lock()
+        self._renewal: asyncio.Task[None] | None = None
 
     async def find(self, key_id: str) -> PyJWK | None:
         """The signing key of this id, or None if the issuer has none.
 
+        A known key is given immediately as long as it counts; past `FRESH_SECONDS` keys are
+        renewed meanwhile (stale-while-revalidate, RFC 5861 §3). Only who brings an unknown key id,
+        or comes when all keys are too old, waits for the provider.
+
         Raises:
             KeysUnavailable: No keys, or only old ones, are at hand and none can be fetched.
         """
-        if key_id not in self._keys or self._age() > FRESH_SECONDS:
-            await self._renew(key_id)
+        if key_id in self._keys and self._age() <= STALE_SECONDS:
+            if self._age() > FRESH_SECONDS:
+                self._renew()
+        elif (renewal := self._renew()) is not None:
+            await asyncio.shield(renewal)
         if self._age() > STALE_SECONDS:
             raise KeysUnavailable("the identity provider's keys are not available")
         return self._keys.get(key_id)
 
+    async def close(self) -> None:
+        """Give up a renewal that is under way."""
+        if self._renewal is not None:
+            self._renewal.cancel()
+            await asyncio.gather(self._renewal, return_exceptions=True)
+
     def _age(self) -> float:
         return self._clock() - self._fetched
 
-    async def _renew(self, key_id: str) -> None:
-        async with self._lock:
-            # Somebody else may have renewed them while this one waited.
-            known = key_id in self._keys and self._age() <= FRESH_SECONDS
-            if known or self._clock() - self._tried < COOLDOWN_SECONDS:
-                return
-            self._tried = self._clock()
-            try:
+    def _renew(self) -> asyncio.Task[None] | None:
+        """The renewal that is under way, or a new one; None shortly after the last."""
+        if self._renewal is not None and not self._renewal.done():
+            return self._renewal
+        if self._clock() - self._tried < COOLDOWN_SECONDS:
+            return None
+        self._tried = self._clock()
+        self._renewal = asyncio.create_task(self._fetch(), name="renewal of OIDC keys")
+        return self._renewal
+
+    async def _fetch(self) -> None:
+        try:
+            async with asyncio.timeout(_RENEWAL_TIMEOUT):
                 uri = self._uri or await self._discover()
                 self._keys = _signing_keys(await self._json(uri))
-            except KeysUnavailable as error:
-                _log.error("no keys from the identity provider", extra={"reason": str(error)})
-            else:
-                self._fetched = self._clock()
+        except KeysUnavailable as error:
+            _log.error("no keys from the identity provider", extra={"reason": str(error)})
+        except TimeoutError:
+            _log.error("no keys from the identity provider", extra={"reason": "it is too slow"})
+        except Exception:  # noqa: BLE001 - whatever a provider sends, sign-in must not end
+            _log.exception("reading the identity provider's keys failed")
+        else:
+            self._fetched = self._clock()
 
     async def _discover(self) -> str:
         found = await self._json(self._issuer.rstrip("/") + "/.well-known/openid-configuration")

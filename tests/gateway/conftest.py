@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ from gateway.app import create_app
 from gateway.connections import server_options
 from gateway.pool import Pool, PoolLimits, Probe, SocketBackend
 from gateway.settings import Settings
+from gateway.telemetry import FIELDS
 from gateway.tracing import Tracing
 from gateway.trust import verifier
 from tests.gateway.fake_worker import FakeWorker, trust
@@ -29,6 +31,25 @@ OCTETS = {"content-type": "application/octet-stream"}
 @pytest.fixture
 def anyio_backend() -> str:
     return "asyncio"
+
+
+@pytest.fixture(autouse=True)
+def only_known_fields_are_logged() -> Iterator[None]:
+    """A field that the formatter does not know would be lost without a word."""
+    known = {*vars(logging.makeLogRecord({})), *FIELDS, "message", "asctime"}
+    unknown: set[str] = set()
+
+    def look(record: logging.LogRecord) -> bool:
+        if record.name.startswith("gateway"):
+            unknown.update(vars(record).keys() - known)
+        return True
+
+    handler = logging.NullHandler()
+    handler.handle = look  # type: ignore[method-assign]
+    logging.getLogger("gateway").addHandler(handler)
+    yield
+    logging.getLogger("gateway").removeHandler(handler)
+    assert not unknown
 
 
 @dataclass

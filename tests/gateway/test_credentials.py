@@ -6,6 +6,7 @@ import asyncio
 import json
 import logging
 import os
+import pickle
 import threading
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import suppress
@@ -399,6 +400,30 @@ def test_a_push_that_fails_is_the_pools_to_handle_and_is_done_again() -> None:
         assert enclave.secret == "SECRET1"
 
     with_pusher(Sets(), test)
+
+
+def test_nothing_is_kept_of_enclaves_that_left_or_of_older_credentials() -> None:
+    sets = Sets()
+
+    async def test(pusher: CredentialPusher) -> None:
+        for number in range(50):
+            enclave = Enclave(f"enclave-{number}")
+            await until(enclave, pusher, "SECRET1")
+        stays = Enclave("stays")
+        await until(stays, pusher, "SECRET1")
+        sets.number = 2
+        pusher.retain(["stays", "another"])
+        await until(stays, pusher, "SECRET2")
+        kept = pickle.dumps([vars(pusher)["_pushed"], vars(pusher)["_latest"]])
+        assert b"enclave-" not in kept
+        assert b"SECRET1" not in kept
+        await stays.probe(pusher)
+        assert stays.pushes == 2, "who stays is not supplied again"
+        back = Enclave("enclave-7")
+        await back.probe(pusher)
+        assert back.secret == "SECRET2", "who comes back is supplied like a new one"
+
+    with_pusher(sets, test)
 
 
 def test_nothing_shows_them(caplog: pytest.LogCaptureFixture) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from blindgate.link import Address, VsockAddress
+from gateway import discovery
 from gateway.discovery import DiscoveryError, describe_enclaves, follow, running_enclaves
 from tests.gateway.conftest import serve_gateway
 
@@ -87,6 +89,46 @@ async def test_a_nitro_cli_that_fails_is_an_error(tmp_path: Path, script: str | 
     program = tmp_path / "absent" if script is None else nitro_cli(tmp_path, script)
     with pytest.raises(DiscoveryError):
         await describe_enclaves(program)
+
+
+async def test_an_output_that_comes_in_pieces_is_read_to_its_end(tmp_path: Path) -> None:
+    entries = [described(cid) for cid in range(16, 20)]
+    pieces = [json.dumps(entry) for entry in entries]
+    script = "printf '['; " + "printf ','; ".join(
+        f"printf '%s' '{piece}'; sleep 0.1; " for piece in pieces
+    )
+    program = nitro_cli(tmp_path, f"{script}printf ']'")
+    found = running_enclaves(await describe_enclaves(program), 5005)
+    assert found == [VsockAddress(cid, 5005) for cid in range(16, 20)]
+
+
+async def test_an_output_has_at_most_256_kib(tmp_path: Path) -> None:
+    program = nitro_cli(tmp_path, "head -c 262144 /dev/zero")
+    assert len(await describe_enclaves(program)) == 262_144
+    # It would write for as long as somebody reads.
+    with pytest.raises(DiscoveryError, match="more than 262144 bytes"):
+        await asyncio.wait_for(describe_enclaves(nitro_cli(tmp_path, "cat /dev/zero")), 60)
+
+
+async def test_a_nitro_cli_that_does_not_end_is_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(discovery, "_PATIENCE", 0.3)
+    pid = tmp_path / "pid"
+    program = nitro_cli(tmp_path, f"echo $$ > {pid}; printf '[]'; exec sleep 1000")
+    with pytest.raises(DiscoveryError, match="does not answer"):
+        await describe_enclaves(program)
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(pid.read_text()), 0)
+
+
+async def test_what_nitro_cli_started_ends_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(discovery, "_PATIENCE", 0.3)
+    program = nitro_cli(tmp_path, "sleep 1000 & printf '[]'")
+    with pytest.raises(DiscoveryError, match="does not answer"):
+        await asyncio.wait_for(describe_enclaves(program), 60)
 
 
 async def test_a_failure_in_between_changes_nothing(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from gateway import records
-from gateway.records import Record, Records
+from gateway.records import MOST_LINES, Record, Records
 from gateway.timeline import Timeline
 from tests.gateway.conftest import serve_gateway
 
@@ -108,3 +108,51 @@ async def test_a_gateway_that_ends_has_written_all(caplog: pytest.LogCaptureFixt
     async with serve_gateway() as served:
         await served.http.get("/livez")
     assert [r.__dict__["route"] for r in caplog.records if r.msg == "request"] == ["/livez"]
+
+
+def of_status(status: int, route: str | None = "/a") -> Record:
+    timeline = Timeline()
+    return Record(timeline, timeline.started, "GET", route, status, None, "id", None, None)
+
+
+async def test_refused_requests_have_a_bounded_number_of_lines(
+    counted: Counted, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    now = 5.0
+    book = Records(cast("Any", counted), clock=lambda: now)
+    assert MOST_LINES == 120
+
+    def lines(event: str) -> int:
+        return sum(record.message == event for record in caplog.records)
+
+    for number in range(1000):
+        book.add(of_status((401, 404, 405, 429)[number % 4]))
+        book.add(of_status(200))
+    book.add(of_status(200, None))
+    book.write()
+    assert lines("request") == 1000 + 120
+    assert lines("refused requests without a line") == 0
+    now += 59.9
+    book.add(of_status(401))
+    book.write()
+    assert lines("request") == 1120
+    now += 0.1
+    book.add(of_status(401))
+    book.write()
+    assert lines("request") == 1121
+    (said,) = [r for r in caplog.records if r.message.startswith("refused requests")]
+    assert vars(said)["count"] == 1000 + 1 + 1 - 120
+    book.close()
+    assert lines("refused requests without a line") == 1
+    assert len(counted.routes) == 2003, "all are counted"
+
+
+async def test_what_was_not_logged_is_said_at_the_end(
+    counted: Counted, book: Records, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    for _ in range(123):
+        book.add(of_status(401))
+    book.close()
+    assert [vars(r)["count"] for r in caplog.records if r.message.startswith("refused")] == [3]

@@ -14,7 +14,7 @@ from starlette.datastructures import State
 from blindgate import problems
 from blindgate.link import Operation, Outcome
 from gateway.audit.chain import verify
-from gateway.audit.trail import note_answer
+from gateway.audit.trail import Measurements, note_answer
 from gateway.auth.caller import Scope
 from gateway.auth.key_file import change_keys
 from gateway.auth.keys import KeyStore
@@ -165,3 +165,25 @@ def test_only_ids_of_kms_are_kept_of_what_an_enclave_says() -> None:
     note_answer(state, "unix:///one", {})
     assert state.enclaves == ["unix:///one", "unix:///two"]
     assert state.kms == [call] * 9
+
+
+async def test_the_measurements_of_enclaves_that_left_are_kept_for_a_while_only(
+    tmp_path: Path,
+) -> None:
+    async with running(tmp_path / "a") as first, serve_gateway(first) as served:
+        pcr0_of = Measurements(served.pool)
+        address = str(first.address)
+        assert pcr0_of(address) == PCRS[0].hex()
+        served.pool.set_addresses([])
+        await served.until(lambda: not served.pool.machine.endpoints)
+        assert pcr0_of(address) == PCRS[0].hex(), "its last answer may not be recorded yet"
+        for number in range(17):
+            async with running(tmp_path / f"next-{number}") as worker:
+                served.pool.set_addresses([worker.address])
+                await served.until(lambda: len(served.pool.keepers()) == 1)
+                pcr0_of(str(worker.address))
+                served.pool.set_addresses([])
+                await served.until(lambda: not served.pool.machine.endpoints)
+        assert pcr0_of("unix:///nobody") is None
+        assert pcr0_of(address) is None
+        assert pcr0_of(str(worker.address)) == PCRS[0].hex()
