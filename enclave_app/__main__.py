@@ -37,9 +37,9 @@ from enclave_app.service import Service
 from enclave_app.unseal import Unsealer, UnsealSettings
 
 log = logging.getLogger("blindgate.worker")
-#: Seconds between two checks of what an idle worker must still do: drop keys that have expired. Also
-#: how late a signal is noticed that comes just before the main thread begins to wait, which then
-#: interrupts nothing.
+#: Seconds between two checks of what an idle worker must still do: drop keys that have expired.
+#: Also how late a signal is noticed that comes just before the main thread begins to wait, since
+#: it interrupts nothing then.
 _TIMER_SECONDS = 1.0
 
 

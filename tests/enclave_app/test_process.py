@@ -196,6 +196,14 @@ class FakeServer:
         self._closed.set()
 
 
+class FakeKeyring:
+    def __init__(self) -> None:
+        self.looked = threading.Event()
+
+    def rotate_if_due(self) -> None:
+        self.looked.set()
+
+
 class FakeService:
     def __init__(self) -> None:
         self.drained = False
@@ -219,7 +227,7 @@ def test_a_worker_that_accepts_nothing_any_more_drains_and_ends_with_an_error(
 ) -> None:
     server, service = FakeServer(error), FakeService()
     with pytest.raises(worker.ListenerFailed, match="no connection can be accepted"):
-        worker._serve(server, service, None)  # type: ignore[arg-type]
+        worker._serve(server, service, FakeKeyring())  # type: ignore[arg-type]
     assert service.drained
     assert server.calls == ["idle", "close"]
 
@@ -235,7 +243,23 @@ def test_a_signal_drains_and_ends_without_an_error(number: signal.Signals) -> No
 
     sender = threading.Thread(target=send)
     sender.start()
-    worker._serve(server, service, None)  # type: ignore[arg-type]
+    worker._serve(server, service, FakeKeyring())  # type: ignore[arg-type]
     sender.join()
     assert service.drained
     assert server.calls == ["idle", "close"]
+
+
+@pytest.mark.usefixtures("_signals")
+def test_an_idle_worker_looks_after_its_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert worker._TIMER_SECONDS <= 60
+    monkeypatch.setattr(worker, "_TIMER_SECONDS", 0.01)
+    server, keyring = FakeServer(None), FakeKeyring()
+
+    def send() -> None:
+        assert keyring.looked.wait(10)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    sender = threading.Thread(target=send)
+    sender.start()
+    worker._serve(server, FakeService(), keyring)  # type: ignore[arg-type]
+    sender.join()
