@@ -74,7 +74,7 @@ def fail(message: str, hint: str | None = None, code: int = 1) -> NoReturn:
     Raises:
         typer.Exit: Always.
     """
-    text = f"blindgate: {message}" + (f". {hint}" if hint else "")
+    text = f"blindgate: {message.rstrip('.')}. {hint}" if hint else f"blindgate: {message}"
     err.print(indented(text), style="red")
     raise typer.Exit(code)
 

@@ -19,6 +19,7 @@ from blindgate.cli.connection import (
 from blindgate.cli.console import emit_json, err, fail, out, table
 from blindgate.cli.drawing import check_drawing, drawing
 from blindgate.cli.files import Force, read_file, refuse_format, write_new
+from blindgate.printable import printable
 
 if TYPE_CHECKING:
     from blindgate.client import ProblemError
@@ -195,15 +196,15 @@ def _ask_open(data: bytes, asked: Connection, options: DetectOptions) -> Detecti
 
 def _refusal(problem: ProblemError) -> str:
     """A problem with what a person needs to find it in the operator's logs."""
-    return f"{problem} (request {problem.request_id})" if problem.request_id else str(problem)
+    if problem.request_id is None:
+        return str(problem)
+    return f"{str(problem).rstrip('.')} (request {printable(problem.request_id)})"
 
 
 def _if_cut_off(data: bytes) -> str | None:
     from blindgate.imaging.formats import is_cut_off
 
-    return (
-        "The file has no end: was its download or copy interrupted?" if is_cut_off(data) else None
-    )
+    return "Its end is missing: was its download or copy interrupted?" if is_cut_off(data) else None
 
 
 def _show(found: Detections) -> None:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
+_MAX_PORT: Final = 65_535
 
 
 def origin(url: httpx.URL | str) -> httpx.URL:
@@ -41,6 +42,8 @@ def origin(url: httpx.URL | str) -> httpx.URL:
             f"{said!r} is not the URL of a gateway: write it as http://{example} or "
             f"https://{example}"
         )
+    if parsed.port is not None and not 0 < parsed.port <= _MAX_PORT:
+        raise InvalidGateway(f"{said!r} is not the URL of a gateway: there is no such port")
     root = parsed.copy_with(path="/", query=None, fragment=None)
     if parsed.raw_path.strip(b"/") or parsed.fragment:
         raise InvalidGateway(
