@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
-from PIL import Image, ImageChops, _webp
+from PIL import Image, ImageChops, ImageOps, _webp
 
 from blindgate.imaging.errors import ImageRejected, ImageTooLarge
 from blindgate.imaging.formats import image_format
@@ -204,6 +204,23 @@ def decode_whole(data: Buffer) -> Image.Image:
     """
     header = read_header(data)
     return decode(header, upright_size(header)).image
+
+
+def whole_rgb(image: Image.Image) -> Image.Image:
+    """An image that Pillow opened, by the same rules: upright, over white, in mode RGB.
+
+    Args:
+        image: Not changed. Files are better read by `decode_whole`: Pillow does not keep exactly
+            which colour of a PNG with 2, 4 or 16 bits is transparent.
+    """
+    upright = ImageOps.exif_transpose(image)
+    if upright.mode.startswith("I;16"):
+        order = "L;16B" if upright.mode.endswith("B") else "L;16"
+        upper = Image.frombytes("L", upright.size, upright.tobytes(), "raw", order)
+        return upper.convert("RGB")
+    if upright.has_transparency_data:
+        return _over_white(upright.convert("RGBA"))
+    return upright.convert("RGB")
 
 
 def _as_stored(size: Size, orientation: int) -> Size:

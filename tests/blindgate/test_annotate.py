@@ -8,6 +8,11 @@ from PIL import Image
 
 from blindgate.annotate import annotate, colour_of
 from blindgate.detections import Box, Detection, Detections, ImageSize, ModelRef
+from blindgate.imaging.decode import decode, inspect, upright_size
+from blindgate.imaging.errors import ImageRejected
+from blindgate.imaging.limits import DEFAULT_LIMITS
+from tests.blindgate.imaging.corpus import ACCEPTED
+from tests.blindgate.imaging.files import GREEN, encoded, exif, quadrants
 
 GREY = (128, 128, 128)
 
@@ -79,3 +84,48 @@ def test_a_given_picture_is_not_changed() -> None:
 def test_colours_are_stable_and_differ() -> None:
     assert colour_of("cat") == colour_of("cat")
     assert len({colour_of(label) for label in ("cat", "dog", "person", "car", "bird")}) == 5
+
+
+def unmarked(image: Image.Image | bytes, width: int, height: int) -> Image.Image:
+    return annotate(image, answer(width, height))
+
+
+@pytest.mark.parametrize("name", sorted(ACCEPTED))
+def test_it_is_drawn_on_the_pixels_that_were_analysed(name: str) -> None:
+    """Whatever the format, the orientation, the depth and the transparency."""
+    file = ACCEPTED[name]()
+    header = inspect(file, DEFAULT_LIMITS)
+    analysed = decode(header, upright_size(header))
+    size = analysed.width, analysed.height
+    drawn = unmarked(file, *size).resize(size, Image.Resampling.NEAREST)
+    assert np.abs(np.asarray(drawn).astype(int) - np.asarray(analysed.image)).mean() < 3
+
+
+@pytest.mark.parametrize("kind", ["PNG", "WEBP"])
+def test_boxes_of_a_turned_image_lie_where_they_were_found(kind: str) -> None:
+    """Green is right above in what was stored, and right below after a quarter turn."""
+    file = encoded(quadrants(800, 600), kind, exif=exif(6), quality=95)
+    drawn = annotate(file, answer(600, 800, (301, 401, 590, 790)))
+    assert drawn.size == (600, 800)
+    assert drawn.getpixel((301, 600)) == colour_of("airplane")
+    inside = drawn.getpixel((450, 600))
+    assert isinstance(inside, tuple)
+    assert max(abs(a - b) for a, b in zip(inside, GREEN, strict=True)) < 20
+
+
+def test_an_opened_image_of_16_bits_is_not_white() -> None:
+    levels = np.full((700, 700), 0x5A5A, np.uint16)
+    assert unmarked(Image.fromarray(levels), 700, 700).getpixel((9, 9)) == (0x5A,) * 3
+
+
+def test_an_opened_image_with_alpha_lies_over_white() -> None:
+    image = Image.new("LA", (700, 700), (40, 0))
+    image.putpixel((0, 0), (40, 255))
+    drawn = unmarked(image, 700, 700)
+    assert drawn.getpixel((9, 9)) == (255, 255, 255)
+    assert drawn.getpixel((0, 0)) == (40, 40, 40)
+
+
+def test_what_the_enclave_does_not_decode_is_not_drawn_on() -> None:
+    with pytest.raises(ImageRejected):
+        annotate(encoded(quadrants(80, 60), "GIF"), answer(80, 60))
