@@ -86,6 +86,8 @@ console-picture: $(STAMP) $(ASSETS) ## renew the README's picture of it (needs C
 # them, so that everything runs there. RUNLEVEL=1 keeps the installed services from being started.
 TEST_PACKAGES := \
 	chromium \
+	curl \
+	default-jdk-headless \
 	fonts-inter \
 	gcc \
 	jq \
@@ -93,6 +95,8 @@ TEST_PACKAGES := \
 	prometheus \
 	redis-server
 # chromium      tests/console (the page in a real browser)
+# curl          tests/gateway/test_other_clients.py
+# default-jdk-headless  tests/gateway/test_other_clients.py (Java's HTTP client)
 # fonts-inter   the README's picture of that page
 # jq            tests/deploy/test_deploy_page.py (the deployment guide uses it)
 # prometheus    tests/deploy/test_observability.py (promtool tests the alert rules)
