@@ -5,6 +5,10 @@
     enclave       QEMU with the kernel, the command line and the ramdisks of an image
 
 Nothing else is plugged in: no network card, no disk, no monitor.
+
+The machine is as Nitro's are: neither ACPI nor PCI, so the devices are announced on the kernel's
+command line, processors by the MP table, and there is no power-off; a reset ends the machine.
+Source: QEMU `hw/i386/nitro_enclave.c` and `docs/system/i386/nitro-enclave.rst`.
 """
 
 from __future__ import annotations
@@ -32,6 +36,7 @@ _NSM_VIRTIO_ID: Final = 33
 #: An emulated processor on a busy machine needs this long at most.
 _BOOT_SECONDS: Final = 300.0
 _DIAL_SECONDS: Final = 2.0
+_MACHINE: Final = "microvm,acpi=off,pcie=off,auto-kernel-cmdline=on,memory-backend=m0"
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +132,7 @@ class Machine:
             line += f" tsc_early_khz={khz}"
         return [
             *self.emulator.firmware(),
-            *("-M", "microvm,acpi=on,memory-backend=m0", "-accel", "tcg", "-cpu", "max"),
+            *("-M", _MACHINE, "-accel", "tcg", "-cpu", "max"),
             *("-object", f"memory-backend-memfd,id=m0,size={memory},share=on", "-m", memory),
             *("-smp", str(self.cpus)),
             *("-kernel", str(self.files / "kernel"), "-initrd", str(self.files / "ramdisks")),
