@@ -9,6 +9,7 @@ import argparse
 import contextlib
 import gc
 import logging
+import os
 import signal
 import threading
 from pathlib import Path
@@ -53,14 +54,19 @@ def main() -> None:
         prog="enclave_app", description="The Blindgate worker: opens uploads inside the enclave."
     )
     parser.add_argument("--config", type=Path, required=True, help="the measured configuration")
+    parser.add_argument(
+        "--ready-fd",
+        type=int,
+        help="a file descriptor: one byte is written to it when connections are accepted",
+    )
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     forbid_dumps()
     with one_line_errors("enclave_app", extra="enclave"):
-        _run(arguments.config)
+        _run(arguments.config, arguments.ready_fd)
 
 
-def _run(path: Path) -> None:
+def _run(path: Path, ready_fd: int | None) -> None:
     measured = load(path)
     config = measured.config
     nsm = open_nsm(config.nsm.device)
@@ -107,11 +113,13 @@ def _run(path: Path) -> None:
         # interpreter's lock against every thread for as long.
         gc.collect()
         gc.freeze()
-        _serve(server, service, keyring)
+        _serve(server, service, keyring, ready_fd)
         compute.close()
 
 
-def _serve(server: LinkServer, service: Service, keyring: Keyring) -> None:
+def _serve(
+    server: LinkServer, service: Service, keyring: Keyring, ready_fd: int | None = None
+) -> None:
     """Serve until SIGTERM or SIGINT, then finish what is in flight and end.
 
     Raises:
@@ -135,6 +143,9 @@ def _serve(server: LinkServer, service: Service, keyring: Keyring) -> None:
     accepting = threading.Thread(target=accept, name="accept", daemon=True)
     accepting.start()
     log.info("ready")
+    if ready_fd is not None:
+        with os.fdopen(ready_fd, "wb") as ready:
+            ready.write(b"\n")
     while not stopped.wait(_TIMER_SECONDS):
         keyring.rotate_if_due()
     service.drain()

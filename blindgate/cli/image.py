@@ -43,11 +43,20 @@ def build(
     ],
     output: Annotated[Path, typer.Option("--output", "-o", metavar="EIF", help="What to write.")],
     kernel: Annotated[
-        Path | None, typer.Option(help="Another kernel than the locked one, such as AWS's.")
+        Path | None,
+        typer.Option(
+            help="Another kernel than our own: a bzImage with the options that an enclave needs."
+        ),
+    ] = None,
+    kernel_config: Annotated[
+        Path | None,
+        typer.Option(
+            help="The .config of that kernel.  [default: the one inside it, then KERNEL.config]"
+        ),
     ] = None,
     module: Annotated[
         list[Path] | None,
-        typer.Option(help="A module for that kernel; repeat in the order of inserting."),
+        typer.Option(help="A signed module for that kernel; repeat in the order of inserting."),
     ] = None,
     command_line: Annotated[
         str | None, typer.Option(help="The kernel's command line, instead of ours.")
@@ -66,19 +75,32 @@ def build(
     from blindgate.image.build import Recipe
     from blindgate.image.build import build as build_image
     from blindgate.image.debian.mirrors import find_mirrors
-    from blindgate.image.kernel import COMMAND_LINE
 
-    if module and kernel is None:
-        fail("--module is for a kernel of your own", "Give --kernel too", code=2)
+    if (module or kernel_config) and kernel is None:
+        fail(
+            "--module and --kernel-config belong to a kernel of your own",
+            "Give --kernel too",
+            code=2,
+        )
     folder = _model_folder(model)
     modules = tuple(module or ())
     targets = (output, output.with_suffix(".pcrs.json"), output.with_suffix(".sbom.json"))
-    inputs = (config, kernel, *modules, folder / "model.toml", folder / "model.onnx")
+    inputs = (
+        *(config, kernel, kernel_config, *modules),
+        *(folder / "model.toml", folder / "model.onnx"),
+    )
     for target in targets:
         check_new(target, force=force, inputs=filter(None, inputs), make_folder=True)
     if len(set(targets)) < len(targets):
         fail(f"{output} is the name of a file that lies beside the image", code=2)
-    recipe = Recipe(config, folder, kernel, modules, command_line or COMMAND_LINE)
+    recipe = Recipe(
+        config,
+        folder,
+        kernel=kernel,
+        kernel_config=kernel_config,
+        modules=modules,
+        command_line=command_line,
+    )
     built = build_image(
         recipe,
         mirrors=find_mirrors(mirror),
@@ -111,7 +133,7 @@ def inspect(
 
     Example: `blindgate image inspect blindgate.eif`
     """
-    from blindgate.image.kernel import version
+    from blindgate.image.kernel.formats import version
     from blindgate.image.pcrs import measure
 
     found = _read(file)

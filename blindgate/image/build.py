@@ -16,12 +16,13 @@ from blindgate.image import contents, layers, wheels
 from blindgate.image.closure import ROOT, import_closure
 from blindgate.image.cpio import Entry, file
 from blindgate.image.debian import fetch, lock
-from blindgate.image.debian.lock import Lock
+from blindgate.image.debian.lock import Lock, Package
 from blindgate.image.debian.mirrors import Mirrors
 from blindgate.image.eif import Image, Section, SectionType, write
 from blindgate.image.errors import ImageError
-from blindgate.image.kernel import COMMAND_LINE, kernel_of
-from blindgate.image.kernel import version as kernel_version
+from blindgate.image.kernel.choice import ChosenKernel, given_kernel, own_kernel
+from blindgate.image.kernel.formats import X86
+from blindgate.image.kernel.source import LOCK as KERNEL_LOCK
 from blindgate.image.pcrs import Measurements, measure
 from blindgate.image.sbom import sbom
 from blindgate.image.toolchain import Toolchain, entries_of
@@ -35,8 +36,7 @@ _KERNEL_BYTES: Final = 128 * _MIB
 _IDLE_BYTES: Final = 224 * _MIB
 #: onnxruntime holds a model's file, its parsed form and the packed weights while it loads it.
 _MODEL_COPIES: Final = 5
-_KERNEL: Final = "linux-image"
-_BUSYBOX: Final = "busybox-static"
+_KERNEL_SOURCE: Final = "linux-source-"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,16 +46,18 @@ class Recipe:
     Attributes:
         config: The measured configuration.
         model: A folder with model.toml and model.onnx.
-        kernel: Another kernel than the locked one, e.g. AWS's.
-        modules: That kernel's modules, in the order of inserting.
-        command_line: The kernel's.
+        kernel: Another kernel than our own.
+        kernel_config: Its `.config`, if it does not contain it.
+        modules: That kernel's signed modules, in the order of inserting.
+        command_line: The kernel's; default ours.
     """
 
     config: Path
     model: Path
     kernel: Path | None = None
+    kernel_config: Path | None = None
     modules: tuple[Path, ...] = ()
-    command_line: str = COMMAND_LINE
+    command_line: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,15 +99,15 @@ def build(
         ImageError: An input is missing, damaged, or does not fit the others.
     """
     measured = measured_files(recipe)
+    kernel = _kernel(recipe, mirrors=mirrors, cache=cache, on_progress=said)
     debian = lock.read(DEBIAN_LOCK)
     said("fetching locked packages")
     paths = fetch.fetch(debian, mirrors=mirrors, cache=cache, said=said)
     locked_wheels = wheels.download(_text(PYTHON_LOCK), cache=cache, said=said)
     toolchain = Toolchain.unpack(paths, cache=cache)
     packages = entries_of(paths)
-    kernel, modules = _kernel(recipe, packages)
     said("boot ramdisk")
-    boot = layers.boot(toolchain, _file_of(packages[_BUSYBOX], "usr/bin/busybox"), modules)
+    boot = layers.boot(toolchain, kernel.modules)
     said("runtime ramdisk")
     runtime = layers.runtime(toolchain, packages, locked_wheels, cache=cache)
     said("application ramdisk")
@@ -115,25 +117,25 @@ def build(
     time = _time(debian)
     image = Image(
         (
-            Section(SectionType.KERNEL, kernel),
-            Section(SectionType.COMMAND_LINE, recipe.command_line.encode()),
+            Section(SectionType.KERNEL, kernel.image),
+            Section(SectionType.COMMAND_LINE, kernel.command_line.encode()),
             *(Section(SectionType.RAMDISK, each.ramdisk) for each in ramdisks),
-            Section(SectionType.METADATA, _metadata(kernel, time)),
+            Section(SectionType.METADATA, _metadata(kernel.version, time)),
         )
     )
     measurements = measure(image)
-    sources = {_BUSYBOX, *runtime.layer.sources}
+    sources = set(runtime.layer.sources)
+    kernel_source = () if recipe.kernel else _kernel_source()
     ingredients = sbom(
         measurements,
         time=time,
         version=version_of("blindgate"),
         packages=[
-            each
-            for each in debian.packages
-            if each.name in sources or (each.name.startswith(_KERNEL) and not recipe.kernel)
+            *(each for each in debian.packages if each.name in sources),
+            *kernel_source,
         ],
         wheels=[each for each in locked_wheels if each.name in sources],
-        files=_own_files(recipe, kernel, measured),
+        files=_own_files(recipe, kernel.image, measured),
     )
     unpacked = sum(each.unpacked for each in ramdisks)
     compressed = sum(len(each.ramdisk) for each in ramdisks)
@@ -198,21 +200,31 @@ def _inside(name: str) -> str:
 
 
 def _kernel(
-    recipe: Recipe, packages: Mapping[str, Mapping[str, Entry]]
-) -> tuple[bytes, dict[str, bytes]]:
-    if recipe.kernel:
-        return _bytes(recipe.kernel), {path.name: _bytes(path) for path in recipe.modules}
-    names = [name for name in packages if name.startswith(_KERNEL)]
-    if len(names) != 1:
-        raise ImageError(f"{DEBIAN_LOCK.name} must hold one kernel, and holds {len(names)}")
-    files = packages[names[0]]
-    return kernel_of(files), layers.kernel_modules(files)
+    recipe: Recipe,
+    *,
+    mirrors: Mirrors | None,
+    cache: Path | None,
+    on_progress: Callable[[str], None],
+) -> ChosenKernel:
+    if recipe.kernel is None:
+        return own_kernel(
+            X86, line=recipe.command_line, mirrors=mirrors, cache=cache, on_progress=on_progress
+        )
+    config = recipe.kernel_config or recipe.kernel.with_name(f"{recipe.kernel.name}.config")
+    named = recipe.kernel_config is not None or config.is_file()
+    return given_kernel(
+        _bytes(recipe.kernel),
+        architecture=X86,
+        config=_text(config) if named else None,
+        line=recipe.command_line,
+        modules={path.name: _bytes(path) for path in recipe.modules},
+    )
 
 
-def _file_of(files: Mapping[str, Entry], path: str) -> Entry:
-    if path not in files:
-        raise ImageError(f"no locked package has {path}")
-    return files[path]
+def _kernel_source() -> list[Package]:
+    return [
+        each for each in lock.read(KERNEL_LOCK).packages if each.name.startswith(_KERNEL_SOURCE)
+    ]
 
 
 def _own_files(recipe: Recipe, kernel: bytes, measured: Mapping[str, Entry]) -> dict[str, bytes]:
@@ -220,13 +232,13 @@ def _own_files(recipe: Recipe, kernel: bytes, measured: Mapping[str, Entry]) -> 
     for entry in layers.ENTRIES:
         for path in import_closure(entry).values():
             found[f"{contents.APPLICATION}/{path.relative_to(ROOT)}"] = path.read_bytes()
-    found["init"] = (Path(layers.__file__).parent / "init").read_bytes()
+    found["init"] = layers.INIT.read_bytes()
     if recipe.kernel:
         found["kernel"] = kernel
     return found
 
 
-def _metadata(kernel: bytes, time: str) -> bytes:
+def _metadata(kernel: str, time: str) -> bytes:
     """The section that nitro-cli shows; unmeasured, and without anything that differs."""
     values: dict[str, Any] = {
         "ImageName": "blindgate",
@@ -236,10 +248,10 @@ def _metadata(kernel: bytes, time: str) -> bytes:
             "BuildTool": "blindgate",
             "BuildToolVersion": version_of("blindgate"),
             "OperatingSystem": "Linux",
-            "KernelVersion": kernel_version(kernel),
+            "KernelVersion": kernel,
         },
         "DockerInfo": {},
-        "CustomMetadata": None,
+        "CustomMetadata": {},
     }
     return json.dumps(values).encode()
 

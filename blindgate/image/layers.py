@@ -1,6 +1,6 @@
 """The ramdisks of an image, each made from its own inputs.
 
-1. boot: busybox, the kernel's modules, `init`;
+1. boot: `init`, and the modules of a kernel that was brought along;
 2. runtime: the interpreter, the locked packages, the libraries that they need;
 3. application: our code, the configuration, the CA bundle, the model.
 
@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import lzma
 import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
@@ -28,16 +27,9 @@ from blindgate.image.tree import read_tree, write_tree
 from blindgate.image.wheels import Wheel, read_files
 
 _HERE: Final = Path(__file__).resolve().parent
-#: The programs that `init` starts.
-ENTRIES: Final = ("enclave_app.__main__", "blindgate.image.heartbeat")
-#: In the order in which they can be inserted; AWS's kernel has all but the last built in.
-MODULES: Final = (
-    "kernel/drivers/virtio/virtio_mmio.ko.xz",
-    "kernel/net/vmw_vsock/vsock.ko.xz",
-    "kernel/net/vmw_vsock/vmw_vsock_virtio_transport_common.ko.xz",
-    "kernel/net/vmw_vsock/vmw_vsock_virtio_transport.ko.xz",
-    "kernel/drivers/misc/nsm.ko.xz",
-)
+#: The program that `init` starts.
+ENTRIES: Final = ("enclave_app.__main__",)
+INIT: Final = _HERE / "init.py"
 _MOUNT_POINTS: Final = ("dev", "proc", "sys", "tmp")
 #: What decides the bytes of a layer besides its inputs.
 _RECIPES: Final = (
@@ -74,32 +66,15 @@ def _layer(toolchain: Toolchain, files: Mapping[str, Entry], sources: Iterable[s
     return Layer(toolchain.compress(archive(files)), unpacked, tuple(sorted(sources)))
 
 
-def kernel_modules(files: Mapping[str, Entry]) -> dict[str, bytes]:
-    """The modules of a Debian kernel package that an enclave needs, in order.
-
-    Raises:
-        ImageError: The package has not got one of them.
-    """
-    found = {}
-    for module in MODULES:
-        places = [path for path in files if path.endswith(f"/{module}")]
-        if len(places) != 1:
-            raise ImageError(f"the kernel's package has no {module}")
-        found[Path(module).name.removesuffix(".xz")] = lzma.decompress(files[places[0]].data)
-    return found
-
-
-def boot(toolchain: Toolchain, busybox: Entry, modules: Mapping[str, bytes]) -> Layer:
+def boot(toolchain: Toolchain, modules: Mapping[str, bytes]) -> Layer:
     """The first ramdisk.
 
     Args:
         toolchain: Compresses.
-        busybox: The static program.
         modules: The kernel's modules by file name, in the order of inserting.
     """
     files: dict[str, Entry] = dict.fromkeys(_MOUNT_POINTS, FOLDER)
-    files["bin/busybox"] = busybox
-    files["init"] = file((_HERE / "init").read_bytes(), executable=True)
+    files["init"] = file(INIT.read_bytes(), executable=True)
     for number, (name, data) in enumerate(modules.items()):
         files[f"modules/{number:02}-{name}"] = file(data)
     return _layer(toolchain, files)
@@ -228,7 +203,7 @@ def application(
 
 
 _TRIAL: Final = (
-    "import sys, pathlib, blindgate.image.heartbeat, enclave_app.__main__\n"
+    "import sys, pathlib, enclave_app.__main__\n"
     "from enclave_app.config import load\n"
     "try: load(pathlib.Path(sys.argv[1]))\n"
     "except Exception as error: sys.exit(f'{type(error).__name__}: {error}')\n"

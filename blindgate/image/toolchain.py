@@ -52,7 +52,7 @@ class Toolchain:
             packages: Files of the packages, by name.
             cache: Default: `cache_folder()`.
         """
-        names = [name for name in sorted(packages) if not name.startswith("linux-image")]
+        names = sorted(packages)
         digests = (packages[name].name for name in names)
         digest = hashlib.sha256("\n".join(digests).encode()).hexdigest()
         folder = (cache or cache_folder()) / "toolchains" / digest[:32]

@@ -138,7 +138,8 @@ class Machine:
             *("-kernel", str(self.files / "kernel"), "-initrd", str(self.files / "ramdisks")),
             *("-append", line),
             *("-nodefaults", "-no-user-config", "-display", "none", "-monitor", "none"),
-            "-no-reboot",
+            # A reset through the keyboard controller ends the machine, as on Nitro (`reboot=k`).
+            *("-no-reboot", "-device", "i8042"),
             *("-chardev", f"stdio,id=console,signal=off,logfile={self.console}"),
             *("-serial", "chardev:console"),
             *("-chardev", f"socket,id=vsock,path={self.socket('vhost')}"),

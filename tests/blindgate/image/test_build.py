@@ -1,17 +1,11 @@
 from __future__ import annotations
 
 import json
-import lzma
-import re
-import socket
-import struct
 from pathlib import Path
 
 import pytest
 
-from blindgate.image import heartbeat, kernel, layers
 from blindgate.image.build import Recipe, measured_files
-from blindgate.image.cpio import file
 from blindgate.image.errors import ImageError
 from blindgate.image.pcrs import Measurements
 from blindgate.image.sbom import sbom
@@ -82,57 +76,6 @@ def test_missing_inputs_are_named(tmp_path: Path) -> None:
         measured_files(made)
     with pytest.raises(ImageError, match=r"absent\.toml"):
         measured_files(Recipe(tmp_path / "absent.toml", tmp_path))
-
-
-def test_modules_are_unpacked_in_the_order_of_inserting() -> None:
-    names = [f"usr/lib/modules/6.12/{each}" for each in layers.MODULES]
-    files = {name: file(lzma.compress(name.encode())) for name in reversed(names)}
-    found = layers.kernel_modules(files)
-    assert list(found) == [
-        "virtio_mmio.ko",
-        "vsock.ko",
-        "vmw_vsock_virtio_transport_common.ko",
-        "vmw_vsock_virtio_transport.ko",
-        "nsm.ko",
-    ]
-    assert found["nsm.ko"] == names[-1].encode()
-    del files[names[0]]
-    with pytest.raises(ImageError, match="virtio_mmio"):
-        layers.kernel_modules(files)
-
-
-def test_a_kernels_own_name_is_read_from_its_header() -> None:
-    data = bytearray(0x400)
-    data[0x202:0x206] = b"HdrS"
-    struct.pack_into("<H", data, 0x20E, 0x100)
-    data[0x300:0x320] = b"6.12.117-cloud (x@y) #1 SMP\0".ljust(32, b"\0")
-    assert kernel.version(bytes(data)) == "6.12.117-cloud"
-    for other in (b"", b"\x7fELF", bytes(0x400)):
-        assert kernel.version(other) == "unknown"
-
-
-def test_init_never_writes_to_a_disk_nor_brings_up_a_network() -> None:
-    text = (Path(layers.__file__).parent / "init").read_text()
-    mounted = re.findall(r"mount -t (\w+)", text)
-    assert mounted == ["proc", "sysfs", "devtmpfs", "tmpfs"]
-    assert "remount,ro /" in text
-    assert not re.search(r"\b(ifconfig|ip|udhcpc|route|telnetd|httpd)\b", text)
-    assert text.rstrip().endswith("poweroff -f")
-
-
-def test_the_heartbeat_goes_to_the_parent_that_the_configuration_names() -> None:
-    assert heartbeat.parent_cid(CONFIG.format(cid=2, bundle="", folder="")) == 2
-    assert heartbeat.parent_cid('[kms]\naddress = "unix:///x"') == heartbeat.PARENT_CID
-    assert heartbeat.parent_cid("") == heartbeat.PARENT_CID
-
-
-@pytest.mark.parametrize(("answer", "expected"), [(b"\xb7", True), (b"\x00", False)])
-def test_a_heartbeat_is_one_byte_that_comes_back(answer: bytes, expected: bool) -> None:
-    ours, theirs = socket.socketpair()
-    with ours, theirs:
-        theirs.sendall(answer)
-        assert heartbeat.beat(ours) is expected
-        assert theirs.recv(8) == b"\xb7"
 
 
 def test_the_list_of_ingredients_is_the_same_for_the_same_image(tmp_path: Path) -> None:

@@ -1,0 +1,1 @@
+"""The kernel of an enclave image: built here from locked source, or brought along and checked."""

@@ -1,0 +1,135 @@
+"""Whatever stops the worker resets the virtual machine, and what started it notices.
+
+There is no power-off in an enclave: a halted one would be reported as running.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import platform
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import certifi
+import pytest
+from rich.console import Console
+
+from blindgate.image import eif
+from blindgate.image.build import Recipe, build
+from blindgate.image.eif import Image, SectionType
+from blindgate.image.errors import FetchFailed
+from devstack.model import obtain
+from devstack.nsm.root import DevRoot
+from devstack.qemu.emulator import Emulator
+from devstack.qemu.machine import Machine
+from devstack.qemu.stack import WORKER_PORT
+from devstack.supervisor import ProgramDied, Supervisor
+
+pytestmark = [
+    pytest.mark.enclave,
+    pytest.mark.timeout(1500),
+    pytest.mark.skipif(
+        (sys.platform, platform.machine()) != ("linux", "x86_64"),
+        reason="images are built on x86-64 Linux",
+    ),
+]
+
+MODEL = "ssd-mobilenet-v2-coco"
+#: Seconds from the start of a machine to its end, on a busy computer.
+SECONDS = 600.0
+
+
+#: The worker insists on kvm-clock, which an emulated machine does not have, so it ends
+#: immediately.
+CONFIG = """
+listen = "vsock://any:5000"
+
+[nsm]
+device = "/dev/nsm"
+
+[kms]
+region = "us-east-1"
+key_arns = ["arn:aws:kms:us-east-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab"]
+address = "vsock://2:8000"
+ca_bundle = "ca.pem"
+encryption_context = { purpose = "blindgate" }
+
+[model]
+folder = "model"
+"""
+
+
+class Prepared:
+    """An image whose worker ends when it starts, and where to boot it."""
+
+    def __init__(self, folder: Path) -> None:
+        config = folder / "enclave.toml"
+        config.write_text(CONFIG)
+        (folder / "ca.pem").write_bytes(Path(certifi.where()).read_bytes())
+        self._folder = folder
+        self._emulator = Emulator.obtain()
+        self.image = eif.read(build(Recipe(config, obtain(MODEL))).eif)
+
+    def machine(self, image: Image | None = None, memory_mib: int = 1024) -> Machine:
+        """A machine with the image or a variant of it."""
+        place = Path(tempfile.mkdtemp(dir=self._folder))
+        DevRoot.load_or_create(place)
+        (place / "test.eif").write_bytes(eif.write(image or self.image))
+        machine = Machine(
+            emulator=self._emulator,
+            image=place / "test.eif",
+            folder=place,
+            files=place / "files",
+            root=place,
+            memory_mib=memory_mib,
+        )
+        machine.prepare()
+        return machine
+
+
+@pytest.fixture(scope="module")
+def prepared() -> Iterator[Prepared]:
+    with tempfile.TemporaryDirectory(prefix="bg-") as folder:
+        try:
+            yield Prepared(Path(folder))
+        except FetchFailed as error:
+            pytest.skip(f"the packages of the image or of the emulator cannot be had: {error}")
+
+
+def console_of_the_end(machine: Machine) -> str:
+    """Start a machine, wait until its process has ended, and return what it printed."""
+
+    async def run() -> None:
+        async with Supervisor(Console(file=io.StringIO())) as supervisor:
+            await supervisor.start(machine.nsm())
+            await supervisor.start(machine.vsock())
+            with pytest.raises(ProgramDied, match="exit code 0"):
+                async with asyncio.timeout(SECONDS):
+                    await supervisor.start(machine.enclave(WORKER_PORT))
+
+    asyncio.run(run())
+    return machine.console.read_text(errors="replace")
+
+
+def test_a_worker_that_ends_resets_the_machine(prepared: Prepared) -> None:
+    console = console_of_the_end(prepared.machine())
+    assert "the worker ended with status 1" in console
+    assert "heartbeat" not in console
+
+
+def test_a_kernel_panic_resets_the_machine(prepared: Prepared) -> None:
+    # Without the boot ramdisk there is no first process.
+    sections = list(prepared.image.sections)
+    first = next(each for each in sections if each.kind is SectionType.RAMDISK)
+    sections.remove(first)
+    console = console_of_the_end(prepared.machine(Image(tuple(sections))))
+    assert "Kernel panic" in console
+    assert "init:" not in console
+
+
+def test_too_little_memory_resets_the_machine(prepared: Prepared) -> None:
+    console = console_of_the_end(prepared.machine(memory_mib=320))
+    assert "the worker ended" not in console
