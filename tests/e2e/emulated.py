@@ -18,8 +18,8 @@ from devstack.qemu.stack import EmulatedStack
 from devstack.stack import Options, Running, kms_client
 from devstack.supervisor import Supervisor
 
-#: Building the runtime's ramdisk for the first time, and booting, on a busy machine.
-START_SECONDS = 600
+#: Building the kernel and the ramdisks for the first time, and booting, on a busy machine.
+START_SECONDS = 1800
 STEP_SECONDS = 400
 Result = TypeVar("Result")
 

@@ -34,7 +34,7 @@ from tests.e2e.live import live_stack
 
 pytestmark = [
     pytest.mark.enclave,
-    pytest.mark.timeout(1500),
+    pytest.mark.timeout(3600),
     pytest.mark.skipif(
         (sys.platform, platform.machine()) != ("linux", "x86_64"),
         reason="images are built on x86-64 Linux",

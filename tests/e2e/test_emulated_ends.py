@@ -30,7 +30,7 @@ from devstack.supervisor import ProgramDied, Supervisor
 
 pytestmark = [
     pytest.mark.enclave,
-    pytest.mark.timeout(1500),
+    pytest.mark.timeout(3600),
     pytest.mark.skipif(
         (sys.platform, platform.machine()) != ("linux", "x86_64"),
         reason="images are built on x86-64 Linux",

@@ -19,7 +19,7 @@ from devstack.model import obtain
 
 pytestmark = [
     pytest.mark.enclave,
-    pytest.mark.timeout(1200),
+    pytest.mark.timeout(3600),
     pytest.mark.skipif(
         (sys.platform, platform.machine()) != ("linux", "x86_64"),
         reason="images are built on x86-64 Linux",
