@@ -52,6 +52,13 @@ class EnclaveKind(StrEnum):
     EMULATED = "emulated"
 
 
+class Architecture(StrEnum):
+    """Which hardware is emulated."""
+
+    X86_64 = "x86_64"
+    ARM64 = "arm64"
+
+
 @app.command()
 def up(
     state: _State = None,
@@ -76,6 +83,9 @@ def up(
     console: Annotated[
         bool, typer.Option(help="Build the gateway's page first if it is missing (needs Node).")
     ] = True,
+    architecture: Annotated[
+        Architecture, typer.Option(help="Of the emulated hardware; arm64 is Graviton's.")
+    ] = Architecture.X86_64,
 ) -> None:
     """Run all of Blindgate in the foreground until Ctrl-C.
 
@@ -104,6 +114,7 @@ def up(
         gateway_port=port,
         kms_port=kms_port,
         enclave=enclave.value,
+        architecture=architecture.value,
     )
     asyncio.run(run(places, options))
 

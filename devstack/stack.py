@@ -60,6 +60,7 @@ class Options:
         sample_files: Whether files of the AWS sample are opened; measured.
         threads: Threads that compute, 0 for one a core; measured.
         enclave: What the worker runs in: a process here, or the real image on emulated hardware.
+        architecture: Of the emulated hardware: `x86_64` or `arm64`.
     """
 
     model: Path
@@ -69,6 +70,7 @@ class Options:
     sample_files: bool = True
     threads: int = 0
     enclave: Literal["process", "emulated"] = "process"
+    architecture: str = "x86_64"
 
 
 @dataclass(frozen=True, slots=True)

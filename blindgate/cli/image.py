@@ -61,6 +61,9 @@ def build(
     command_line: Annotated[
         str | None, typer.Option(help="The kernel's command line, instead of ours.")
     ] = None,
+    architecture: Annotated[
+        str, typer.Option(help="Of the enclave: x86_64, or arm64 for Graviton.")
+    ] = "x86_64",
     mirror: _Mirror = None,
     force: Force = False,
 ) -> None:
@@ -72,6 +75,7 @@ def build(
 
     Example: `blindgate image build --config enclave.toml --model ssd-mobilenet-v2-coco -o b.eif`
     """
+    from blindgate.image.architecture import named
     from blindgate.image.build import Recipe
     from blindgate.image.build import build as build_image
     from blindgate.image.debian.mirrors import find_mirrors
@@ -100,6 +104,7 @@ def build(
         kernel_config=kernel_config,
         modules=modules,
         command_line=command_line,
+        architecture=named(architecture),
     )
     built = build_image(
         recipe,
@@ -197,12 +202,13 @@ def renew_lock(
 
     Example: `blindgate image lock && git diff locks`
     """
-    from blindgate.image.build import DEBIAN_LOCK
+    from blindgate.image.architecture import X86_64
+    from blindgate.image.build import debian_lock
     from blindgate.image.debian.lock import read, to_text
     from blindgate.image.debian.mirrors import find_mirrors
     from blindgate.image.debian.renew import renew
 
-    path = file or DEBIAN_LOCK
+    path = file or debian_lock(X86_64)
     before = read(path)
     check_folder(path.resolve().parent)
     after = renew(before.asked, find_mirrors(mirror), allow_expired=allow_expired)

@@ -13,6 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
 from blindgate.image import contents, layers, wheels
+from blindgate.image.architecture import ARM64, X86_64, Architecture, of_this_machine
 from blindgate.image.closure import ROOT, import_closure
 from blindgate.image.cpio import Entry, file
 from blindgate.image.debian import fetch, lock
@@ -21,13 +22,12 @@ from blindgate.image.debian.mirrors import Mirrors
 from blindgate.image.eif import Image, Section, SectionType, write
 from blindgate.image.errors import ImageError
 from blindgate.image.kernel.choice import ChosenKernel, given_kernel, own_kernel
-from blindgate.image.kernel.formats import X86
-from blindgate.image.kernel.source import LOCK as KERNEL_LOCK
+from blindgate.image.kernel.source import kernel_lock
 from blindgate.image.pcrs import Measurements, measure
 from blindgate.image.sbom import sbom
-from blindgate.image.toolchain import Toolchain, entries_of
+from blindgate.image.toolchain import Toolchain
+from blindgate.image.wheels import Wheel
 
-DEBIAN_LOCK: Final = ROOT / "locks" / "debian-enclave.toml"
 PYTHON_LOCK: Final = ROOT / "locks" / "enclave.txt"
 _MIB: Final = 1024 * 1024
 #: What the kernel, and with it an idle interpreter, take besides their files. Seen
@@ -50,6 +50,7 @@ class Recipe:
         kernel_config: Its `.config`, if it does not contain it.
         modules: That kernel's signed modules, in the order of inserting.
         command_line: The kernel's; default ours.
+        architecture: Of the enclave; any machine builds for both.
     """
 
     config: Path
@@ -58,6 +59,7 @@ class Recipe:
     kernel_config: Path | None = None
     modules: tuple[Path, ...] = ()
     command_line: str | None = None
+    architecture: Architecture = X86_64
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,28 +102,31 @@ def build(
     """
     measured = measured_files(recipe)
     kernel = _kernel(recipe, mirrors=mirrors, cache=cache, on_progress=said)
-    debian = lock.read(DEBIAN_LOCK)
     said("fetching locked packages")
-    paths = fetch.fetch(debian, mirrors=mirrors, cache=cache, said=said)
-    locked_wheels = wheels.download(_text(PYTHON_LOCK), cache=cache, said=said)
-    toolchain = Toolchain.unpack(paths, cache=cache)
-    packages = entries_of(paths)
+    inputs = _fetch(recipe.architecture, mirrors=mirrors, cache=cache, said=said)
+    native = inputs
+    if (machine := of_this_machine()) is not recipe.architecture:
+        native = _fetch(machine, mirrors=mirrors, cache=cache, said=said)
+    toolchain = Toolchain.unpack(native.paths, machine, cache=cache)
     said("boot ramdisk")
     boot = layers.boot(toolchain, kernel.modules)
     said("runtime ramdisk")
-    runtime = layers.runtime(toolchain, packages, locked_wheels, cache=cache)
+    runtime = inputs.runtime(toolchain, cache)
     said("application ramdisk")
     with tempfile.TemporaryDirectory(prefix="blindgate-image-") as folder:
-        application = layers.application(toolchain, runtime.tree, measured, Path(folder))
+        # What runs here can only be tried with the libraries of this machine's architecture.
+        tree = runtime.tree if native is inputs else native.runtime(toolchain, cache).tree
+        application = layers.application(toolchain, tree, measured, Path(folder))
     ramdisks = [boot, runtime.layer, application]
-    time = _time(debian)
+    time = _time(inputs.lock)
     image = Image(
         (
             Section(SectionType.KERNEL, kernel.image),
             Section(SectionType.COMMAND_LINE, kernel.command_line.encode()),
             *(Section(SectionType.RAMDISK, each.ramdisk) for each in ramdisks),
             Section(SectionType.METADATA, _metadata(kernel.version, time)),
-        )
+        ),
+        arm64=recipe.architecture is ARM64,
     )
     measurements = measure(image)
     sources = set(runtime.layer.sources)
@@ -131,10 +136,11 @@ def build(
         time=time,
         version=version_of("blindgate"),
         packages=[
-            *(each for each in debian.packages if each.name in sources),
+            *(each for each in inputs.lock.packages if each.name in sources),
             *kernel_source,
         ],
-        wheels=[each for each in locked_wheels if each.name in sources],
+        wheels=[each for each in inputs.wheels if each.name in sources],
+        architecture=recipe.architecture.debian,
         files=_own_files(recipe, kernel.image, measured),
     )
     unpacked = sum(each.unpacked for each in ramdisks)
@@ -142,6 +148,38 @@ def build(
     model = max(len(entry.data) for entry in measured.values())
     memory = unpacked + max(compressed + _KERNEL_BYTES, _IDLE_BYTES + _MODEL_COPIES * model)
     return Built(write(image), measurements, ingredients, unpacked, memory)
+
+
+@dataclass(frozen=True, slots=True)
+class _Inputs:
+    """The locked inputs of one architecture, on disk."""
+
+    architecture: Architecture
+    lock: Lock
+    paths: dict[str, Path]
+    wheels: list[Wheel]
+
+    def runtime(self, toolchain: Toolchain, cache: Path | None) -> layers.Runtime:
+        """The second ramdisk for this architecture."""
+        return layers.runtime(toolchain, self.paths, self.wheels, self.architecture, cache=cache)
+
+
+def debian_lock(architecture: Architecture) -> Path:
+    """The lock of the Debian packages that an image is made from."""
+    return ROOT / "locks" / f"debian-enclave{architecture.suffix}.toml"
+
+
+def _fetch(
+    architecture: Architecture,
+    *,
+    mirrors: Mirrors | None,
+    cache: Path | None,
+    said: Callable[[str], None],
+) -> _Inputs:
+    debian = lock.read(debian_lock(architecture))
+    paths = fetch.fetch(debian, mirrors=mirrors, cache=cache, said=said)
+    locked = wheels.download(_text(PYTHON_LOCK), architecture, cache=cache, said=said)
+    return _Inputs(architecture, debian, paths, locked)
 
 
 def measured_files(recipe: Recipe) -> dict[str, Entry]:
@@ -208,13 +246,17 @@ def _kernel(
 ) -> ChosenKernel:
     if recipe.kernel is None:
         return own_kernel(
-            X86, line=recipe.command_line, mirrors=mirrors, cache=cache, on_progress=on_progress
+            recipe.architecture.name,
+            line=recipe.command_line,
+            mirrors=mirrors,
+            cache=cache,
+            on_progress=on_progress,
         )
     config = recipe.kernel_config or recipe.kernel.with_name(f"{recipe.kernel.name}.config")
     named = recipe.kernel_config is not None or config.is_file()
     return given_kernel(
         _bytes(recipe.kernel),
-        architecture=X86,
+        architecture=recipe.architecture.name,
         config=_text(config) if named else None,
         line=recipe.command_line,
         modules={path.name: _bytes(path) for path in recipe.modules},
@@ -223,7 +265,7 @@ def _kernel(
 
 def _kernel_source() -> list[Package]:
     return [
-        each for each in lock.read(KERNEL_LOCK).packages if each.name.startswith(_KERNEL_SOURCE)
+        each for each in lock.read(kernel_lock()).packages if each.name.startswith(_KERNEL_SOURCE)
     ]
 
 

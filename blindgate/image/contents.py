@@ -10,19 +10,16 @@ from fnmatch import fnmatchcase
 from typing import Final
 
 from blindgate.image import elf
+from blindgate.image.architecture import X86_64, Architecture
 from blindgate.image.cpio import Entry, link
 from blindgate.image.errors import ImageError
 
 #: Where things are inside the enclave.
 STDLIB: Final = "usr/lib/python3.13"
-LIBRARIES: Final = "usr/lib/x86_64-linux-gnu"
 SITE: Final = "opt/blindgate/site"
 APPLICATION: Final = "opt/blindgate/app"
 CONFIG: Final = "etc/blindgate"
 INTERPRETER: Final = "usr/bin/python3.13"
-LOADER: Final = f"{LIBRARIES}/ld-linux-x86-64.so.2"
-#: Where every binary says that its loader is.
-_LOADER_LINK: Final = "lib64/ld-linux-x86-64.so.2"
 
 #: Extension modules import these in C, where no reader of source sees it.
 IMPORTED_IN_C: Final = ("_cffi_backend",)
@@ -52,7 +49,7 @@ _PYTHON_LEFT_OUT: Final = (
     f"{STDLIB}/lib-dynload/_sqlite3*",
     f"{STDLIB}/EXTERNALLY-MANAGED",
     # A link to the one that Python reads.
-    f"{STDLIB}/_sysconfigdata__x86_64-linux-gnu.py",
+    f"{STDLIB}/_sysconfigdata__*-linux-gnu.py",
     # Debian's hooks of an installed system; the worker runs without `site`.
     f"{STDLIB}/sitecustomize.py",
 )
@@ -149,13 +146,16 @@ def _is_bundled(path: str) -> bool:
 
 
 def shared_libraries(
-    files: Mapping[str, Entry], packages: Mapping[str, Mapping[str, Entry]]
+    files: Mapping[str, Entry],
+    packages: Mapping[str, Mapping[str, Entry]],
+    architecture: Architecture = X86_64,
 ) -> dict[str, Entry]:
     """The shared libraries of Debian that files need, directly or by one another.
 
     Args:
         files: All other files of the image.
         packages: The files of Debian packages, by name.
+        architecture: Of the packages.
 
     Returns:
         The libraries under their sonames, the dynamic loader, and the link that names it.
@@ -167,7 +167,7 @@ def shared_libraries(
     available = {
         path.rpartition("/")[2]: _resolved(path, everything)
         for path in everything
-        if path.startswith(f"{LIBRARIES}/") and ".so" in path
+        if path.startswith(f"{architecture.libraries}/") and ".so" in path
     }
     own = {path.rpartition("/")[2] for path in files}
     libraries = {name: entry.data for name, entry in available.items()}
@@ -175,9 +175,10 @@ def shared_libraries(
     missing = wanted - set(available) - own
     if missing:
         raise ImageError(f"no locked package has {', '.join(sorted(missing))}")
-    found = {f"{LIBRARIES}/{name}": available[name] for name in wanted & set(available)}
-    found[LOADER] = everything[LOADER]
-    found[_LOADER_LINK] = link(f"../{LOADER}")
+    folder, loader = architecture.libraries, architecture.loader_path
+    found = {f"{folder}/{name}": available[name] for name in wanted & set(available)}
+    found[loader] = everything[loader]
+    found[architecture.loader_link] = link(f"../{loader}")
     return found
 
 

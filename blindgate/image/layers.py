@@ -19,10 +19,11 @@ from typing import Final
 
 from blindgate.cache import cache_folder, making, write_file
 from blindgate.image import contents
+from blindgate.image.architecture import X86_64, Architecture
 from blindgate.image.closure import ROOT, external_imports, import_closure
 from blindgate.image.cpio import FOLDER, Entry, archive, file
 from blindgate.image.errors import ImageError
-from blindgate.image.toolchain import Toolchain
+from blindgate.image.toolchain import Toolchain, entries_of
 from blindgate.image.tree import read_tree, write_tree
 from blindgate.image.wheels import Wheel, read_files
 
@@ -95,8 +96,9 @@ class Runtime:
 
 def runtime(
     toolchain: Toolchain,
-    packages: Mapping[str, Mapping[str, Entry]],
+    packages: Mapping[str, Path],
     wheels: Iterable[Wheel],
+    architecture: Architecture = X86_64,
     *,
     cache: Path | None = None,
 ) -> Runtime:
@@ -104,8 +106,9 @@ def runtime(
 
     Args:
         toolchain: Follows imports, compiles and compresses.
-        packages: The files of Debian packages, by name.
+        packages: The files of locked Debian packages, by name.
         wheels: All locked wheels.
+        architecture: Of the enclave.
         cache: Default: `cache_folder()`.
 
     Raises:
@@ -113,10 +116,11 @@ def runtime(
     """
     wheels = list(wheels)
     imports = sorted(_external_imports())
-    folder = (cache or cache_folder()) / "layers" / _key(toolchain, wheels, imports)
+    folder = (cache or cache_folder()) / "layers" / _key(toolchain, packages, wheels, imports)
     if not folder.is_dir():
         with making(folder) as draft:
-            layer = _make_runtime(toolchain, packages, wheels, imports, draft)
+            files = entries_of(packages)
+            layer = _make_runtime(toolchain, files, wheels, imports, architecture, draft)
             write_file(draft / "ramdisk", layer.ramdisk)
             facts = {**asdict(layer), "ramdisk": hashlib.sha256(layer.ramdisk).hexdigest()}
             write_file(draft / "facts.json", json.dumps(facts).encode())
@@ -134,8 +138,13 @@ def _external_imports() -> set[str]:
     return found
 
 
-def _key(toolchain: Toolchain, wheels: Iterable[Wheel], imports: Iterable[str]) -> str:
-    parts = [toolchain.folder.name, *imports]
+def _key(
+    toolchain: Toolchain,
+    packages: Mapping[str, Path],
+    wheels: Iterable[Wheel],
+    imports: Iterable[str],
+) -> str:
+    parts = [toolchain.folder.name, *sorted(path.name for path in packages.values()), *imports]
     parts += [wheel.sha256 for wheel in wheels]
     parts += [hashlib.sha256((_HERE / name).read_bytes()).hexdigest() for name in _RECIPES]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
@@ -146,6 +155,7 @@ def _make_runtime(
     packages: Mapping[str, Mapping[str, Entry]],
     wheels: list[Wheel],
     imports: list[str],
+    architecture: Architecture,
     folder: Path,
 ) -> Layer:
     installed = {wheel.name: read_files(wheel) for wheel in wheels}
@@ -154,7 +164,7 @@ def _make_runtime(
     site = contents.wheel_files({name: installed[name] for name in reached})
     files = contents.interpreter_files(packages)
     files |= {f"{contents.SITE}/{path}": entry for path, entry in site.items()}
-    files |= contents.shared_libraries(files, packages)
+    files |= contents.shared_libraries(files, packages, architecture)
     tree = folder / "tree"
     write_tree(tree, files)
     for place in (contents.STDLIB, contents.SITE):
@@ -179,13 +189,13 @@ def _reached(
 
 
 def application(
-    toolchain: Toolchain, runtime_tree: Path, measured: Mapping[str, Entry], workshop: Path
+    toolchain: Toolchain, trial_tree: Path, measured: Mapping[str, Entry], workshop: Path
 ) -> Layer:
     """The third ramdisk.
 
     Args:
         toolchain: Compiles and compresses.
-        runtime_tree: The files of the second ramdisk, to try the worker's imports with.
+        trial_tree: The files of a second ramdisk for this machine, to try the imports with.
         measured: The configuration and what it names, by path in the image.
         workshop: An empty folder.
 
@@ -198,7 +208,7 @@ def application(
             write_tree(code, {str(path.relative_to(ROOT)): file(path.read_bytes())})
     write_tree(workshop, measured)
     toolchain.compile(code, f"/{contents.APPLICATION}")
-    _try(toolchain, runtime_tree, workshop)
+    _try(toolchain, trial_tree, workshop)
     return _layer(toolchain, read_tree(workshop), ["blindgate"])
 
 

@@ -27,6 +27,7 @@ def sbom(
     packages: Iterable[Package],
     wheels: Iterable[Wheel],
     files: Mapping[str, bytes],
+    architecture: str = "amd64",
 ) -> str:
     """The document.
 
@@ -37,6 +38,7 @@ def sbom(
         packages: Debian packages with files in the image.
         wheels: Python packages with files in the image.
         files: Our code, configuration and model: contents by path in the image.
+        architecture: Of the Debian packages, as Debian names it.
     """
     image = {
         "type": "application",
@@ -53,7 +55,9 @@ def sbom(
             )
         ],
     }
-    components = [_debian(each) for each in packages] + [_pypi(each) for each in wheels]
+    components = [_debian(each, architecture) for each in packages] + [
+        _pypi(each) for each in wheels
+    ]
     components += [_file(path, data) for path, data in sorted(files.items())]
     document = {
         "bomFormat": "CycloneDX",
@@ -73,10 +77,10 @@ def _hash(content: str, algorithm: str = "SHA-256") -> dict[str, str]:
     return {"alg": algorithm, "content": content}
 
 
-def _debian(package: Package) -> dict[str, Any]:
+def _debian(package: Package, architecture: str) -> dict[str, Any]:
     version = quote(package.version, safe="")
-    url = f"pkg:deb/debian/{quote(package.name)}@{version}?arch=amd64"
-    kind = "operating-system" if package.name.startswith("linux-image") else "library"
+    url = f"pkg:deb/debian/{quote(package.name)}@{version}?arch={architecture}"
+    kind = "operating-system" if package.name.startswith("linux-") else "library"
     return _component(kind, package.name, package.version, url, package.sha256)
 
 

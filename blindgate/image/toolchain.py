@@ -2,7 +2,8 @@
 
 What an interpreter writes (bytecode) and what zlib makes of it differ from version to version,
 and so would PCR0 from machine to machine. So both come from the locked packages, started through
-their own dynamic loader; the machine gives a kernel and an x86-64 processor.
+their own dynamic loader; the machine gives a kernel and a processor. An image for the other
+architecture is compiled by the interpreter of this one: bytecode has no architecture.
 """
 
 from __future__ import annotations
@@ -15,14 +16,13 @@ from pathlib import Path
 from typing import Final
 
 from blindgate.cache import cache_folder, making
+from blindgate.image.architecture import Architecture
 from blindgate.image.closure import ROOT
 from blindgate.image.cpio import Entry
 from blindgate.image.debian import deb
 from blindgate.image.errors import ToolchainError
 from blindgate.image.tree import write_tree
 
-_LIBRARIES: Final = "usr/lib/x86_64-linux-gnu"
-_LOADER: Final = f"{_LIBRARIES}/ld-linux-x86-64.so.2"
 _PYTHON: Final = "usr/bin/python3.13"
 _SECONDS: Final = 1200
 #: A fixed hash seed orders the sets that end up in bytecode.
@@ -40,16 +40,25 @@ class Toolchain:
 
     Attributes:
         folder: Where the packages' files are.
+        architecture: Of this machine.
     """
 
     folder: Path
+    architecture: Architecture
 
     @classmethod
-    def unpack(cls, packages: Mapping[str, Path], *, cache: Path | None = None) -> Toolchain:
+    def unpack(
+        cls,
+        packages: Mapping[str, Path],
+        architecture: Architecture,
+        *,
+        cache: Path | None = None,
+    ) -> Toolchain:
         """Unpack the interpreter's packages into the cache.
 
         Args:
             packages: Files of the packages, by name.
+            architecture: Of the packages, which is that of this machine.
             cache: Default: `cache_folder()`.
         """
         names = sorted(packages)
@@ -60,7 +69,7 @@ class Toolchain:
             with making(folder) as draft:
                 for name in names:
                     write_tree(draft, deb.read_files(packages[name]))
-        return cls(folder)
+        return cls(folder, architecture)
 
     def run(
         self,
@@ -89,7 +98,8 @@ class Toolchain:
             "PYTHONHOME": str(tree / "usr"),
             "PYTHONPATH": ":".join(map(str, path)),
         }
-        command = [str(tree / _LOADER), "--library-path", str(tree / _LIBRARIES)]
+        libraries = tree / self.architecture.libraries
+        command = [str(tree / self.architecture.loader_path), "--library-path", str(libraries)]
         command += [str(tree / _PYTHON), "-s", "-S", "-P", *arguments]
         try:
             done = subprocess.run(
@@ -103,7 +113,7 @@ class Toolchain:
         except OSError as error:
             raise ToolchainError(
                 f"the enclave's interpreter does not run here ({error.strerror}): images are "
-                "built on x86-64 Linux"
+                "built on Linux"
             ) from None
         except subprocess.TimeoutExpired:
             message = f"the enclave's interpreter takes longer than {_SECONDS} s"

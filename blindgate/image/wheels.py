@@ -20,6 +20,7 @@ from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
 from blindgate.cache import cache_folder, making
+from blindgate.image.architecture import X86_64, Architecture
 from blindgate.image.cpio import Entry, file
 from blindgate.image.errors import FetchFailed, ImageError, LockError
 
@@ -27,17 +28,11 @@ from blindgate.image.errors import FetchFailed, ImageError, LockError
 PYTHON: Final = "3.13"
 _ABI: Final = "cp313"
 #: Debian trixie has glibc 2.41; wheels ask for 2.34 at most today.
-_PLATFORMS: Final = (
-    "manylinux_2_34_x86_64",
-    "manylinux_2_28_x86_64",
-    "manylinux_2_17_x86_64",
-    "manylinux2014_x86_64",
-)
+_PLATFORMS: Final = ("manylinux_2_34", "manylinux_2_28", "manylinux_2_17", "manylinux2014")
 _TARGET: Final[dict[str, str]] = {
     "implementation_name": "cpython",
     "implementation_version": f"{PYTHON}.0",
     "os_name": "posix",
-    "platform_machine": "x86_64",
     "platform_python_implementation": "CPython",
     "platform_system": "Linux",
     "python_full_version": f"{PYTHON}.0",
@@ -70,16 +65,18 @@ class Wheel:
         return hashlib.sha256(self.path.read_bytes()).hexdigest()
 
 
-def requirements(lock: str) -> str:
+def requirements(lock: str, architecture: Architecture = X86_64) -> str:
     """The lines of a lock that apply to the enclave's interpreter, without their markers.
 
     Args:
         lock: The text of `locks/enclave.txt`.
+        architecture: Of the enclave.
 
     Raises:
         LockError: A line is no requirement, or not pinned by hash.
     """
     kept = []
+    target = {**_TARGET, "platform_machine": architecture.machine}
     for line in lock.replace("\\\n", " ").splitlines():
         text, *hashes = line.split("--hash=")
         if not text.strip() or text.lstrip().startswith("#"):
@@ -90,7 +87,7 @@ def requirements(lock: str) -> str:
             raise LockError(f"the lock of Python packages has a bad line: {error}") from None
         if not hashes:
             raise LockError(f"{requirement.name} is not pinned by hash")
-        if requirement.marker and not requirement.marker.evaluate(_TARGET):
+        if requirement.marker and not requirement.marker.evaluate(target):
             continue
         pins = " ".join(f"--hash={each.strip()}" for each in sorted(hashes))
         kept.append(f"{requirement.name}{requirement.specifier} {pins}\n")
@@ -98,31 +95,42 @@ def requirements(lock: str) -> str:
 
 
 def download(
-    lock: str, *, cache: Path | None = None, said: Callable[[str], None] = lambda _: None
+    lock: str,
+    architecture: Architecture = X86_64,
+    *,
+    cache: Path | None = None,
+    said: Callable[[str], None] = lambda _: None,
 ) -> list[Wheel]:
     """Have the wheels of a lock on disk.
+
+    Args:
+        lock: The text of `locks/enclave.txt`.
+        architecture: Of the enclave.
+        cache: Default: `cache_folder()`.
+        said: Called before a download.
 
     Raises:
         LockError: The lock cannot be read.
         FetchFailed: pip cannot get them; the message holds its last line.
     """
-    wanted = requirements(lock)
-    digest = hashlib.sha256("\n".join([wanted, *_PLATFORMS, _ABI]).encode()).hexdigest()
+    wanted = requirements(lock, architecture)
+    platforms = [f"{each}_{architecture.machine}" for each in _PLATFORMS]
+    digest = hashlib.sha256("\n".join([wanted, *platforms, _ABI]).encode()).hexdigest()
     folder = (cache or cache_folder()) / "wheels" / digest[:32]
     if not folder.is_dir():
         said("Python packages")
         with making(folder) as draft:
-            _pip(wanted, draft)
+            _pip(wanted, platforms, draft)
     return [_wheel(path) for path in sorted(folder.glob("*.whl"))]
 
 
-def _pip(wanted: str, folder: Path) -> None:
+def _pip(wanted: str, platforms: list[str], folder: Path) -> None:
     listed = folder / "requirements.txt"
     listed.write_text(wanted)
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--require-hashes"]
     command += ["--disable-pip-version-check", "--only-binary", ":all:", "--python-version", PYTHON]
     command += ["--implementation", "cp", "--abi", _ABI, "--abi", "abi3", "--abi", "none"]
-    command += [part for platform in _PLATFORMS for part in ("--platform", platform)]
+    command += [part for platform in platforms for part in ("--platform", platform)]
     command += ["--dest", str(folder), "--requirement", str(listed)]
     try:
         subprocess.run(command, check=True, capture_output=True, text=True, timeout=_SECONDS)

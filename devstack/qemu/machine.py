@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Final
 
 from blindgate.image import eif
+from blindgate.image.kernel.formats import architecture_of
 from blindgate.image.pcrs import measure
 from blindgate.link.addresses import HybridAddress
 from blindgate.link.dial import open_socket
@@ -36,7 +37,38 @@ _NSM_VIRTIO_ID: Final = 33
 #: An emulated processor on a busy machine needs this long at most.
 _BOOT_SECONDS: Final = 300.0
 _DIAL_SECONDS: Final = 2.0
-_MACHINE: Final = "microvm,acpi=off,pcie=off,auto-kernel-cmdline=on,memory-backend=m0"
+
+
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    """What QEMU is told for one architecture.
+
+    Attributes:
+        program: QEMU.
+        arguments: The machine and its processor. x86: a reset through the keyboard controller
+            ends the machine, as on Nitro (`reboot=k`). arm64: Graviton2's processor.
+        console: A word for the kernel's command line, which is not measured.
+    """
+
+    program: str
+    arguments: tuple[str, ...]
+    console: str = ""
+
+
+_KINDS: Final = {
+    "x86_64": _Kind(
+        "qemu-system-x86_64",
+        (
+            *("-M", "microvm,acpi=off,pcie=off,auto-kernel-cmdline=on,memory-backend=m0"),
+            *("-cpu", "max", "-device", "i8042"),
+        ),
+    ),
+    "arm64": _Kind(
+        "qemu-system-aarch64",
+        ("-M", "virt,acpi=off,memory-backend=m0,gic-version=3", "-cpu", "neoverse-n1"),
+        "console=ttyAMA0",
+    ),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,27 +151,32 @@ class Machine:
         """The virtual machine; ready when the guest listens at a port."""
         return Program(
             "enclave",
-            self.emulator.command("qemu-system-x86_64", *self._arguments()),
+            self.emulator.command(self._kind().program, *self._arguments()),
             _listens(self.address(port)),
             start_seconds=_BOOT_SECONDS,
         )
+
+    def _kind(self) -> _Kind:
+        return _KINDS[architecture_of((self.files / "kernel").read_bytes())]
 
     def _arguments(self) -> list[str]:
         memory = f"{self.memory_mib}M"
         line = (self.files / "command-line").read_text()
         # Not measured, as what the Nitro hypervisor adds of its devices is not either.
-        if khz := tsc_khz():
+        kind = self._kind()
+        if kind.console:
+            line += f" {kind.console}"
+        elif khz := tsc_khz():
             line += f" tsc_early_khz={khz}"
         return [
             *self.emulator.firmware(),
-            *("-M", _MACHINE, "-accel", "tcg", "-cpu", "max"),
+            *(*kind.arguments, "-accel", "tcg"),
             *("-object", f"memory-backend-memfd,id=m0,size={memory},share=on", "-m", memory),
             *("-smp", str(self.cpus)),
             *("-kernel", str(self.files / "kernel"), "-initrd", str(self.files / "ramdisks")),
             *("-append", line),
             *("-nodefaults", "-no-user-config", "-display", "none", "-monitor", "none"),
-            # A reset through the keyboard controller ends the machine, as on Nitro (`reboot=k`).
-            *("-no-reboot", "-device", "i8042"),
+            "-no-reboot",
             *("-chardev", f"stdio,id=console,signal=off,logfile={self.console}"),
             *("-serial", "chardev:console"),
             *("-chardev", f"socket,id=vsock,path={self.socket('vhost')}"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
+from blindgate.image.architecture import X86_64, named
 from blindgate.image.build import Recipe, build
 from devstack.places import Places
 from devstack.qemu.emulator import Emulator
@@ -50,8 +51,8 @@ class EmulatedStack(Stack):
             listen=f"vsock://any:{WORKER_PORT}",
             address=str(self.machine.address(WORKER_PORT)),
             nsm="/dev/nsm",
-            # There is no hypervisor's clock without a hypervisor.
-            clock_sources=("tsc",),
+            # There is no hypervisor's clock without a hypervisor; arm64 has none anyway.
+            clock_sources=("tsc",) if self._options.architecture == X86_64.name else (),
             kms=f"vsock://{HOST_CID}:{PROXY_PORT}",
             proxy=self.machine.host_port(PROXY_PORT),
             model="model",
@@ -59,7 +60,8 @@ class EmulatedStack(Stack):
 
     def measure(self) -> None:
         """Build the image; its own measurements are those that the key policy will name."""
-        recipe = Recipe(self._places.config, self._options.model)
+        architecture = named(self._options.architecture)
+        recipe = Recipe(self._places.config, self._options.model, architecture=architecture)
         built = build(recipe, said=self._said)
         self.machine.image.write_bytes(built.eif)
         (self._places.state / "blindgate.sbom.json").write_text(built.sbom)

@@ -34,7 +34,8 @@ class Emulated:
         places: Its files.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, architecture: str) -> None:
+        self._architecture = architecture
         self.running: Running
         self.stack: EmulatedStack
         self.supervisor: Supervisor
@@ -59,7 +60,9 @@ class Emulated:
 
     async def _live(self, folder: Path, model: Path) -> None:
         self.places = Places.prepare(folder)
-        options = Options(model, gateway_port=0, kms_port=0, enclave="emulated")
+        options = Options(
+            model, gateway_port=0, kms_port=0, enclave="emulated", architecture=self._architecture
+        )
         try:
             async with Supervisor(Console(file=self._log, width=10_000)) as self.supervisor:
                 self.stack = EmulatedStack(self.places, options, self.supervisor)
@@ -74,9 +77,9 @@ class Emulated:
 
     @classmethod
     @contextlib.contextmanager
-    def start(cls, model: Path) -> Iterator[Emulated]:
+    def start(cls, model: Path, architecture: str = "x86_64") -> Iterator[Emulated]:
         """Build the image, start everything, and see that it stops."""
-        live = cls()
+        live = cls(architecture)
         with tempfile.TemporaryDirectory(prefix="bg-") as folder:
             thread = threading.Thread(target=live._run, args=(Path(folder), model))
             thread.start()

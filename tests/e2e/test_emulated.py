@@ -29,7 +29,7 @@ from blindgate.image.eif import read
 from blindgate.image.errors import FetchFailed
 from blindgate.image.pcrs import measure
 from devstack.model import obtain
-from tests.e2e.emulated import Emulated
+from tests.e2e.emulated import STEP_SECONDS, Emulated
 from tests.e2e.live import live_stack
 
 pytestmark = [
@@ -100,7 +100,8 @@ def heartbeat(emulated: Emulated) -> Iterator[list[bytes]]:
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(path))
         listener.listen()
-        listener.settimeout(SECONDS)
+        # It comes once the worker accepts connections.
+        listener.settimeout(STEP_SECONDS)
 
         def answer() -> None:
             connection, _ = listener.accept()

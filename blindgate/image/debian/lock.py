@@ -50,12 +50,14 @@ class Asked:
         packages: What apt is asked to install into an empty system.
         keep: Shell patterns of those names to keep of what apt would install.
         leave_out: Shell patterns of names to drop after that.
+        architecture: As Debian names it.
     """
 
     suites: tuple[str, ...]
     packages: tuple[str, ...]
     keep: tuple[str, ...] = ("*",)
     leave_out: tuple[str, ...] = ()
+    architecture: str = "amd64"
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,8 +109,9 @@ def read(path: Path) -> Lock:
 
 
 def _asked(values: dict[str, Any]) -> Asked:
+    architecture = str(values.pop("architecture", "amd64"))
     lists = {name: tuple(map(str, value)) for name, value in values.items()}
-    return Asked(**lists)
+    return Asked(**lists, architecture=architecture)
 
 
 def _package(values: dict[str, Any]) -> Package:
@@ -128,6 +131,7 @@ def to_text(lock: Lock) -> str:
         "# Debian packages by SHA-256. Change [ask] by hand; then renew the rest with",
         "#   blindgate image lock THIS_FILE",
         "[ask]",
+        f'architecture = "{lock.asked.architecture}"',
         *_list("suites", lock.asked.suites),
         *_list("packages", lock.asked.packages),
         *_list("keep", lock.asked.keep),

@@ -69,7 +69,8 @@ def _prepare(
     (root / "apt.conf").write_text(
         f'Dir::State "{root}/state";\nDir::State::status "{root}/status";\n'
         f'Dir::Cache "{root}/cache";\nDir::Etc "{root}/etc";\nDir::Etc::parts "{root}/etc/parts";\n'
-        'APT::Architecture "amd64";\nAPT::Architectures { "amd64"; };\n'
+        f'APT::Architecture "{asked.architecture}";\n'
+        f'APT::Architectures {{ "{asked.architecture}"; }};\n'
         'APT::Install-Recommends "0";\nAcquire::Languages "none";\nAPT::Sandbox::User "";\n'
     )
     return bases

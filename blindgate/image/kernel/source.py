@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Final
 
 from blindgate.cache import cache_folder, making, write_file
+from blindgate.image.architecture import of_this_machine
 from blindgate.image.closure import ROOT
 from blindgate.image.debian import deb, fetch, lock
 from blindgate.image.debian.mirrors import Mirrors
@@ -27,9 +28,7 @@ from blindgate.image.errors import ImageError, ToolchainError
 from blindgate.image.kernel import options, sandbox
 from blindgate.image.tree import write_tree
 
-LOCK: Final = ROOT / "locks" / "debian-kernel.toml"
 _HERE: Final = Path(__file__).resolve().parent
-_SOURCE: Final = "linux-source-"
 _PATCH: Final = "vsock-replies.patch"
 #: What decides the bytes of a kernel besides the lock and the configuration.
 _RECIPES: Final = ("source.py", "sandbox.py", _PATCH)
@@ -90,6 +89,15 @@ class Kernel:
     config: str
 
 
+def kernel_lock() -> Path:
+    """The lock of the kernel's source and of the compilers that run on this machine.
+
+    Raises:
+        ImageError: Images cannot be built on this machine.
+    """
+    return ROOT / "locks" / f"debian-kernel{of_this_machine().suffix}.toml"
+
+
 def build_kernel(
     architecture: str,
     *,
@@ -109,7 +117,7 @@ def build_kernel(
         ImageError: An input cannot be had, the machine allows no chroot, the disk is full, or an
             option of the fragment does not take effect.
     """
-    locked = lock.read(LOCK)
+    locked = lock.read(kernel_lock())
     base = cache or cache_folder()
     folder = base / "kernels" / _digest(architecture, locked)
     if not folder.is_dir():

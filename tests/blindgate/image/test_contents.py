@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from blindgate.image import contents, elf
+from blindgate.image.architecture import X86_64
 from blindgate.image.bytecode import compile_tree
 from blindgate.image.closure import external_imports, import_closure
 from blindgate.image.cpio import file, link
@@ -153,8 +154,8 @@ def test_libraries_are_followed_and_a_missing_one_is_named(monkeypatch: pytest.M
     wants = {b"\x7fELF\x02\x01a": ["b.so"], b"\x7fELF\x02\x01b": ["c.so"], b"\x7fELF\x02\x01c": []}
     monkeypatch.setattr(elf, "needed", lambda data: wants[bytes(data)])
     a, b, c = (file(data) for data in wants)
-    here = contents.LIBRARIES
-    loader = {contents.LOADER: file(b"\x7fELF\x02\x01c")}
+    here = X86_64.libraries
+    loader = {X86_64.loader_path: file(b"\x7fELF\x02\x01c")}
     packages = {"p": {f"{here}/b.so": link("b.so.1"), f"{here}/b.so.1": b, f"{here}/c.so": c}}
     found = contents.shared_libraries({"bin/a": a}, packages | {"libc6": loader})
     assert found[f"{here}/b.so"] == b

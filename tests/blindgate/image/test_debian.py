@@ -7,7 +7,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from blindgate.image.build import DEBIAN_LOCK
+from blindgate.image.architecture import ARM64, X86_64
+from blindgate.image.build import debian_lock
 from blindgate.image.debian.deb import read_files
 from blindgate.image.debian.fetch import fetch
 from blindgate.image.debian.lock import Package, read, to_text
@@ -64,12 +65,16 @@ def test_a_lock_with_a_loose_end_is_refused(tmp_path: Path, wrong: Package) -> N
 
 
 def test_the_committed_locks_name_every_input_and_no_host() -> None:
-    for path in sorted(DEBIAN_LOCK.parent.glob("debian-*.toml")):
+    for path in sorted(debian_lock(X86_64).parent.glob("debian-*.toml")):
         assert read(path).packages
         assert "://" not in path.read_text()
-    names = {each.name for each in read(DEBIAN_LOCK).packages}
-    assert {"libc6", "python3.13-minimal"} <= names
-    assert len([name for name in names if name.startswith("linux-image-")]) == 1
+    for architecture in (X86_64, ARM64):
+        locked = read(debian_lock(architecture))
+        assert locked.asked.architecture == architecture.debian
+        assert {"libc6", "python3.13-minimal"} <= {each.name for each in locked.packages}
+    for path in debian_lock(X86_64).parent.glob("debian-kernel*.toml"):
+        names = [each.name for each in read(path).packages]
+        assert len([name for name in names if name.startswith("linux-source-")]) == 1
 
 
 def answering(files: dict[str, bytes], asked: list[str]) -> httpx.MockTransport:

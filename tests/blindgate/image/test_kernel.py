@@ -14,7 +14,7 @@ from blindgate.cache import cache_folder
 from blindgate.image.errors import FetchFailed, ImageError, ToolchainError
 from blindgate.image.kernel import command_line, formats, options, sandbox
 from blindgate.image.kernel.choice import given_kernel
-from blindgate.image.kernel.source import LOCK, build_kernel
+from blindgate.image.kernel.source import build_kernel, kernel_lock
 
 CONFIG = "\n".join(f"{name}=y" for name in (*options._REQUIRED, *options._REQUIRED_X86))
 SIGNED = b"\x7fELF code signature~Module signature appended~\n"
@@ -223,7 +223,7 @@ def test_two_kernels_are_equal(tmp_path: Path) -> None:
         one = build_kernel("x86_64")
         other = build_kernel("x86_64", cache=fresh)
     except FetchFailed as error:
-        pytest.skip(f"the packages of {LOCK.name} cannot be had: {error}")
+        pytest.skip(f"the packages of {kernel_lock().name} cannot be had: {error}")
     assert one == other
     assert len(one.image) <= 5_000_000
     assert formats.embedded_config(one.image) == one.config
