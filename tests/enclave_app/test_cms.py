@@ -116,6 +116,19 @@ def test_anything_else_is_refused(blob: bytes) -> None:
         cms.decrypt(blob, KEY)
 
 
+def test_an_answer_over_6144_bytes_is_refused() -> None:
+    """However long the blob would be: this one is right but for its length."""
+    base = len(build.enveloped(KEY.public_key(), b"x" * 5000))
+    blocks = (6144 - base) // 16
+    fitting = build.enveloped(KEY.public_key(), b"x" * (5000 + 16 * blocks))
+    assert 6144 - 16 < len(fitting) <= 6144
+    assert len(cms.decrypt(fitting, KEY)) == 5000 + 16 * blocks
+    longer = build.enveloped(KEY.public_key(), b"x" * (5000 + 16 * (blocks + 1)))
+    assert len(longer) > 6144
+    with pytest.raises(cms.CmsError):
+        cms.decrypt(longer, KEY)
+
+
 def test_no_byte_in_front_of_the_iv_can_be_changed() -> None:
     """Every byte in front of the content is fixed or authenticated by RSA-OAEP."""
     content = cms.parse(BLOB).content

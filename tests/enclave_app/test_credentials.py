@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import cbor2
@@ -125,6 +126,54 @@ def test_a_caller_can_wait_for_newer_ones() -> None:
     assert newer is not None
     assert newer.secret_access_key == "newer"
     assert store.wait_newer(newer, timeout=0.01) is None
+
+
+def test_new_credentials_wake_a_caller_that_waits_already() -> None:
+    waits = threading.Event()
+
+    class Watched(threading.Condition):
+        def wait(self, timeout: float | None = None) -> bool:
+            waits.set()
+            return super().wait(timeout)
+
+    store = CredentialStore()
+    store._changed = Watched()
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(store.wait_newer, None, 3600)
+        assert waits.wait(10)
+        store.replace(pushed())
+        assert waiting.result(10) is store.current()
+
+
+def test_the_longest_of_each_is_taken() -> None:
+    store = CredentialStore()
+    store.replace(
+        pushed(
+            access_key_id="A" * 128,
+            secret_access_key="s" * 256,
+            session_token="t" * 8192,
+            expires=253_402_300_799,
+        )
+    )
+    store.replace(pushed(access_key_id="A" * 16, secret_access_key="s", session_token="t"))
+    current = store.current()
+    assert current is not None
+    assert current.generation == 2
+
+
+@pytest.mark.parametrize(
+    "changes", [{"secret_access_key": "s" * 257}, {"expires": 253_402_300_800}]
+)
+def test_one_more_is_refused(changes: dict[str, Any]) -> None:
+    with pytest.raises(CredentialsError):
+        CredentialStore().replace(pushed(**changes))
+
+
+@pytest.mark.parametrize(("left", "due_then"), [(300.0, False), (299.9, True), (-1.0, True)])
+def test_they_are_due_five_minutes_before_they_end(left: float, due_then: bool) -> None:
+    store = CredentialStore(clock=lambda: GOOD["expires"] - left)
+    store.replace(pushed())
+    assert store.are_due is due_then
 
 
 def test_nothing_shows_them() -> None:

@@ -6,9 +6,12 @@ import gc
 import hashlib
 import weakref
 
+import pytest
+
+from blindgate.client.session import VERIFY_AGAIN_S
 from blindgate.sealing import keys, ohttp
 from blindgate.sealing.suites import Kem
-from enclave_app.keyring import LIFETIME_S, MAX_GENERATIONS, OVERLAP_S, Keyring
+from enclave_app.keyring import LIFETIME_S, OVERLAP_S, Keyring
 
 
 class Clock:
@@ -108,11 +111,79 @@ def test_retired_keys_give_way_too() -> None:
     assert keyring.published() is current
 
 
-def test_giving_way_for_ever_takes_no_more_memory() -> None:
+def test_at_most_three_generations_are_kept() -> None:
+    clock = Clock()
+    keyring = Keyring(clock=clock, lifetime=10, overlap=1000)
+    seen = [keyring.published()]
+    for rotation in range(1, 6):
+        clock.now += 10
+        seen.append(keyring.published())
+        assert len(keyring.key_ids()) == 2 * min(rotation + 1, 3)
+    kept = {key_id for each in seen[-3:] for key_id in each.key_ids}
+    assert set(keyring.key_ids()) == kept
+    assert all(keyring.find(key_id) is not None for key_id in kept)
+
+
+def test_giving_way_again_and_again_keeps_only_what_is_not_taken() -> None:
     keyring = Keyring()
     for _ in range(10):
-        assert keyring.give_way(range(-5, 500))
-    assert len(keyring.key_ids()) <= 2 * MAX_GENERATIONS
+        before = keyring.published().key_ids
+        assert keyring.give_way(before)
+        assert keyring.key_ids() == keyring.published().key_ids
+        assert set(before).isdisjoint(keyring.key_ids())
+    assert keyring.give_way(range(-5, 500)), "even if all are taken"
+    assert len(keyring.key_ids()) == 2
+
+
+def test_dropping_a_retired_generation_publishes_nothing_new() -> None:
+    clock = Clock()
+    keyring = Keyring(clock=clock, lifetime=100, overlap=10)
+    retired = keyring.published()
+    clock.now += 100
+    current = keyring.published()
+    clock.now += 10
+    assert not keyring.rotate_if_due()
+    assert keyring.published() is current
+    assert keyring.find(retired.key_ids[0]) is None
+    assert keyring.find(current.key_ids[0]) is not None
+
+
+def test_the_ids_after_the_overlap_are_the_current_ones_whatever_is_asked_first() -> None:
+    for ask in (Keyring.key_ids, Keyring.published, Keyring.keys_body, Keyring.rotate_if_due):
+        clock = Clock()
+        keyring = Keyring(clock=clock, lifetime=100, overlap=10)
+        old = set(keyring.key_ids())
+        clock.now += 110
+        found = ask(keyring)
+        if ask is Keyring.key_ids:
+            assert old.isdisjoint(found)  # type: ignore[arg-type]
+        assert len(keyring.key_ids()) == 2
+        assert old.isdisjoint(keyring.key_ids())
+
+
+def test_a_generation_whose_time_is_over_retires_before_it_gives_way() -> None:
+    clock = Clock()
+    keyring = Keyring(clock=clock, lifetime=100, overlap=50)
+    old = keyring.published().key_ids
+    clock.now += 100
+    assert not keyring.give_way(old), "the new generation has other ids already"
+    assert set(keyring.key_ids()).isdisjoint(old)
+    assert len(keyring.key_ids()) == 2
+
+
+@pytest.mark.parametrize("taken", [255, 0])
+def test_the_first_and_the_last_id_give_way_too(taken: int) -> None:
+    keyring = Keyring(random=lambda count: (255).to_bytes(count, "big"))
+    assert set(keyring.key_ids()) == {255, 0}
+    assert not keyring.give_way([256, -1, 1000])
+    assert keyring.give_way([taken])
+    assert taken not in keyring.key_ids()
+
+
+def test_lifetime_and_overlap_are_what_the_documents_say() -> None:
+    assert LIFETIME_S == 86_400
+    assert OVERLAP_S == 7_200
+    assert OVERLAP_S >= 2 * VERIFY_AGAIN_S
 
 
 def test_the_same_random_bytes_make_the_same_keys() -> None:

@@ -7,8 +7,10 @@ import json
 import logging
 import ssl
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -290,6 +292,14 @@ def _wrapped(request: Request, **changes: Any) -> Answer:
     return good(request, CiphertextForRecipient=base64.b64encode(blob).decode())
 
 
+def _decorated(request: Request, character: str) -> Answer:
+    """Right base64, but for one character that a lenient reader would skip."""
+    body = good(request).body
+    assert isinstance(body, dict)
+    text = body["CiphertextForRecipient"]
+    return good(request, CiphertextForRecipient=text[:40] + character + text[40:])
+
+
 def _for_another_key(request: Request) -> Answer:
     blob = cms_building.enveloped(generate().private.public_key(), DATA_KEY)
     return good(request, CiphertextForRecipient=base64.b64encode(blob).decode())
@@ -311,6 +321,8 @@ def _for_another_key(request: Request) -> Answer:
         ),
         pytest.param(lambda r: good(r, CiphertextForRecipient=None), id="nothing for us"),
         pytest.param(lambda r: good(r, CiphertextForRecipient="!"), id="no base64"),
+        pytest.param(lambda r: _decorated(r, "\n"), id="base64 with a line end"),
+        pytest.param(lambda r: _decorated(r, "*"), id="base64 with another character"),
         pytest.param(lambda r: good(r, CiphertextForRecipient="\u00e9"), id="beyond ASCII"),
         pytest.param(lambda _: Answer(body=b"[" * 10_000), id="JSON without end"),
         pytest.param(lambda _: Answer(body=b"[]"), id="no object"),
@@ -329,6 +341,45 @@ def test_an_answer_that_breaks_a_rule_is_not_used(
     assert caught.value.__cause__ is None
     assert len(server.requests) == 1
     assert client.decrypt(BLOB, CONTEXT, KEY_ARN) == DATA_KEY, "the client goes on working"
+    assert len(server.requests) == 2, "without another attempt"
+
+
+def test_a_connection_with_the_rest_of_an_answer_in_it_is_not_used_again(
+    client: KmsClient, server: FakeKms
+) -> None:
+    server.behaviours = [lambda _: Answer(body=b"x" * 2_000_000)]
+    with pytest.raises(KmsAnswerRejected):
+        client.decrypt(BLOB, CONTEXT, KEY_ARN)
+    assert client.decrypt(BLOB, CONTEXT, KEY_ARN) == DATA_KEY
+    assert (server.connections, len(server.requests)) == (2, 2)
+
+
+@pytest.mark.parametrize(("length", "taken"), [(16_384, True), (16_385, False)])
+def test_an_answer_has_16_kib_at_most(server: FakeKms, length: int, taken: bool) -> None:
+    transport = kms_transport.KmsTransport(
+        HOST, CA.pem.decode(), lambda timeout: dial(server.address, timeout)
+    )
+    server.behaviours = [lambda _: Answer(body=b"x" * length)]
+    with nullcontext() if taken else pytest.raises(KmsAnswerRejected):
+        reply = transport.post({"content-type": "application/x-amz-json-1.1"}, b"{}", 5)
+        assert (reply.status, len(reply.body)) == (200, length)
+    transport.close()
+
+
+@pytest.mark.parametrize(
+    ("sent", "noted"),
+    [("a" * 64, "a" * 64), ("a" * 65, None), ("", None), ("two words", None), ("a\tb", None)],
+)
+def test_a_request_id_of_another_form_is_not_passed_on(
+    client: KmsClient, server: FakeKms, sent: str, noted: str | None
+) -> None:
+    def answer(request: Request) -> Answer:
+        answer = good(request)
+        answer.headers["x-amzn-RequestId"] = sent
+        return answer
+
+    server.behaviours = [answer]
+    assert client.unwrap(BLOB, CONTEXT, KEY_ARN).request_id == noted
 
 
 @given(st.binary(max_size=100) | st.recursive(st.none() | st.text(), st.lists).map(dumped))
@@ -408,9 +459,44 @@ def test_after_the_last_attempt_kms_is_unavailable(client: KmsClient, server: Fa
     server.behaviours = [lambda _: error("ThrottlingException")] * 10
     with pytest.raises(KmsUnavailable) as caught:
         client.decrypt(BLOB, CONTEXT, KEY_ARN)
-    assert len(server.requests) == kms_module.MAX_ATTEMPTS
+    assert len(server.requests) == 4
     assert caught.value.request_id == REQUEST_ID
     assert not isinstance(caught.value, KmsAnswerRejected)
+
+
+@pytest.mark.parametrize(
+    ("timeout", "requests"), [(1000.0, 3), (8.0, 3), (6.5, 3), (5.9, 2), (0.0, 0), (-1.0, 0)]
+)
+def test_a_call_takes_eight_seconds_at_most_and_no_longer_than_its_caller_waits(
+    server: FakeKms, make: Callable[..., KmsClient], timeout: float, requests: int
+) -> None:
+    now = [100.0]
+
+    def slowly(_: Request) -> Answer:
+        now[0] += 3.0
+        return error("ThrottlingException")
+
+    server.behaviours = [slowly] * 4
+    client = make(server.address, clock=lambda: now[0])
+    with pytest.raises(KmsUnavailable):
+        client.unwrap(BLOB, CONTEXT, KEY_ARN, timeout=timeout)
+    assert len(server.requests) == requests
+
+
+def test_a_retry_that_would_end_too_late_is_not_begun(
+    server: FakeKms, make: Callable[..., KmsClient]
+) -> None:
+    sleeps, now = Sleeps(), [0.0]
+
+    def slowly(_: Request) -> Answer:
+        now[0] += 7.97
+        return error("ThrottlingException")
+
+    server.behaviours = [slowly]
+    with pytest.raises(KmsUnavailable):
+        make(server.address, clock=lambda: now[0], sleep=sleeps).decrypt(BLOB, CONTEXT, KEY_ARN)
+    assert sleeps == []
+    assert len(server.requests) == 1
 
 
 def test_a_silent_kms_is_given_up_in_time(client: KmsClient, server: FakeKms) -> None:
@@ -480,16 +566,49 @@ def test_credentials_that_stay_expired_end_the_call(
 
 
 def test_without_credentials_a_call_waits_for_them(
-    server: FakeKms, make: Callable[..., KmsClient], monkeypatch: pytest.MonkeyPatch
+    server: FakeKms, make: Callable[..., KmsClient]
 ) -> None:
     store = CredentialStore()
     client = make(server.address, store=store)
-    monkeypatch.setattr(kms_module, "CREDENTIALS_SECONDS", 0.01)
+    waiting = threading.Event()
+    original = store.wait_newer
+
+    def wait_newer(than: Any, timeout: float) -> Any:
+        waiting.set()
+        return original(than, timeout)
+
+    store.wait_newer = wait_newer  # type: ignore[method-assign]
+    with ThreadPoolExecutor(1) as pool:
+        call = pool.submit(client.decrypt, BLOB, CONTEXT, KEY_ARN)
+        assert waiting.wait(10)
+        assert server.connections == 0
+        store.replace(pushed())
+        assert call.result(10) == DATA_KEY
+
+
+class NeverPushed(CredentialStore):
+    """Credentials that do not come, and how long a call would have waited for them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.waited: list[float] = []
+
+    def wait_newer(self, than: Any, timeout: float) -> None:
+        self.waited.append(timeout)
+
+
+@pytest.mark.parametrize(
+    ("timeout", "waited"), [(1000.0, 3.0), (8.0, 3.0), (3.0, 3.0), (1.5, 1.5), (-1.0, 0.0)]
+)
+def test_a_call_waits_three_seconds_for_credentials_at_most(
+    server: FakeKms, make: Callable[..., KmsClient], timeout: float, waited: float
+) -> None:
+    store = NeverPushed()
+    client = make(server.address, store=store, clock=lambda: 0.0)
     with pytest.raises(KmsUnavailable):
-        client.decrypt(BLOB, CONTEXT, KEY_ARN)
+        client.unwrap(BLOB, CONTEXT, KEY_ARN, timeout=timeout)
+    assert store.waited == [waited]
     assert server.connections == 0
-    store.replace(pushed())
-    assert client.decrypt(BLOB, CONTEXT, KEY_ARN) == DATA_KEY
 
 
 # Connections ---------------------------------------------------------------------------------
@@ -528,23 +647,83 @@ def test_connections_are_few_whatever_the_callers(
     assert server.connections <= kms_transport.MAX_CONNECTIONS
 
 
-def test_an_idle_connection_is_given_up(server: FakeKms) -> None:
-    now = [0.0]
-    transport = kms_transport.KmsTransport(
-        HOST, CA.pem.decode(), lambda timeout: dial(server.address, timeout), lambda: now[0]
-    )
-    server.behaviours = [lambda _: Answer()] * 3
-    headers = {"content-type": "application/x-amz-json-1.1"}
-    transport.post(headers, b"{}", 5)
-    now[0] = 29.0
-    transport.close_idle()
-    transport.post(headers, b"{}", 5)
-    assert transport.handshakes == 1
-    now[0] = 60.0
-    transport.close_idle()
-    transport.post(headers, b"{}", 5)
-    assert transport.handshakes == 2
-    transport.close()
+class Transport:
+    """A transport of its own to the server, on a clock of the test's."""
+
+    def __init__(self, server: FakeKms) -> None:
+        self.now = 1000.0
+        self.transport = kms_transport.KmsTransport(
+            HOST, CA.pem.decode(), lambda timeout: dial(server.address, timeout), lambda: self.now
+        )
+
+    def post(self) -> Reply:
+        return self.transport.post({"content-type": "application/x-amz-json-1.1"}, b"{}", 5)
+
+
+@pytest.fixture
+def transport(server: FakeKms) -> Iterator[Transport]:
+    server.behaviours = [lambda _: Answer()] * 100
+    made = Transport(server)
+    yield made
+    made.transport.close()
+
+
+def test_a_connection_is_given_up_after_30_idle_seconds(transport: Transport) -> None:
+    handshakes = []
+    for idle in (0.0, 29.9, 29.9, 30.0, 29.9, 31.0):
+        transport.now += idle
+        transport.transport.close_idle()
+        transport.post()
+        handshakes.append(transport.transport.handshakes)
+    assert handshakes == [1, 1, 1, 2, 2, 3]
+
+
+def test_after_a_failure_the_other_idle_connections_are_dialled_again(
+    transport: Transport, server: FakeKms
+) -> None:
+    together = threading.Barrier(3)
+
+    def meet(_: Request) -> Answer:
+        together.wait(10)
+        return Answer()
+
+    def three_at_once() -> None:
+        server.behaviours = [meet] * 3
+        with ThreadPoolExecutor(3) as pool:
+            for each in [pool.submit(transport.post) for _ in range(3)]:
+                assert each.result(10).status == 200
+
+    three_at_once()
+    three_at_once()
+    assert server.connections == 3
+    server.behaviours = [lambda _: Answer(headers={"content-length": "100"}, close=True)]
+    with pytest.raises(kms_transport.Unreached):
+        transport.post()
+    three_at_once()
+    assert server.connections == 6
+
+
+def test_the_transport_s_bounds() -> None:
+    assert kms_transport.MAX_CONNECTIONS == 8
+    assert kms_transport.CONNECT_SECONDS == 2.0
+    assert kms_transport.READ_SECONDS == 3.0
+
+
+def test_the_time_outs_of_an_exchange_are_two_and_three_seconds_at_most(
+    make: Callable[..., KmsClient], server: FakeKms, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    used: list[tuple[Any, Any]] = []
+    original = kms_transport._Pool.urlopen
+
+    def urlopen(pool: Any, *given: Any, **named: Any) -> Any:
+        used.append((named["timeout"].connect_timeout, named["timeout"].read_timeout))
+        return original(pool, *given, **named)
+
+    monkeypatch.setattr(kms_transport._Pool, "urlopen", urlopen)
+    client = make(server.address, clock=lambda: 0.0)
+    for timeout in (1000.0, 2.5, 1.0):
+        client.unwrap(BLOB, CONTEXT, KEY_ARN, timeout=timeout)
+    assert used == [(2.0, 3.0), (2.0, 2.5), (1.0, 1.0)]
 
 
 # Keys for answers -----------------------------------------------------------------------------
@@ -572,6 +751,45 @@ def test_a_spare_key_is_ready_when_the_current_one_is_worn() -> None:
     now[0] = 100.0
     assert keys.take() is not second
     assert len(made) == 3
+
+
+def test_a_key_serves_an_hour_and_ten_thousand_calls_at_most() -> None:
+    now = [0.0]
+    keys = RecipientKeys(object, clock=lambda: now[0])  # type: ignore[arg-type]
+    first = keys.take()
+    for _ in range(9_999):
+        assert keys.take() is first
+    second = keys.take()
+    assert second is not first
+    now[0] = 3599.9
+    assert keys.take() is second
+    now[0] = 3600.0
+    assert keys.take() is not second
+
+
+def test_a_key_is_one_that_kms_takes() -> None:
+    numbers = KEY.private.public_key().public_numbers()
+    assert (KEY.private.key_size, numbers.e, len(KEY.spki)) == (2048, 65_537, 294)
+
+
+def test_upkeep_makes_the_spare_and_gives_up_idle_connections(
+    server: FakeKms, make: Callable[..., KmsClient], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kms_module, "UPKEEP_SECONDS", 0.005)
+    now = [1000.0]
+    keys = RecipientKeys(lambda: KEY)
+    client = make(server.address, clock=lambda: now[0], keys=keys)
+    client.decrypt(BLOB, CONTEXT, KEY_ARN)
+    ends = time.monotonic() + 10
+    while keys.needs_spare():
+        assert time.monotonic() < ends
+        time.sleep(0.005)
+    now[0] += 31
+    while server._open:
+        assert time.monotonic() < ends
+        time.sleep(0.005)
+    assert client.decrypt(BLOB, CONTEXT, KEY_ARN) == DATA_KEY
+    assert client.handshakes == 2
 
 
 def test_without_a_spare_a_worn_key_is_not_used_on() -> None:
