@@ -12,10 +12,15 @@ export interface Failure {
   readonly again: boolean;
   /** Whether the gateway asks who is calling. */
   readonly signIn: boolean;
+  /** Whether nothing went wrong: a sign-in that is asked for the first time. */
+  readonly expected?: boolean;
 }
 
-/** `carried`: whether sealed bytes left this page in this attempt. */
-export function failureOf(error: unknown, carried: boolean): Failure {
+/**
+ * `carried`: whether sealed bytes left this page in this attempt.
+ * `signedIn`: whether a key or token went along.
+ */
+export function failureOf(error: unknown, carried: boolean, signedIn = false): Failure {
   const unread = carried
     ? "The photo left this page only sealed; nobody but the enclave can open it."
     : "Nothing of the photo left this page.";
@@ -29,7 +34,7 @@ export function failureOf(error: unknown, carried: boolean): Failure {
     const text = `Check the network, then try again. ${unread}`;
     return { title: "The gateway cannot be reached.", text, again: true, signIn: false };
   }
-  if (error instanceof ProblemError) return problem(error, unread);
+  if (error instanceof ProblemError) return problem(error, unread, signedIn);
   if (error instanceof AnswerRejected) {
     const text = `What came back was not sealed for this page, so it is not shown. ${unread}`;
     return { title: "The answer is refused.", text, again: true, signIn: false };
@@ -39,8 +44,24 @@ export function failureOf(error: unknown, carried: boolean): Failure {
   return { title: "This browser could not do it.", text, again: true, signIn: false };
 }
 
-function problem(error: ProblemError, unread: string): Failure {
+function problem(error: ProblemError, unread: string, signedIn: boolean): Failure {
   const { status, sealed, title, detail, retryAfter } = error;
+  if (!sealed && status === 401) {
+    return signedIn
+      ? {
+          title: "This key or token is not accepted.",
+          text: `It may be mistyped, expired or revoked. The gateway says: ${detail || title} ${unread}`,
+          again: false,
+          signIn: true,
+        }
+      : {
+          title: "Sign in to use this gateway.",
+          text: `It asks for an API key or an access token. ${unread}`,
+          again: false,
+          signIn: true,
+          expected: true,
+        };
+  }
   const who = sealed ? "The enclave says: " : "The gateway says: ";
   const wait = retryAfter === null ? "" : ` Wait ${count(retryAfter, "second")}.`;
   return {

@@ -4,7 +4,8 @@ import type { Detection, Detections } from "@client/client.js";
 
 /** Asked of the enclave: low enough that the slider has something to reveal. */
 export const LOWEST_SCORE = 0.1;
-export const FIRST_THRESHOLD = 0.5;
+/** What the API and `blindgate detect` use for the default model (its model.toml). */
+export const FIRST_THRESHOLD = 0.4;
 
 /** Light and far apart, so that dark text on each is legible and they stand out on photos. */
 const COLOURS = [
@@ -42,6 +43,14 @@ export class Findings {
     return this.all.filter(
       ({ detection }) => detection.score >= this.threshold && !this.hidden.has(detection.label),
     );
+  }
+
+  /** The best score of the labels that are not hidden; null if all are. */
+  get best(): number | null {
+    const scores = this.all
+      .filter(({ detection }) => !this.hidden.has(detection.label))
+      .map(({ detection }) => detection.score);
+    return scores.length ? Math.max(...scores) : null;
   }
 
   /** Every label at or above the threshold, with how many there are. */

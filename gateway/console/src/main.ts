@@ -122,7 +122,7 @@ class Page {
       this.fail({ title: "The enclave is not trusted.", text, again: false, signIn: false });
       return;
     }
-    const failure = failureOf(error, carried);
+    const failure = failureOf(error, carried, this.isSignedIn);
     if (this.verdict.state === "checking") {
       this.judge({ state: "unreachable", message: `${failure.title} Nothing was sent.` });
     }
@@ -138,8 +138,12 @@ class Page {
   }
 
   private showSight(): void {
-    const signedIn = Object.keys(this.signedIn).length > 0;
-    renew(byId("sight"), ...sightView(this.traffic.exchanges, this.upload, signedIn));
+    renew(byId("sight"), ...sightView(this.traffic.exchanges, this.upload, this.isSignedIn));
+  }
+
+  /** Whether a key or token goes along with what is sent. */
+  private get isSignedIn(): boolean {
+    return Object.keys(this.signedIn).length > 0;
   }
 
   private showTraffic(): void {
@@ -164,7 +168,7 @@ class Page {
       byId("failure"),
       ...(failure
         ? [
-            problemNotice(failure.title, failure.text),
+            problemNotice(failure.title, failure.text, failure.expected),
             ...(failure.signIn ? [this.signIn(again)] : []),
             ...(failure.again && again
               ? [h("button", { type: "button", class: "again", click: again }, "Try again")]
@@ -172,6 +176,8 @@ class Page {
           ]
         : []),
     );
+    // On a small screen it is below what is seen first.
+    document.getElementById("credential")?.scrollIntoView({ block: "nearest" });
   }
 
   private signIn(then?: () => void): Node {

@@ -61,7 +61,7 @@ test("a screen reader is told what happens", () =>
     await answered(page);
     const told = (await page.getByRole("status").allInnerTexts()).join(" ");
     assert.match(told, /Answered in .* s\./);
-    assert.match(told, /\d objects? scores? 50% or more/);
+    assert.match(told, /\d objects? scores? 40% or more/);
     await page.getByRole("img", { name: "Your photo coffee.png" }).waitFor();
     await page.getByRole("table", { name: /Objects in the photo/ }).waitFor();
     assert.equal(await page.locator("h1").count(), 1);

@@ -104,6 +104,13 @@ test("filters by score and by label stay in the browser", () =>
     assert.equal(await rows.count(), 1);
     assert.equal(await page.locator(".box").count(), 1);
     await page.getByText("1 object scores 90% or more").waitFor();
+    // An empty table says why, and which score would show something.
+    await page.getByLabel("Lowest score").fill("99");
+    assert.equal(await page.locator(".box").count(), 0);
+    const why = await rows.innerText();
+    assert.match(why, /^Nothing scores 99% or more: move “Lowest score” to 9\d% or less; \d+ more are hidden\.$/);
+    await page.getByLabel("Lowest score").fill(/to (9\d)%/.exec(why)![1]!);
+    assert.equal(await page.locator(".box").count(), 1);
     await page.getByLabel("Lowest score").fill("10");
     assert.ok((await rows.count()) > before);
 

@@ -19,7 +19,7 @@ function guarded(run: (watched: Watched) => Promise<void>): Promise<void> {
   return withPage(
     async (watched) => {
       await watched.page.goto(GUARDED);
-      await watched.page.getByText("The gateway says:").waitFor();
+      await watched.page.getByText("Sign in to use this gateway.", { exact: true }).waitFor();
       await run(watched);
     },
     { origins: [GUARDED] },
@@ -45,8 +45,11 @@ test("an API key lets a photo through, and travels outside the seal", () =>
 
 test("a wrong key is asked for again", () =>
   guarded(async ({ page, requests }) => {
+    // Nothing has gone wrong yet, and the field can be seen.
+    assert.equal(await page.locator("#failure .danger").count(), 0);
+    await page.getByLabel("API key or access token").waitFor();
     await signIn(page, `${KEY.slice(0, -2)}xx`);
-    await page.getByText("The gateway says:").waitFor();
+    await page.getByText("This key or token is not accepted.", { exact: true }).waitFor();
     await signIn(page, KEY);
     await page.getByText("Verified by this page").waitFor();
     assert.deepEqual(sealedRequests(requests), []);
@@ -57,7 +60,7 @@ test("a bearer token goes where tokens go, and is refused where there are only k
     const asked = page.waitForRequest(/ohttp-gateway/);
     await signIn(page, "e30.e30.e30");
     assert.equal((await asked).headers()["authorization"], "Bearer e30.e30.e30");
-    await page.getByText("The gateway says:").waitFor();
+    await page.getByText("This key or token is not accepted.", { exact: true }).waitFor();
   }));
 
 test("a key that may not detect is told so, and another one sends the photo", () =>

@@ -30,8 +30,10 @@ export function noticesView(told: Configuration): Node[] {
   return notices;
 }
 
-export function problemNotice(title: string, text: string): Node {
-  return h("p", { class: "notice danger" }, h("strong", {}, title), ` ${text}`);
+/** `expected`: nothing went wrong, such as a sign-in that is asked for the first time. */
+export function problemNotice(title: string, text: string, expected = false): Node {
+  const looks = expected ? "notice" : "notice danger";
+  return h("p", { class: looks }, h("strong", {}, title), ` ${text}`);
 }
 
 /** Where this page comes from, and so whom one believes by using it. */

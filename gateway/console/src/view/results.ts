@@ -45,10 +45,22 @@ export class Results {
   private get summary(): string {
     const { shown, all, threshold } = this.findings;
     if (all.length === 0) return "Nothing was found in this photo.";
+    if (shown.length === 0) return this.nothingShown;
     const hidden = all.length - shown.length;
     const rest = hidden ? `; ${hidden} more ${hidden === 1 ? "is" : "are"} hidden` : "";
     const verb = shown.length === 1 ? "scores" : "score";
     return `${count(shown.length, "object")} ${verb} ${percent(threshold)} or more${rest}.`;
+  }
+
+  /** Why the table is empty although something was found, and what to do. */
+  private get nothingShown(): string {
+    const { all, best, threshold } = this.findings;
+    const more = `${all.length} more ${all.length === 1 ? "is" : "are"} hidden`;
+    if (best === null || best >= threshold) return `Every label is hidden: show one below; ${more}.`;
+    return (
+      `Nothing scores ${percent(threshold)} or more: move “Lowest score” to ` +
+      `${percent(Math.floor(best * 100) / 100)} or less; ${more}.`
+    );
   }
 
   private filters(): Node {
@@ -101,7 +113,9 @@ export class Results {
     this.level.textContent = percent(threshold);
     this.level.value = percent(threshold);
     this.updateChips();
-    this.rows.replaceChildren(...shown.map((finding) => this.row(finding)));
+    this.rows.replaceChildren(
+      ...(shown.length ? shown.map((finding) => this.row(finding)) : [this.emptyRow()]),
+    );
     this.shown.textContent = this.summary;
     for (const button of this.buttons) button.disabled = false;
   }
@@ -131,6 +145,10 @@ export class Results {
       chip.querySelector(".count")!.textContent = String(found);
       chip.classList.toggle("none", found === 0);
     });
+  }
+
+  private emptyRow(): HTMLElement {
+    return h("tr", {}, h("td", { colspan: 4, class: "fine" }, this.nothingShown));
   }
 
   private row({ number, colour, detection }: Finding): HTMLElement {
