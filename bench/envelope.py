@@ -185,7 +185,7 @@ def _allow(action: str) -> dict[str, Any]:
 
 
 def _key_policy(pcr0: bytes) -> dict[str, Any]:
-    attested = {"StringEquals": {"kms:RecipientAttestation:ImageSha384": pcr0.hex()}}
+    attested = {"StringEqualsIgnoreCase": {"kms:RecipientAttestation:ImageSha384": pcr0.hex()}}
     encrypt = {"Effect": "Allow", "Principal": {"AWS": CLIENT}, "Resource": "*"}
     decrypt = {"Effect": "Allow", "Principal": {"AWS": PARENT}, "Resource": "*"}
     return {

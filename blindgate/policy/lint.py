@@ -115,15 +115,15 @@ RULES = (
         Severity.ERROR,
         rules.unattested_release,
         "opens data without an attestation: whoever holds the credentials decrypts in plain",
-        "require kms:RecipientAttestation:ImageSha384 (and PCR1, PCR2) with StringEquals",
+        "require kms:RecipientAttestation:ImageSha384 (and PCR1, PCR2) with StringEqualsIgnoreCase",
     ),
     Rule(
         "BP102",
         Severity.ERROR,
         rules.root_delegation,
-        "delegates to the account: an identity policy, which the key's owner does not see, "
+        "delegates to an account: an identity policy, which the key's owner does not see, "
         "then allows it without any condition of this policy",
-        "name administrators, and give them no action that opens data or creates grants",
+        "name the administrators by their own ARNs",
     ),
     Rule(
         "BP103",
@@ -167,7 +167,7 @@ RULES = (
         Severity.ERROR,
         rules.toothless_condition,
         "has an attestation condition that is also true when there is no attestation",
-        "use StringEquals or StringEqualsIgnoreCase, without IfExists or ForAllValues",
+        "use StringEqualsIgnoreCase or StringEquals, without IfExists or ForAllValues",
     ),
     Rule(
         "BP109",
@@ -189,7 +189,7 @@ RULES = (
         Severity.ERROR,
         rules.wildcard_measurement,
         "accepts measurements by pattern: any image that matches opens the data",
-        "use StringEquals with the whole value",
+        "use StringEqualsIgnoreCase with the whole value",
     ),
     Rule(
         "BP114",
@@ -197,5 +197,21 @@ RULES = (
         rules.partial_measurement,
         "pins PCR0 and not PCR1 and PCR2: the three together leave nothing to a single value",
         "also require kms:RecipientAttestation:PCR1 and PCR2",
+    ),
+    Rule(
+        "BP115",
+        Severity.ERROR,
+        rules.federated_user,
+        "names a federated user: any user of that account who may call sts:GetFederationToken "
+        "chooses this name",
+        "name a role or a user",
+    ),
+    Rule(
+        "BP116",
+        Severity.ERROR,
+        rules.unreadable_principal,
+        "names a principal that is not the ARN of a role, a user or a session, so nobody can see "
+        "who it is, for example the unique id that is left of a deleted role",
+        "name the ARN of a role or a user",
     ),
 )

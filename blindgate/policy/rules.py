@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from blindgate.policy.actions import GRANTING, RELEASING, REPLICATING, REWRITING, covers
+from blindgate.policy.principals import Identity, Kind, identify
 from blindgate.policy.wildcards import has_wildcard
 
 if TYPE_CHECKING:
@@ -20,8 +21,9 @@ Check = Callable[["Statement"], str]
 
 _PREFIX = "kms:recipientattestation:"
 _IMAGE = (f"{_PREFIX}imagesha384", f"{_PREFIX}pcr0")
-_ROOT = re.compile(r"\d{12}|arn:aws[a-z-]*:iam::\d{12}:root")
 _MEASUREMENT = re.compile(r"[0-9a-f]{96}")
+#: What leads to the data: by itself, by handing it on, or by changing the rules.
+_DANGEROUS = (*RELEASING, GRANTING, REPLICATING, REWRITING)
 #: Operators that hold only when the key is there and equals a listed value.
 _POSITIVE = ("StringEquals", "StringEqualsIgnoreCase", "StringLike")
 
@@ -39,11 +41,21 @@ def unattested_release(statement: Statement) -> str:
 
 
 def root_delegation(statement: Statement) -> str:
-    """The account root gets something that leads to the data."""
-    dangerous = [*RELEASING, GRANTING, REPLICATING]
-    reached = [action for action in dangerous if allows(statement, action)]
-    roots = [arn for arn in _principals(statement) if _ROOT.fullmatch(arn)]
-    return f"{roots[0]}: {', '.join(reached)}" if roots and reached else ""
+    """An account gets something that leads to the data."""
+    return _reached_by(statement, Kind.ACCOUNT)
+
+
+def federated_user(statement: Statement) -> str:
+    """A federated user gets something that leads to the data."""
+    return _reached_by(statement, Kind.FEDERATED)
+
+
+def unreadable_principal(statement: Statement) -> str:
+    """Something that is no ARN of a role, a user or a session is allowed anything."""
+    if not statement.allow:
+        return ""
+    unreadable = [each for each in _principals(statement) if identify(each).kind is Kind.UNREADABLE]
+    return unreadable[0] if unreadable else ""
 
 
 def zero_measurement(statement: Statement) -> str:
@@ -70,7 +82,8 @@ def wildcard_principal(statement: Statement) -> str:
         return ""
     if statement.principals.negated:
         return "NotPrincipal"
-    wild = [arn for arn in statement.principals.aws if has_wildcard(arn)]
+    named = (*statement.principals.aws, *statement.principals.services)
+    wild = [each for each in named if has_wildcard(each)]
     return f"Principal {wild[0]}" if wild else ""
 
 
@@ -136,24 +149,33 @@ def partial_measurement(statement: Statement) -> str:
 
 
 def roles_that_rewrite(policy: PolicyDocument) -> list[str]:
-    """Principals that may both open data and replace the policy."""
-    opens = _principals_allowed(policy, RELEASING)
+    """Principals that may both open data and replace the policy, as the policy spells them."""
+    opens = {identify(each) for each in _principals_allowed(policy, RELEASING)}
     rewrites = _principals_allowed(policy, (REWRITING,))
-    return sorted(opens & rewrites)
+    return sorted(each for each in rewrites if _is_one(identify(each)) and identify(each) in opens)
 
 
 def denies_unattested(policy: PolicyDocument) -> bool:
     """Tell whether Decrypt without an attestation is explicitly denied to everybody."""
     for statement in policy.statements:
         denied = covers(statement.actions, "kms:Decrypt") != statement.negated_actions
-        everybody = statement.principals is not None and statement.principals.aws == ("*",)
-        if statement.allow or not denied or not everybody or statement.negated_resources:
+        if statement.allow or not denied or not _everybody(statement) or not _this_key(statement):
             continue
         if not statement.conditions:
             return True
         if len(statement.conditions) == 1 and _holds_without_attestation(statement.conditions[0]):
             return True
     return False
+
+
+def _everybody(statement: Statement) -> bool:
+    named = statement.principals
+    return named is not None and "*" in named.aws and not named.negated
+
+
+def _this_key(statement: Statement) -> bool:
+    """Whether it certainly covers the key that carries the policy, whose ARN is not known here."""
+    return "*" in statement.resources and not statement.negated_resources
 
 
 def _holds_without_attestation(condition: Condition) -> bool:
@@ -187,7 +209,9 @@ def _is_zero(value: str) -> bool:
 
 
 def _principals(statement: Statement) -> tuple[str, ...]:
-    return statement.principals.aws if statement.principals else ()
+    """Whom the statement names; nobody for NotPrincipal, which has a rule of its own."""
+    named = statement.principals
+    return named.aws if named and not named.negated else ()
 
 
 def _principals_allowed(policy: PolicyDocument, actions: tuple[str, ...]) -> set[str]:
@@ -196,5 +220,15 @@ def _principals_allowed(policy: PolicyDocument, actions: tuple[str, ...]) -> set
         for statement in policy.statements
         if any(allows(statement, action) for action in actions)
         for arn in _principals(statement)
-        if not _ROOT.fullmatch(arn)
     }
+
+
+def _is_one(identity: Identity) -> bool:
+    """Whether it is one role, user or session; other rules report the rest."""
+    return identity.kind in (Kind.ROLE, Kind.USER, Kind.FEDERATED)
+
+
+def _reached_by(statement: Statement, kind: Kind) -> str:
+    reached = [action for action in _DANGEROUS if allows(statement, action)]
+    named = [each for each in _principals(statement) if identify(each).kind is kind]
+    return f"{named[0]}: {', '.join(reached)}" if named and reached else ""

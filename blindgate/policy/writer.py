@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from blindgate.policy.actions import ADMINISTRATION, GRANTING, REPLICATING, WRAPPING
 from blindgate.policy.errors import UnsafePolicyError
+from blindgate.policy.principals import identify
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -77,7 +78,8 @@ def write_policy(
             _check_principal(what, arn)
     if not roles or not admins:
         raise UnsafePolicyError("a key policy needs at least one role and one administrator")
-    if both := sorted(set(roles) & set(admins)):
+    opening = {identify(each) for each in roles}
+    if both := sorted(each for each in admins if identify(each) in opening):
         raise UnsafePolicyError(
             f"{both[0]} is both the enclave's role and an administrator: the parent instance "
             "could replace the policy and then open everything"
@@ -156,7 +158,8 @@ def _wrapping(owners: Sequence[str], context: dict[str, str]) -> list[dict[str, 
 def _release(
     sid: str, pcr_set: PcrSet, roles: Sequence[str], context: dict[str, str]
 ) -> dict[str, Any]:
-    # ImageSha384 and PCR0 are the same value; the documented name is used for it.
+    # ImageSha384 and PCR0 are the same value; the documented name is used for it. IgnoreCase as in
+    # AWS's guide: hexadecimal digits have no case, and which one KMS presents is not documented.
     measurements = {
         IMAGE_KEY if index == 0 else f"kms:RecipientAttestation:PCR{index}": value.hex()
         for index, value in sorted(pcr_set.values.items())
@@ -167,7 +170,8 @@ def _release(
         "Principal": {"AWS": _one_or_many(roles)},
         "Action": "kms:Decrypt",
         "Resource": "*",
-        "Condition": {"StringEquals": measurements | context},
+        "Condition": {"StringEqualsIgnoreCase": measurements}
+        | ({"StringEquals": context} if context else {}),
     }
 
 
@@ -191,7 +195,7 @@ def _denials(pcr_sets: Sequence[PcrSet], roles: Sequence[str]) -> list[dict[str,
         deny(
             "DenyOpeningByOtherImages",
             _DENIED_RELEASE,
-            {"StringNotEquals": {IMAGE_KEY: _one_or_many(images)}},
+            {"StringNotEqualsIgnoreCase": {IMAGE_KEY: _one_or_many(images)}},
         ),
         deny(
             "DenyOpeningByOtherPrincipals",

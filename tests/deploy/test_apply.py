@@ -140,7 +140,7 @@ def blue(deployment: Deployment) -> Deployment:
 def test_before_the_first_image_there_is_a_key_that_opens_nothing(deployment: Deployment) -> None:
     assert deployment.output("autoscaling_groups") == {}
     policy = deployment.key_policy()
-    condition = policy["EnclaveOpensNobody"]["Condition"]["StringEquals"]
+    condition = policy["EnclaveOpensNobody"]["Condition"]["StringEqualsIgnoreCase"]
     assert condition["kms:RecipientAttestation:ImageSha384"] == "f" * 96
 
 
@@ -207,7 +207,7 @@ class TestTheFirstFleet:
         iam = blue.aws.client("iam")
         name = blue.output("role_arn").rsplit("/", 1)[-1]
         attached = iam.list_attached_role_policies(RoleName=name)["AttachedPolicies"]
-        assert [each["PolicyName"] for each in attached] == ["AmazonSSMManagedInstanceCore"]
+        assert attached == []
         inline = iam.list_role_policies(RoleName=name)["PolicyNames"]
         actions = [
             action
@@ -223,16 +223,22 @@ class TestTheFirstFleet:
         ]
         assert actions
         assert not [action for action in actions if action.startswith(("kms:", "*"))]
+        # Sessions, and no parameter of the account.
+        assert [each for each in sorted(actions) if each.startswith("ssm:")] == [
+            "ssm:UpdateInstanceInformation"
+        ]
 
     def test_the_key_policy_demands_the_attestation(self, blue: Deployment) -> None:
         policy = blue.key_policy()
         release = policy["EnclaveOpensBlue"]
         assert release["Principal"]["AWS"] in (blue.output("role_arn"), [blue.output("role_arn")])
-        assert release["Condition"]["StringEquals"] == {
-            "kms:EncryptionContext:purpose": "blindgate",
-            "kms:RecipientAttestation:ImageSha384": "1" * 96,
-            "kms:RecipientAttestation:PCR1": "1" * 96,
-            "kms:RecipientAttestation:PCR2": "1" * 96,
+        assert release["Condition"] == {
+            "StringEquals": {"kms:EncryptionContext:purpose": "blindgate"},
+            "StringEqualsIgnoreCase": {
+                "kms:RecipientAttestation:ImageSha384": "1" * 96,
+                "kms:RecipientAttestation:PCR1": "1" * 96,
+                "kms:RecipientAttestation:PCR2": "1" * 96,
+            },
         }
         assert policy["DenyOpeningWithoutAttestation"]["Effect"] == "Deny"
         allowed = [each for each in policy.values() if each["Effect"] == "Allow"]
@@ -331,7 +337,7 @@ def test_an_upgrade_goes_through_both_and_back_to_one(blue: Deployment) -> None:
     blue.apply(pcr_files={"green": green_file})
     policy = blue.key_policy()
     assert "EnclaveOpensBlue" not in policy
-    others = policy["DenyOpeningByOtherImages"]["Condition"]["StringNotEquals"]
+    others = policy["DenyOpeningByOtherImages"]["Condition"]["StringNotEqualsIgnoreCase"]
     assert others["kms:RecipientAttestation:ImageSha384"] in ("2" * 96, ["2" * 96])
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -57,6 +58,12 @@ def in_container(text: str, tmp_path: Path) -> str:
 def test_the_services_are_the_programs(services: dict[str, Any], programs: list[Program]) -> None:
     running = set(services) - STEPS - {"client"}
     assert running == {program.name for program in programs}
+
+
+def test_there_are_services_and_programs(services: dict[str, Any], programs: list[Program]) -> None:
+    """What the tests below loop over."""
+    assert [each.name for each in programs] == ["kms", "nsm", "vsock-proxy", "worker", "gateway"]
+    assert set(services) == {each.name for each in programs} | STEPS | {"client"}
 
 
 def test_every_program_has_the_same_command(
@@ -134,7 +141,10 @@ class TestDockerfile:
 
     def test_packages_come_by_hash(self, name: str) -> None:
         text = " ".join(self.read(name).replace("\\\n", " ").split())
-        for command in text.split("pip install ")[1:]:
+        # `pip install`, and `pip --python … install`.
+        commands = re.split(r"\bpip (?:--\S+ \S+ )*install ", text)[1:]
+        assert commands
+        for command in commands:
             assert command.startswith(
                 ("--require-hashes", "--only-binary :all: --require-hashes", "--no-deps")
             )
@@ -145,15 +155,20 @@ class TestDockerfile:
 
     def test_everything_that_it_copies_is_let_through(self, name: str) -> None:
         through = (tf.ROOT / ".dockerignore").read_text().splitlines()
-        for line in self.read(name).splitlines():
-            if line.startswith("COPY ") and "--from" not in line:
-                for source in line.split()[1:-1]:
-                    assert (
-                        source == "."
-                        or f"!{source.split('/')[0]}" in through
-                        or any(each.startswith(f"!{source}") for each in through)
-                    ), line
-                    assert (tf.ROOT / source).exists()
+        copied = [
+            source
+            for line in self.read(name).splitlines()
+            if line.startswith("COPY ") and "--from" not in line
+            for source in line.split()[1:-1]
+        ]
+        assert copied
+        for source in copied:
+            assert (
+                source == "."
+                or f"!{source.split('/')[0]}" in through
+                or any(each.startswith(f"!{source}") for each in through)
+            ), source
+            assert (tf.ROOT / source).exists()
 
 
 def test_the_gateways_packages_cannot_open_an_image() -> None:

@@ -49,7 +49,8 @@ def opens(condition: Any, **changes: Any) -> dict[str, Any]:
 def more(**statement: Any) -> dict[str, Any]:
     """A written policy and one statement more."""
     plain = {"Sid": "More", "Effect": "Allow", "Principal": {"AWS": CLIENT}, "Resource": "*"}
-    return {"Statement": [*WRITTEN["Statement"], plain | statement]}
+    whole = {name: value for name, value in (plain | statement).items() if value is not None}
+    return {"Statement": [*WRITTEN["Statement"], whole]}
 
 
 def codes(policy: dict[str, Any]) -> list[str]:
@@ -57,6 +58,21 @@ def codes(policy: dict[str, Any]) -> list[str]:
 
 
 FULL = {"StringEquals": BLUE}
+SESSION = f"arn:aws:sts::{ACCOUNT}:assumed-role/blindgate-parent/i-0123"
+FEDERATED = f"arn:aws:sts::{ACCOUNT}:federated-user/bob"
+PUT = "kms:PutKeyPolicy"
+
+
+def denies(**changes: Any) -> dict[str, Any]:
+    """A policy whose only second line of defence is this Deny."""
+    denial = {
+        "Effect": "Deny",
+        "Principal": {"AWS": "*"},
+        "Action": "kms:Decrypt",
+        "Resource": "*",
+    } | changes
+    denial = {name: value for name, value in denial.items() if value is not None}
+    return {"Statement": [opens(FULL)["Statement"][0], denial]}
 
 
 @pytest.mark.parametrize(
@@ -79,6 +95,18 @@ FULL = {"StringEquals": BLUE}
             more(Action="*", Principal={"AWS": ACCOUNT_ROOT}),
             ["BP101", "BP102", "BP104", "BP107"],
         ),
+        (more(Action=PUT, Principal={"AWS": ACCOUNT_ROOT}), ["BP102"]),
+        (more(Action="kms:Put*", Principal={"AWS": "999999999999"}), ["BP102"]),
+        (more(Action=PUT, Principal={"AWS": "arn:aws-us-gov:iam::999999999999:root"}), ["BP102"]),
+        (more(Action=PUT, Principal={"AWS": [ADMIN, ACCOUNT_ROOT]}), ["BP102"]),
+        (more(Action="kms:CreateGrant", Principal={"AWS": ACCOUNT_ROOT}), ["BP102", "BP104"]),
+        # Names that anybody, or nobody, can read.
+        (more(Action=PUT, Principal={"AWS": FEDERATED}), ["BP115"]),
+        (more(Action="kms:CreateGrant", Principal={"AWS": FEDERATED}), ["BP104", "BP115"]),
+        (more(Action="kms:DescribeKey", Principal={"AWS": FEDERATED}), []),
+        (more(Action="kms:DescribeKey", Principal={"AWS": "AROA3XFRBF535PLBIFPI4"}), ["BP116"]),
+        (opens(FULL, Principal={"AWS": [PARENT, "AIDA3XFRBF535PLBIFPI4"]}), ["BP116"]),
+        (more(Action=PUT, Principal={"AWS": f"arn:aws:iam::{ACCOUNT}:group/all"}), ["BP116"]),
         (more(Action="kms:DescribeKey", Principal={"AWS": ACCOUNT_ROOT}), []),
         # Zero PCRs: debug mode.
         (opens({"StringEquals": BLUE | {IMAGE: "0" * 96}}), ["BP103"]),
@@ -91,6 +119,9 @@ FULL = {"StringEquals": BLUE}
         (opens(FULL, Principal="*"), ["BP105"]),
         (opens(FULL, Principal={"AWS": "*"}), ["BP105"]),
         (opens(FULL, Principal={"AWS": f"arn:aws:iam::{ACCOUNT}:role/*"}), ["BP105"]),
+        (opens(FULL, Principal={"AWS": f"arn:aws:iam::{ACCOUNT}:role/blindgate?"}), ["BP105"]),
+        (more(Action=PUT, Principal={"Service": "*"}), ["BP105"]),
+        (more(Action=PUT, Principal=None, NotPrincipal={"AWS": PARENT}), ["BP105"]),
         (opens(FULL, Principal=None, NotPrincipal={"AWS": CLIENT}), ["BP105"]),
         # An attestation that does not say which image.
         (opens({"StringEquals": {"kms:RecipientAttestation:PCR8": "ab" * 48}}), ["BP106"]),
@@ -108,9 +139,36 @@ FULL = {"StringEquals": BLUE}
         (opens({"StringEquals": BLUE | {IMAGE: BLUE[IMAGE].upper()}}), ["BP110"]),
         (opens({"StringLike": BLUE | {IMAGE: "*"}}), ["BP111"]),
         (opens({"StringLike": BLUE | {IMAGE: BLUE[IMAGE][:95] + "?"}}), ["BP111"]),
+        # A Deny by pattern opens nothing.
+        (more(Effect="Deny", Action="kms:Decrypt", Condition={"StringLike": {IMAGE: "0*"}}), []),
         (opens({"StringEquals": {IMAGE: BLUE[IMAGE]}}), ["BP114"]),
         # Whole policies.
-        (more(Action="kms:PutKeyPolicy", Principal={"AWS": PARENT}), ["BP112"]),
+        (more(Action=PUT, Principal={"AWS": PARENT}), ["BP112"]),
+        (more(Action=PUT, Principal={"AWS": SESSION}), ["BP112"]),
+        (opens(FULL, Principal={"AWS": SESSION}), []),
+        (
+            {
+                "Statement": [
+                    *opens(FULL, Principal={"AWS": SESSION})["Statement"],
+                    more(Action=PUT, Principal={"AWS": PARENT})["Statement"][-1],
+                ]
+            },
+            ["BP112"],
+        ),
+        (more(Action=PUT, Principal={"AWS": SESSION.replace("parent", "other")}), []),
+        (more(Action=PUT, Principal={"AWS": PARENT.replace(ACCOUNT, "999999999999")}), []),
+        (more(Action=PUT, Principal={"AWS": PARENT.replace(":role/", ":user/")}), []),
+        # A Deny is a second line only if it applies to everybody and to this key.
+        (denies(), []),
+        (denies(Principal={"AWS": [CLIENT, "*"]}), []),
+        (denies(Principal={"AWS": PARENT}), ["BP113"]),
+        (denies(Principal=None, NotPrincipal="*"), ["BP113"]),
+        (denies(Principal=None, NotPrincipal={"AWS": PARENT}), ["BP113"]),
+        (denies(Resource=None, NotResource="arn:aws:kms:us-east-1:111122223333:key/x"), ["BP113"]),
+        (denies(Resource="arn:aws:kms:us-east-1:111122223333:key/another"), ["BP113"]),
+        (denies(Action=None, NotAction="kms:DescribeKey"), []),
+        (denies(Action=None, NotAction="kms:Decrypt"), ["BP113"]),
+        (denies(Action="kms:Encrypt"), ["BP113"]),
         ({"Statement": [s for s in WRITTEN["Statement"] if s["Effect"] == "Allow"]}, ["BP113"]),
     ],
 )
@@ -150,6 +208,9 @@ def test_codes_are_unique() -> None:
         ({"Null": {IMAGE: "true"}}, True),
         ({"Null": {IMAGE: "false"}}, False),
         ({"StringNotEquals": {IMAGE: BLUE[IMAGE]}}, True),
+        ({"StringNotEqualsIgnoreCase": {IMAGE: BLUE[IMAGE].upper()}}, True),
+        ({"StringEqualsIgnoreCase": {IMAGE: BLUE[IMAGE]}}, False),
+        ({"StringNotEquals": {"kms:RecipientAttestation:PCR8": BLUE[IMAGE]}}, False),
         ({"ForAnyValue:StringNotEquals": {IMAGE: BLUE[IMAGE]}}, False),
         ({"Null": {IMAGE: "true"}, "StringEquals": {"aws:PrincipalArn": PARENT}}, False),
         ({"StringEquals": {IMAGE: BLUE[IMAGE]}}, False),

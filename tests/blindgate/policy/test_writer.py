@@ -32,10 +32,12 @@ def test_each_image_has_a_statement_of_its_own() -> None:
         "EnclaveOpensGreen23",
     ]
     for statement, each in zip(opening, sets, strict=True):
-        assert statement["Condition"]["StringEquals"] == {
-            "kms:RecipientAttestation:ImageSha384": each.values[0].hex(),
-            "kms:RecipientAttestation:PCR1": each.values[1].hex(),
-            "kms:RecipientAttestation:PCR2": each.values[2].hex(),
+        assert statement["Condition"] == {
+            "StringEqualsIgnoreCase": {
+                "kms:RecipientAttestation:ImageSha384": each.values[0].hex(),
+                "kms:RecipientAttestation:PCR1": each.values[1].hex(),
+                "kms:RecipientAttestation:PCR2": each.values[2].hex(),
+            }
         }
 
 
@@ -43,7 +45,7 @@ def test_further_pcrs_of_a_set_are_required_too() -> None:
     signed = PcrSet("signed", measurements("blue", signer="us"))
     policy = write_policy(**(WANTED | {"pcr_sets": [signed]}))
     (opening,) = [s for s in policy["Statement"] if s["Action"] == "kms:Decrypt"]
-    assert signed.values[8].hex() in opening["Condition"]["StringEquals"].values()
+    assert signed.values[8].hex() in opening["Condition"]["StringEqualsIgnoreCase"].values()
 
 
 def test_the_encryption_context_binds_both_sides() -> None:
@@ -54,6 +56,16 @@ def test_the_encryption_context_binds_both_sides() -> None:
         if s.get("Condition", {}).get("StringEquals", {}).get("kms:EncryptionContext:purpose")
     ]
     assert bound == ["DataOwnersWrap", "EnclaveOpensBlue"]
+
+
+def test_the_deny_of_other_images_lists_each_image_once_without_regard_to_case() -> None:
+    sets = [pcr_set("blue"), PcrSet("blue again", pcr_set("blue").values), pcr_set("green")]
+    policy = write_policy(**(WANTED | {"pcr_sets": sets}))
+    (denial,) = [s for s in policy["Statement"] if s["Sid"] == "DenyOpeningByOtherImages"]
+    images = [pcr_set(name).values[0].hex() for name in ("blue", "green")]
+    assert denial["Condition"] == {
+        "StringNotEqualsIgnoreCase": {"kms:RecipientAttestation:ImageSha384": images}
+    }
 
 
 @pytest.mark.parametrize("owners", [[], [CLIENT]])
@@ -73,12 +85,16 @@ def test_the_linter_finds_nothing_in_it(owners: list[str], context: dict[str, st
         ({"pcr_sets": [PcrSet.debug()]}, "all zero"),
         ({"roles": []}, "at least one role"),
         ({"admins": []}, "at least one role and one administrator"),
-        ({"roles": ["*"]}, "no ARN"),
-        ({"roles": ["arn:aws:iam::111122223333:role/*"]}, "no ARN"),
-        ({"admins": [ACCOUNT_ROOT]}, "no ARN"),
-        ({"owners": ["111122223333"]}, "no ARN"),
+        ({"roles": ["*"]}, "not the ARN"),
+        ({"roles": ["arn:aws:iam::111122223333:role/*"]}, "not the ARN"),
+        ({"admins": [ACCOUNT_ROOT]}, "not the ARN"),
+        ({"owners": ["111122223333"]}, "not the ARN"),
         ({"roles": ["arn:aws:sts::111122223333:assumed-role/a/i-1"]}, "name the role"),
         ({"roles": [ADMIN]}, "both the enclave's role and an administrator"),
+        (
+            {"roles": [PARENT], "admins": [PARENT.replace(":role/", ":role/some/path/")]},
+            "both the enclave's role and an administrator",
+        ),
     ],
 )
 def test_a_policy_that_would_not_hold_is_not_written(changes: dict[str, Any], reason: str) -> None:

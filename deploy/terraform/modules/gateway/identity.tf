@@ -20,10 +20,26 @@ resource "aws_iam_instance_profile" "instance" {
   tags = var.tags
 }
 
-# Sessions of Systems Manager instead of SSH.
-resource "aws_iam_role_policy_attachment" "ssm" {
-  role       = aws_iam_role.instance.name
-  policy_arn = "arn:${data.aws_partition.current.partition}:iam::aws:policy/AmazonSSMManagedInstanceCore"
+# Sessions of Systems Manager instead of SSH: the actions that its guide lists for them. AWS's own
+# AmazonSSMManagedInstanceCore would also read every parameter of the account.
+resource "aws_iam_role_policy" "sessions" {
+  name = "sessions-of-systems-manager"
+  role = aws_iam_role.instance.id
+  policy = jsonencode({
+    Version = "2012-10-17"
+    Statement = [{
+      Sid    = "Sessions"
+      Effect = "Allow"
+      Action = [
+        "ssm:UpdateInstanceInformation",
+        "ssmmessages:CreateControlChannel",
+        "ssmmessages:CreateDataChannel",
+        "ssmmessages:OpenControlChannel",
+        "ssmmessages:OpenDataChannel",
+      ]
+      Resource = "*"
+    }]
+  })
 }
 
 resource "aws_iam_role_policy" "instance" {

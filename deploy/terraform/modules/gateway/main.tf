@@ -2,8 +2,6 @@
 
 data "aws_region" "current" {}
 
-data "aws_partition" "current" {}
-
 data "aws_ec2_instance_type" "this" {
   instance_type = var.instance_type
 }

@@ -1,8 +1,11 @@
 # A VPC whose instances have no way to the internet, in either direction: clients come through the
-# load balancer in the public subnets, instances reach AWS through endpoints. Whoever takes over an
-# instance finds nowhere to send anything.
+# load balancer in the public subnets, instances reach AWS through endpoints, and the endpoints serve
+# this account's principals only. An attacker on an instance who brings credentials of another account
+# can send nothing out through them, neither in a log line nor in a parameter.
 
 data "aws_region" "current" {}
+
+data "aws_caller_identity" "current" {}
 
 data "aws_partition" "current" {}
 
@@ -10,8 +13,25 @@ locals {
   region = data.aws_region.current.name
   zones  = { for index, zone in var.availability_zones : zone => index }
 
-  # What an instance needs of AWS: KMS for the enclave, API keys, Logs, Systems Manager for people.
-  services = toset(["kms", "secretsmanager", "logs", "ssm", "ssmmessages", "ec2messages"])
+  # What an instance needs of AWS, and what it may do there: KMS for the enclave, API keys, Logs,
+  # Systems Manager for people.
+  services = {
+    kms            = ["kms:Decrypt"]
+    secretsmanager = ["secretsmanager:GetSecretValue"]
+    logs           = ["logs:CreateLogStream", "logs:DescribeLogStreams", "logs:PutLogEvents"]
+    ssm            = ["ssm:*"]
+    ssmmessages    = ["ssmmessages:*"]
+    ec2messages    = ["ec2messages:*"]
+  }
+
+  account = data.aws_caller_identity.current.account_id
+
+  # Callers of this account, and what belongs to it. IfExists: some requests, such as those that open
+  # a session's channels, concern no resource.
+  within_the_account = {
+    StringEquals         = { "aws:PrincipalAccount" = local.account }
+    StringEqualsIfExists = { "aws:ResourceAccount" = concat([local.account], var.resource_accounts) }
+  }
 }
 
 resource "aws_vpc" "this" {
@@ -106,17 +126,21 @@ resource "aws_vpc_endpoint" "service" {
   tags                = merge(var.tags, { Name = "${var.name}-${each.key}" })
 }
 
-# The private DNS name of this endpoint is KMS's own, so the enclave's TLS to kms.REGION.amazonaws.com
-# passes unchanged. All that an enclave does there is Decrypt.
-resource "aws_vpc_endpoint_policy" "kms" {
-  vpc_endpoint_id = aws_vpc_endpoint.service["kms"].id
+# The private DNS name of the endpoint of KMS is KMS's own, so the enclave's TLS to
+# kms.REGION.amazonaws.com passes unchanged. All that an enclave does there is Decrypt.
+resource "aws_vpc_endpoint_policy" "service" {
+  for_each = local.services
+
+  vpc_endpoint_id = aws_vpc_endpoint.service[each.key].id
   policy = jsonencode({
     Version = "2012-10-17"
     Statement = [{
+      Sid       = "WithinTheAccount"
       Effect    = "Allow"
       Principal = "*"
-      Action    = "kms:Decrypt"
+      Action    = each.value
       Resource  = "*"
+      Condition = local.within_the_account
     }]
   })
 }
@@ -135,9 +159,11 @@ resource "aws_vpc_endpoint" "s3" {
         Principal = "*"
         Action    = ["s3:GetObject", "s3:GetObjectVersion"]
         Resource  = "${var.artifact_bucket_arn}/*"
+        Condition = local.within_the_account
       },
       {
-        # Amazon Linux 2023 serves its packages from a bucket in each Region.
+        # Amazon Linux 2023 serves its packages from a bucket of AWS in each Region, to unsigned
+        # requests, which no account makes. They can read from there, and send nothing.
         Sid       = "AmazonLinuxPackages"
         Effect    = "Allow"
         Principal = "*"

@@ -35,6 +35,17 @@ variable "artifact_bucket_arn" {
   type        = string
 }
 
+variable "resource_accounts" {
+  description = "Further accounts whose KMS keys, buckets and secrets instances may reach; this account's always."
+  type        = list(string)
+  default     = []
+
+  validation {
+    condition     = alltrue([for account in var.resource_accounts : can(regex("^[0-9]{12}$", account))])
+    error_message = "An account is twelve digits."
+  }
+}
+
 variable "flow_log_days" {
   description = "Days that flow logs are kept."
   type        = number

@@ -3,10 +3,6 @@ mock_provider "aws" {
     defaults = { name = "us-east-1" }
   }
 
-  mock_data "aws_partition" {
-    defaults = { partition = "aws" }
-  }
-
   mock_data "aws_subnet" {
     defaults = { cidr_block = "10.0.32.0/19" }
   }

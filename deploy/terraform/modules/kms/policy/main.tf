@@ -84,15 +84,16 @@ locals {
       Principal = { AWS = var.roles }
       Action    = "kms:Decrypt"
       Resource  = "*"
-      Condition = {
-        StringEquals = merge(
-          {
+      # IgnoreCase as in AWS's guide: which case KMS presents is not documented.
+      Condition = merge(
+        {
+          StringEqualsIgnoreCase = {
             for index, value in values :
             (index == "PCR0" ? local.image_key : "kms:RecipientAttestation:${index}") => value
-          },
-          local.context,
-        )
-      }
+          }
+        },
+        { for name in ["StringEquals"] : name => local.context if length(local.context) > 0 },
+      )
     }
   ]
 
@@ -114,7 +115,7 @@ locals {
       Action    = local.opening
       Resource  = "*"
       Condition = {
-        StringNotEquals = { (local.image_key) = distinct([for values in local.sets : values["PCR0"]]) }
+        StringNotEqualsIgnoreCase = { (local.image_key) = distinct([for values in local.sets : values["PCR0"]]) }
       }
     },
     {

@@ -16,7 +16,7 @@ run "each_image_has_a_statement_of_its_own" {
   assert {
     condition = [
       for statement in jsondecode(aws_kms_key.this.policy).Statement :
-      statement.Condition.StringEquals["kms:RecipientAttestation:ImageSha384"]
+      statement.Condition.StringEqualsIgnoreCase["kms:RecipientAttestation:ImageSha384"]
       if statement.Effect == "Allow" && flatten([statement.Action])[0] == "kms:Decrypt"
     ] == values(output.images)
     error_message = "Images and statements differ."

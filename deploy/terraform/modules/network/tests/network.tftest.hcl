@@ -6,6 +6,10 @@ mock_provider "aws" {
   mock_data "aws_partition" {
     defaults = { partition = "aws" }
   }
+
+  mock_data "aws_caller_identity" {
+    defaults = { account_id = "111122223333" }
+  }
 }
 
 variables {
@@ -36,9 +40,45 @@ run "kms_is_reached_inside_the_vpc_under_its_own_name_for_decrypt_only" {
   }
 
   assert {
-    condition     = [for statement in jsondecode(aws_vpc_endpoint_policy.kms.policy).Statement : statement.Action] == ["kms:Decrypt"]
+    condition     = flatten([for statement in jsondecode(aws_vpc_endpoint_policy.service["kms"].policy).Statement : statement.Action]) == ["kms:Decrypt"]
     error_message = "The endpoint lets more than Decrypt through."
   }
+}
+
+run "no_endpoint_serves_another_account_s_credentials" {
+  command = plan
+
+  variables {
+    resource_accounts = ["444455556666"]
+  }
+
+  assert {
+    condition     = keys(aws_vpc_endpoint_policy.service) == keys(aws_vpc_endpoint.service) && length(aws_vpc_endpoint.service) == 6
+    error_message = "An endpoint has no policy."
+  }
+
+  assert {
+    condition = alltrue([
+      for statement in concat(
+        flatten([for each in aws_vpc_endpoint_policy.service : jsondecode(each.policy).Statement]),
+        [for each in jsondecode(aws_vpc_endpoint.s3.policy).Statement : each if each.Sid != "AmazonLinuxPackages"],
+      ) :
+      statement.Effect == "Allow"
+      && statement.Condition.StringEquals["aws:PrincipalAccount"] == "111122223333"
+      && join(",", statement.Condition.StringEqualsIfExists["aws:ResourceAccount"]) == "111122223333,444455556666"
+    ])
+    error_message = "An endpoint serves credentials or resources of other accounts."
+  }
+}
+
+run "an_account_that_is_none_is_refused" {
+  command = plan
+
+  variables {
+    resource_accounts = ["me"]
+  }
+
+  expect_failures = [var.resource_accounts]
 }
 
 run "only_two_buckets_can_be_read_and_none_written" {
