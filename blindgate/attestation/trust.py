@@ -85,8 +85,9 @@ class PcrSet:
     def from_file(cls, path: Path | str, *, allow_debug: bool = False) -> PcrSet:
         """Read what `nitro-cli build-enclave` or `describe-eif` printed.
 
-        Both layouts are read: `{"Measurements": {"PCR0": hex, …}}` and `{"PCR0": hex, …}`. Keys
-        that are not `PCR<n>` are skipped. The file's name becomes the set's.
+        Both layouts are read: `{"Measurements": {"PCR0": hex, …}}` and `{"PCR0": hex, …}`. Other
+        keys are skipped, but one that begins like `PCR<n>` and is none is refused: a mistyped PCR
+        must not make the set weaker than it was written. The file's name becomes the set's.
 
         Raises:
             InvalidPcrSet: The file cannot be read or is no such JSON.
@@ -110,6 +111,8 @@ class PcrSet:
         except (ValueError, RecursionError) as error:
             raise InvalidPcrSet(f"PCR set {name}: not JSON that can be read ({error})") from None
         if isinstance(data, dict) and isinstance(data.get("Measurements"), dict):
+            if beside := [key for key in data if key.lower().startswith("pcr")]:
+                raise InvalidPcrSet(f"PCR set {name}: {beside[0]} is beside Measurements")
             data = data["Measurements"]
         if not isinstance(data, dict):
             raise InvalidPcrSet(f"PCR set {name}: not a JSON object of measurements")
@@ -132,6 +135,8 @@ def _hex_pcrs(name: str, data: Mapping[str, object]) -> Iterable[tuple[int, byte
     for key, value in data.items():
         match = _PCR_NAME.fullmatch(key)
         if match is None:
+            if key.strip().lower().startswith("pcr"):
+                raise InvalidPcrSet(f"PCR set {name}: {key!r:.40} is not the name of a PCR")
             continue
         index = int(match[1])
         if index in seen:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import timedelta
-from typing import Final
+from typing import Any, Final
 
+from asn1crypto import x509 as asn1
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 
@@ -21,6 +22,7 @@ from tests.vectors.forge import (
     NONCE,
     NOW,
     OTHER_ROOT,
+    P384_ORDER,
     REGION,
     SHORT,
     ZONE,
@@ -31,6 +33,9 @@ from tests.vectors.forge import (
     nitro_chain,
     payload,
     pcr,
+    reissued,
+    twin,
+    with_certificates,
     with_link,
 )
 
@@ -97,6 +102,11 @@ def _chains() -> Iterator[Case]:
         ),
         ("an authority below path length 0", with_link(ZONE, path_length=0), "chain-too-long"),
         ("five issuers", (REGION, ZONE, INSTANCE, Link("fifth"), LEAF), "chain-too-long"),
+        (
+            "five issuers, none of which limits its path",
+            (*(Link(f"issuer {number}") for number in range(4)), LEAF),
+            "chain-too-long",
+        ),
         ("a leaf that is an authority", with_link(LEAF, ca=True), "leaf-is-ca"),
         ("a leaf that does not say it is none", with_link(LEAF, ca=None), "leaf-is-ca"),
         (
@@ -123,6 +133,53 @@ def _chains() -> Iterator[Case]:
         yield Case(name, _signed_anyhow(links), refused)
     late = chain_of(with_link(LEAF, begin=60 * _SECOND))
     yield Case("a leaf 60 s from now", document(late))
+    last = chain_of(with_link(LEAF, end=timedelta()))
+    yield Case("a leaf in its last second", document(last))
+    four = chain_of((*(Link(f"issuer {number}") for number in range(3)), LEAF))
+    yield Case("four issuers, none of which limits its path", document(four))
+    yield from _certificates()
+
+
+def _certificates() -> Iterator[Case]:
+    """Certificates that no library makes, correctly signed."""
+    key = SHORT[-1].key
+
+    def case(name: str, refused: str | None, position: int, **changes: Any) -> Case:
+        return Case(name, with_certificates(reissued(SHORT, position, **changes), key), refused)
+
+    def serial(number: int) -> Callable[[asn1.TbsCertificate], None]:
+        return lambda tbs: tbs.__setitem__("serial_number", number)
+
+    def doubled(index: int) -> Callable[[asn1.TbsCertificate], None]:
+        return lambda tbs: tbs["extensions"].append(tbs["extensions"][index].copy())
+
+    yield case("a leaf that was signed again", None, -1)
+    yield case("a leaf with serial number 1", None, -1, body=serial(1))
+    for what, position in (("a leaf", -1), ("an issuer", 1)):
+        refused = "unreadable-certificate"
+        yield case(f"{what} with serial number 0", refused, position, body=serial(0))
+        yield case(f"{what} with serial number -1", refused, position, body=serial(-1))
+        for index, extension in enumerate(("BasicConstraints", "KeyUsage")):
+            yield case(f"{what} with {extension} twice", refused, position, body=doubled(index))
+    # What the signature of a certificate does not cover: its own encoding.
+    tagged = {"signature": lambda der: b"\xb0" + der[1:]}
+    yield case("a certificate's signature with tag 0xB0", "broken-chain", -1, **tagged)
+    longer = {"signature": lambda der: b"\x30\x81" + der[1:]}
+    yield case("a certificate's signature with a long length", "broken-chain", -1, **longer)
+    trailing = {"signature": lambda der: der + b"\0"}
+    yield case("a byte behind a certificate's signature", "broken-chain", -1, **trailing)
+    padded = {"signature": _with_padded_r}
+    yield case("a certificate's signature with a padded r", "broken-chain", -1, **padded)
+    outer = {"whole": lambda der: b"\x30\x83\0" + der[2:]}
+    yield case("a certificate with a long length", "unreadable-certificate", -1, **outer)
+    behind = {"whole": lambda der: der + b"\0"}
+    yield case("a byte behind a certificate", "unreadable-certificate", -1, **behind)
+
+
+def _with_padded_r(der: bytes) -> bytes:
+    """The same numbers, r with a zero byte more than DER allows."""
+    r_length = der[3]
+    return b"\x30" + bytes([der[1] + 1, 2, r_length + 1, 0]) + der[4:]
 
 
 def _signed_anyhow(links: tuple[Link, ...]) -> bytes:
@@ -141,6 +198,11 @@ def _signatures() -> Iterator[Case]:
     stranger = ec.derive_private_key(7, ec.SECP384R1())
     yield Case("signed by a stranger", sign(good, stranger), "wrong-signature")
     yield Case("signed by the issuer", sign(good, chain[-2].key), "wrong-signature")
+    yield Case("the twin (r, n - s) of a signature", plain[:-96] + twin(plain[-96:]))
+    beyond = (int.from_bytes(plain[-48:]) + P384_ORDER) % (1 << 384)
+    yield Case("s + n", plain[:-48] + beyond.to_bytes(48), "wrong-signature")
+    negative_r = P384_ORDER - int.from_bytes(plain[-96:-48])
+    yield Case("n - r", plain[:-96] + negative_r.to_bytes(48) + plain[-48:], "wrong-signature")
     yield Case("a signature of zeros", Sign1(good, bytes(96)).encode(), "wrong-signature")
     yield Case(
         "r and s exchanged", Sign1(good, plain[-48:] + plain[-96:-48]).encode(), "wrong-signature"

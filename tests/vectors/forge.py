@@ -7,11 +7,13 @@ The private keys are therefore public: never trust this root anywhere.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
+from asn1crypto import x509 as asn1
+from asn1crypto.core import OctetBitString
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -23,6 +25,11 @@ from devstack.nsm.certificates import CertificateChain, Issued
 from devstack.nsm.documents import encode_fields, sign
 from devstack.nsm.names import ModuleId, usage
 
+#: The order of P-384's base point (SEC 2 §2.5.1).
+P384_ORDER: Final = int(
+    "FFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFC7634D81F4372DDF581A0DB248B0A77AECEC196ACCC52973",
+    16,
+)
 #: When all forged documents were made.
 NOW: Final = datetime(2026, 6, 1, 12, 0, 0, tzinfo=UTC)
 MODULE_ID: Final = "i-0368fa67e156d6d23-enc019b8596b1a9dad6"
@@ -144,6 +151,46 @@ def chain_of(links: Sequence[Link], root: DevRoot = ROOT) -> tuple[Issued, ...]:
         certificate = builder.sign(issuer_key, link.algorithm, ecdsa_deterministic=True)
         chain.append(Issued(certificate, key))
     return tuple(chain)
+
+
+def reissued(
+    chain: Sequence[Issued],
+    position: int,
+    *,
+    body: Callable[[asn1.TbsCertificate], None] = lambda _: None,
+    signature: Callable[[bytes], bytes] = lambda der: der,
+    whole: Callable[[bytes], bytes] = lambda der: der,
+) -> tuple[bytes, ...]:
+    """The certificates of a chain, one of which no library would make.
+
+    Args:
+        chain: A valid chain.
+        position: Which certificate is changed.
+        body: Changes what its issuer then signs.
+        signature: Changes the DER of that signature.
+        whole: Changes the whole certificate's DER.
+    """
+    ders = [issued.der for issued in chain]
+    certificate = asn1.Certificate.load(ders[position])
+    tbs = certificate["tbs_certificate"]
+    body(tbs)
+    algorithm = ec.ECDSA(hashes.SHA384(), deterministic_signing=True)
+    signed = chain[position - 1].key.sign(tbs.dump(force=True), algorithm)
+    certificate["signature_value"] = OctetBitString(signature(signed))
+    ders[position] = whole(certificate.dump(force=True))
+    return tuple(ders)
+
+
+def with_certificates(ders: Sequence[bytes], key: ec.EllipticCurvePrivateKey) -> bytes:
+    """A document that carries these certificates, root first, signed with the leaf's key."""
+    fields = payload_fields(SHORT, certificate=ders[-1], cabundle=list(ders[:-1]))
+    return sign(encode_fields(fields), key)
+
+
+def twin(signature: bytes) -> bytes:
+    """(r, n - s): the other signature that verifies wherever (r, s) does."""
+    s = int.from_bytes(signature[48:])
+    return signature[:48] + (P384_ORDER - s).to_bytes(48)
 
 
 def payload_fields(chain: Sequence[Issued], **changes: object) -> dict[str, object]:

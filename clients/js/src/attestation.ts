@@ -2,7 +2,7 @@
 
 import { decodeCbor } from "./cbor.js";
 import { CLOCK_SKEW_MS, verifyChain, verifySignature } from "./chain.js";
-import { equal, fromHex } from "./bytes.js";
+import { concat, equal, fromHex, sha256, toHex } from "./bytes.js";
 import { parseDocument, type Document } from "./document.js";
 import { AttestationError } from "./errors.js";
 
@@ -12,6 +12,9 @@ export const AWS_NITRO_ROOT = "641a0321a3e244efe456463195d606317ed7cdcc3c1756e09
 const CLIENT_PURPOSE = "blindgate/client/v1";
 const IMAGE_PCRS = [0, 1, 2];
 const MAX_AGE_MS = 5 * 60_000;
+/** An NSM has PCRs 0 to 31. */
+const MAX_PCRS = 32;
+const TRUST_MEMBERS = ["pcrSets", "root", "allowDebug"];
 
 /** The measurements of one image: PCR index to 96 hexadecimal digits; 0, 1 and 2 are required. */
 export type PcrSet = Readonly<Record<number, string>>;
@@ -19,7 +22,7 @@ export type PcrSet = Readonly<Record<number, string>>;
 export interface Trust {
   /** One PCR set for each image that is accepted; several for blue/green. */
   readonly pcrSets: readonly PcrSet[];
-  /** SHA-256 of the root certificate, hexadecimal; AWS's if left out. */
+  /** The root certificate: its SHA-256 in hexadecimal, or its PEM. AWS's if there is none. */
   readonly root?: string;
   /** Accept debug-mode enclaves whose zero PCRs a set lists. Never in production. */
   readonly allowDebug?: boolean;
@@ -38,17 +41,55 @@ export interface UserData {
   readonly config: Uint8Array;
 }
 
-/** A PCR set from what `nitro-cli build-enclave` prints, parsed as JSON. */
+/**
+ * A PCR set from what `nitro-cli build-enclave` prints, parsed as JSON.
+ *
+ * Throws TypeError for anything that could make the set weaker than it was written: a name beside
+ * `PCR<n>` and `HashAlgorithm`, a PCR that is there twice, a value that is no measurement.
+ */
 export function pcrSetFromJson(json: unknown): PcrSet {
-  const outer = json as { Measurements?: unknown } | null;
-  const measurements = (outer?.Measurements ?? outer) as Record<string, unknown> | null;
+  const outer = objectOf(json, "measurements");
+  let measurements = outer;
+  if ("Measurements" in outer) {
+    measurements = objectOf(outer["Measurements"], "Measurements");
+    const beside = Object.keys(outer).find((name) => /^pcr/i.test(name));
+    if (beside !== undefined) throw new TypeError(`${beside} is beside Measurements`);
+  }
   const found: Record<number, string> = {};
-  for (const [name, value] of Object.entries(measurements ?? {})) {
+  for (const [name, value] of Object.entries(measurements)) {
+    if (name === "HashAlgorithm") continue;
     const index = /^PCR(0|[1-9][0-9]?)$/i.exec(name)?.[1];
-    if (index !== undefined && typeof value === "string") found[Number(index)] = value;
+    if (index === undefined) throw new TypeError(`${name} is not the name of a PCR`);
+    if (Object.hasOwn(found, index)) throw new TypeError(`PCR${index} is there twice`);
+    if (typeof value !== "string") throw new TypeError(`PCR${index} is not SHA-384`);
+    found[Number(index)] = value;
   }
   checkTrust({ pcrSets: [found], allowDebug: true });
   return found;
+}
+
+function objectOf(json: unknown, name: string): Record<string, unknown> {
+  if (typeof json !== "object" || json === null || Array.isArray(json)) {
+    throw new TypeError(`${name} is not an object`);
+  }
+  return json as Record<string, unknown>;
+}
+
+/** The fingerprint of the pinned root, in lower-case hexadecimal. */
+async function fingerprint(root: string): Promise<string> {
+  if (/^[0-9a-f]{64}$/i.test(root)) return root.toLowerCase();
+  const pem = /^\s*-----BEGIN CERTIFICATE-----([A-Za-z0-9+/=\s]+)-----END CERTIFICATE-----\s*$/;
+  const body = pem.exec(root)?.[1];
+  if (body === undefined) {
+    throw new TypeError("root is neither a SHA-256 in hexadecimal nor one certificate in PEM");
+  }
+  let der: string;
+  try {
+    der = atob(body.replace(/\s/g, ""));
+  } catch {
+    throw new TypeError("the PEM of the root is not base64");
+  }
+  return toHex(await sha256(Uint8Array.from(der, (character) => character.charCodeAt(0))));
 }
 
 /**
@@ -66,7 +107,7 @@ export async function verifyAttestation(
   const { trust, nonce = null, now = Date.now() } = options;
   checkTrust(trust);
   const parsed = parseDocument(document);
-  const key = await verifyChain(parsed, (trust.root ?? AWS_NITRO_ROOT).toLowerCase(), now);
+  const key = await verifyChain(parsed, await fingerprint(trust.root ?? AWS_NITRO_ROOT), now);
   if (!(await verifySignature(key, parsed.signature, parsed.toBeSigned))) {
     throw new AttestationError("wrong-signature", "the document's signature is wrong");
   }
@@ -90,21 +131,44 @@ export function decodeUserData(userData: Uint8Array | null): UserData {
       ? value
       : refuse(`user_data has no digest ${name}`);
   };
-  if (fields.size !== 4) return refuse("user_data holds more than it should");
-  return { keys: digest("keys"), model: digest("model"), config: digest("config") };
+  const bound = { keys: digest("keys"), model: digest("model"), config: digest("config") };
+  // One meaning, one encoding: this also refuses further fields.
+  if (!equal(encodeUserData(bound), userData)) {
+    return refuse("user_data is not in its deterministic encoding");
+  }
+  return bound;
+}
+
+/** The map in CBOR's deterministic encoding (RFC 8949 §4.2.1). */
+function encodeUserData({ keys, model, config }: UserData): Uint8Array {
+  const text = (value: string): Uint8Array =>
+    concat(Uint8Array.of(0x60 | value.length), new TextEncoder().encode(value));
+  const digest = (value: Uint8Array): Uint8Array => concat(Uint8Array.of(0x58, 32), value);
+  return concat(
+    Uint8Array.of(0xa4),
+    ...[text("keys"), digest(keys), text("model"), digest(model)],
+    ...[text("config"), digest(config), text("purpose"), text(CLIENT_PURPOSE)],
+  );
 }
 
 function checkTrust(trust: Trust): void {
+  const unknown = Object.keys(trust).find((name) => !TRUST_MEMBERS.includes(name));
+  if (unknown !== undefined) throw new TypeError(`trust has no member ${unknown}`);
   if (trust.pcrSets.length === 0) throw new TypeError("trust without a PCR set accepts nobody");
   for (const set of trust.pcrSets) {
     for (const index of IMAGE_PCRS) {
       if (set[index] === undefined) throw new TypeError(`a PCR set without PCR${index}`);
-      if (/^0*$/.test(set[index]) && !trust.allowDebug) {
+      if (/^0*$/.test(String(set[index])) && !trust.allowDebug) {
         throw new TypeError(`PCR${index} is zero: it would trust every debug-mode enclave`);
       }
     }
     for (const [index, value] of Object.entries(set)) {
-      if (!/^[0-9a-f]{96}$/i.test(value)) throw new TypeError(`PCR${index} is not SHA-384`);
+      if (!/^(0|[1-9][0-9]?)$/.test(index) || Number(index) >= MAX_PCRS) {
+        throw new TypeError(`PCR${index} does not exist`);
+      }
+      if (typeof value !== "string" || !/^[0-9a-f]{96}$/i.test(value)) {
+        throw new TypeError(`PCR${index} is not SHA-384`);
+      }
     }
   }
 }

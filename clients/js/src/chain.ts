@@ -1,6 +1,5 @@
 /** From the pinned root to the certificate that signed, with WebCrypto and an ASN.1 reader. */
 
-import { ECDSASigValue } from "@peculiar/asn1-ecc";
 import { AsnConvert } from "@peculiar/asn1-schema";
 import {
   BasicConstraints,
@@ -10,7 +9,7 @@ import {
   id_ce_basicConstraints,
   id_ce_keyUsage,
 } from "@peculiar/asn1-x509";
-import { equal, exact, sha256, toHex, type Bytes } from "./bytes.js";
+import { concat, equal, exact, sha256, toHex, type Bytes } from "./bytes.js";
 import type { Document } from "./document.js";
 import { AttestationError } from "./errors.js";
 
@@ -19,6 +18,8 @@ export const CLOCK_SKEW_MS = 60_000;
 const MAX_CABUNDLE = 4;
 const ECDSA_WITH_SHA384 = "1.2.840.10045.4.3.3";
 const P384 = { name: "ECDSA", namedCurve: "P-384" } as const;
+/** SEQUENCE of that identifier and nothing else (RFC 5758 §3.2). */
+const ALGORITHM = Uint8Array.of(0x30, 0x0a, 6, 8, 0x2a, 0x86, 0x48, 0xce, 0x3d, 4, 3, 3);
 const ES384 = { name: "ECDSA", hash: "SHA-384" } as const;
 
 interface Link {
@@ -89,6 +90,7 @@ async function read(der: Uint8Array): Promise<Link> {
   if (algorithms.some((algorithm) => algorithm !== ECDSA_WITH_SHA384)) {
     throw refuse("wrong-certificate-algorithm", "a certificate is not signed with ECDSA-SHA384");
   }
+  checkEncoding(der, certificate);
   const spki = AsnConvert.serialize(tbsCertificate.subjectPublicKeyInfo);
   let key: CryptoKey;
   try {
@@ -105,6 +107,34 @@ async function read(der: Uint8Array): Promise<Link> {
     issuer: new Uint8Array(AsnConvert.serialize(tbsCertificate.issuer)),
     subject: new Uint8Array(AsnConvert.serialize(tbsCertificate.subject)),
   };
+}
+
+/**
+ * The issuer's signature covers the body only. Around it the ASN.1 reader is lenient, and the bytes
+ * are those of DER here, so that one certificate has one form.
+ */
+function checkEncoding(der: Uint8Array, certificate: Certificate): void {
+  const { tbsCertificate, tbsCertificateRaw, signatureValue } = certificate;
+  const signature = concat(Uint8Array.of(0), new Uint8Array(signatureValue));
+  const whole = derItem(
+    0x30,
+    concat(new Uint8Array(tbsCertificateRaw!), ALGORITHM, derItem(0x03, signature)),
+  );
+  if (!equal(whole, der)) {
+    throw refuse("unreadable-certificate", "a certificate is not in DER");
+  }
+  const serial = new Uint8Array(tbsCertificate.serialNumber);
+  if ((serial[0] ?? 0x80) >= 0x80 || serial.every((byte) => byte === 0)) {
+    throw refuse("unreadable-certificate", "a certificate's serial number is not positive");
+  }
+}
+
+/** One item of DER (X.690 §8.1): tag, shortest length, content. */
+function derItem(tag: number, content: Uint8Array): Bytes {
+  const { length } = content;
+  if (length < 0x80) return concat(Uint8Array.of(tag, length), content);
+  if (length < 0x100) return concat(Uint8Array.of(tag, 0x81, length), content);
+  return concat(Uint8Array.of(tag, 0x82, length >> 8, length & 0xff), content);
 }
 
 function readExtensions(certificate: Certificate): Pick<Link, "constraints" | "usage"> {
@@ -170,16 +200,25 @@ function checkTime(chain: readonly Link[], now: number): void {
 }
 
 async function signedBy(subject: Link, issuer: Link): Promise<boolean> {
-  const signature = new Uint8Array(96);
-  try {
-    const { r, s } = AsnConvert.parse(subject.certificate.signatureValue, ECDSASigValue);
-    [r, s].forEach((number, at) => {
-      const bytes = new Uint8Array(number);
-      const shortest = bytes.subarray(bytes.findIndex((byte) => byte !== 0));
-      signature.set(shortest, 48 * (at + 1) - shortest.length);
-    });
-  } catch {
-    return false;
-  }
+  const signature = rawSignature(new Uint8Array(subject.certificate.signatureValue));
+  if (signature === null) return false;
   return verifySignature(issuer.key, signature, new Uint8Array(subject.tbs));
+}
+
+/** r and s, 48 bytes each, of a signature in DER (RFC 5480 Appendix A); null for other bytes. */
+function rawSignature(der: Uint8Array): Uint8Array | null {
+  const raw = new Uint8Array(96);
+  const encoded: Uint8Array[] = [];
+  let at = 2;
+  for (const half of [0, 48]) {
+    const length = der[at + 1] ?? 0;
+    const number = der.subarray(at + 2, at + 2 + length);
+    const digits = number[0] === 0 ? number.subarray(1) : number;
+    if (digits.length < 1 || digits.length > 48) return null;
+    raw.set(digits, half + 48 - digits.length);
+    // A zero in front of a number whose first bit is set, and nowhere else.
+    encoded.push(derItem(2, digits[0]! >= 0x80 ? concat(Uint8Array.of(0), digits) : digits));
+    at += 2 + length;
+  }
+  return equal(derItem(0x30, concat(...encoded)), der) ? raw : null;
 }

@@ -123,7 +123,7 @@ export class BlindgateClient {
     const query: [string, number | string | undefined][] = [
       ["min_score", options.minScore],
       ["max_detections", options.maxDetections],
-      ["classes", options.classes?.join(",")],
+      ["classes", options.classes?.map((label) => label.trim()).join(",")],
       ["tiles", options.tiles],
     ];
     for (const [name, value] of query) {

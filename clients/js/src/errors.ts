@@ -39,11 +39,26 @@ export class AnswerRejected extends BlindgateError {}
 /** The request goes somewhere else than to the gateway, so it was not sent at all. */
 export class NotSealed extends BlindgateError {}
 
+/** One of the things that are wrong with a request; `invalid-request` lists them. */
+export interface Fault {
+  /** The name of the parameter. */
+  readonly parameter?: string;
+  readonly message?: string;
+  readonly [member: string]: unknown;
+}
+
+/** How many faults the text of an error names. */
+const MAX_LISTED = 3;
+
 /** The service answered with a problem (RFC 9457). */
 export class ProblemError extends BlindgateError {
   readonly type: string;
   readonly title: string;
   readonly detail: string;
+  /** What is wrong with the request, one entry each; empty if the problem lists nothing. */
+  readonly errors: readonly Fault[];
+  /** The id under which the operator's logs have the request, or null. */
+  readonly requestId: string | null;
 
   /**
    * @param status The HTTP status code.
@@ -61,9 +76,23 @@ export class ProblemError extends BlindgateError {
       typeof members[name] === "string" ? (members[name] as string) : otherwise;
     const title = text("title", `HTTP status ${status}`);
     const detail = text("detail", "");
-    super(`${title} (${status})${detail ? `: ${detail}` : ""}`);
+    const listed: unknown = members["errors"];
+    const errors = (Array.isArray(listed) ? listed : []).filter(isFault);
+    // What `errors` says is what a general advice about it stands for.
+    const said = errors.slice(0, MAX_LISTED).map(({ parameter, message }) =>
+      [parameter, message].filter((part) => typeof part === "string").join(": "),
+    );
+    if (errors.length > MAX_LISTED) said.push(`and ${errors.length - MAX_LISTED} more`);
+    const reason = said.join("; ") || detail;
+    super(`${title} (${status})${reason ? `: ${reason}` : ""}`);
     this.type = text("type", "about:blank");
     this.title = title;
     this.detail = detail;
+    this.errors = errors;
+    this.requestId = text("request_id", "") || null;
   }
+}
+
+function isFault(value: unknown): value is Fault {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
 }

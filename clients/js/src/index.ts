@@ -28,5 +28,6 @@ export {
   OpenRejected,
   ProblemError,
   VerificationFailed,
+  type Fault,
 } from "./errors.js";
 export type { VerifiedEnclave } from "./session.js";

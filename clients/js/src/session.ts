@@ -80,7 +80,7 @@ export interface SessionOptions {
 
 export class Session {
   enclave: VerifiedEnclave | null = null;
-  private pending: Promise<VerifiedEnclave> | null = null;
+  private pending: SharedWork<VerifiedEnclave> | null = null;
   /** What to add to our clock for a request's Date; only the enclave may set it. */
   private clockOffset = 0;
 
@@ -93,10 +93,18 @@ export class Session {
       return enclave;
     }
     // Many requests that find a stale key verify once, not each.
-    this.pending ??= this.verify(outer).finally(() => {
-      this.pending = null;
-    });
-    return this.pending;
+    this.pending ??= this.sharedVerification(outer);
+    return this.pending.join(outer.signal);
+  }
+
+  private sharedVerification(outer: Outer): SharedWork<VerifiedEnclave> {
+    const shared = new SharedWork<VerifiedEnclave>(
+      (signal) => this.verify({ ...outer, signal }),
+      () => {
+        if (this.pending === shared) this.pending = null;
+      },
+    );
+    return shared;
   }
 
   /** Seal one request, send it, open its answer. */
@@ -212,6 +220,56 @@ export class Session {
       headers: response.headers,
       content: await readBounded(response),
     };
+  }
+}
+
+/**
+ * Work that several callers wait for, each with a signal of its own. A signal that is aborted rejects
+ * its own caller only; the work itself is aborted when nobody waits for it any more.
+ */
+class SharedWork<T> {
+  private readonly controller = new AbortController();
+  private readonly result: Promise<T>;
+  private waiting = 0;
+
+  /**
+   * @param start Starts the work.
+   * @param over Called when it has ended, or nobody waits for it: later callers start anew.
+   */
+  constructor(
+    start: (signal: AbortSignal) => Promise<T>,
+    private readonly over: () => void,
+  ) {
+    this.result = start(this.controller.signal).finally(over);
+    this.result.catch(() => {}); // each caller gets it through `join`
+  }
+
+  async join(signal?: AbortSignal): Promise<T> {
+    this.waiting += 1;
+    try {
+      return await (signal ? abortable(this.result, signal) : this.result);
+    } finally {
+      this.waiting -= 1;
+      if (this.waiting === 0) {
+        this.over();
+        this.controller.abort();
+      }
+    }
+  }
+}
+
+/** The result, or the signal's reason if that comes first. */
+async function abortable<T>(result: Promise<T>, signal: AbortSignal): Promise<T> {
+  signal.throwIfAborted();
+  let abort = (): void => {};
+  const aborted = new Promise<never>((_, reject) => {
+    abort = (): void => reject(signal.reason as Error);
+    signal.addEventListener("abort", abort);
+  });
+  try {
+    return await Promise.race([result, aborted]);
+  } finally {
+    signal.removeEventListener("abort", abort);
   }
 }
 

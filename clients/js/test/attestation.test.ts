@@ -73,3 +73,82 @@ test("both layouts of nitro-cli's PCR file are read", () => {
   assert.throws(() => pcrSetFromJson({}), TypeError);
   assert.throws(() => pcrSetFromJson(null), TypeError);
 });
+
+const flat = Object.fromEntries(
+  Object.entries(bound.pcr_set).map(([index, value]) => [`PCR${index}`, value]),
+) as Record<string, unknown>;
+
+for (const [name, changes] of [
+  ["a number", { PCR8: 5 }],
+  ["null", { PCR8: null }],
+  ["a list", { PCR8: ["ab".repeat(48)] }],
+  ["a PCR in lower case too", { pcr0: "ab".repeat(48) }],
+  ["a name that is not known", { comment: "release 7" }],
+  ["a mistyped PCR", { "PCR 8": "ab".repeat(48) }],
+  ["PCR08", { PCR08: "ab".repeat(48) }],
+  ["PCR32", { PCR32: "ab".repeat(48) }],
+  ["too few digits", { PCR8: "ab".repeat(47) }],
+] as const) {
+  test(`a PCR file with ${name} is refused`, () => {
+    for (const file of [{ ...flat, ...changes }, { Measurements: { ...flat, ...changes } }]) {
+      assert.throws(() => pcrSetFromJson(file), TypeError);
+    }
+  });
+}
+
+test("a PCR beside the measurements is refused, and everything else there is not looked at", () => {
+  assert.throws(() => pcrSetFromJson({ Measurements: flat, PCR8: "ab".repeat(48) }), TypeError);
+  assert.deepEqual(pcrSetFromJson({ Measurements: flat, EifVersion: 4 }), bound.pcr_set);
+  assert.equal(pcrSetFromJson({ ...flat, PCR31: "ab".repeat(48) })[31], "ab".repeat(48));
+});
+
+test("a trust object with anything else in it is refused", async () => {
+  const document = fromHex(bound.document);
+  for (const change of [
+    { allow_debug: true },
+    { pcrs: [] },
+    { root: "641a" },
+    { root: "" },
+    { root: "-----BEGIN CERTIFICATE-----\nAA\n-----END CERTIFICATE-----" + bound.root_pem },
+    { root: bound.root_pem + bound.root_pem },
+    { pcrSets: [{ ...bound.pcr_set, 32: "ab".repeat(48) }] },
+    { pcrSets: [{ ...bound.pcr_set, PCR8: "ab".repeat(48) }] },
+    { pcrSets: [{ ...bound.pcr_set, 8: 5 }] },
+  ]) {
+    const wrong = { ...trusted, ...change } as never;
+    await assert.rejects(verifyAttestation(document, { trust: wrong }), TypeError);
+  }
+});
+
+test("the root is pinned by its fingerprint, in either case, or by its PEM", async () => {
+  for (const one of [trusted.root, trusted.root.toUpperCase(), bound.root_pem, ` ${bound.root_pem}\n`]) {
+    await verifyAttestation(fromHex(bound.document), {
+      trust: { root: one, pcrSets: trusted.pcrSets },
+      nonce: fromHex(bound.nonce),
+      now: Date.parse(bound.at),
+    });
+  }
+});
+
+test("user_data has one encoding", async () => {
+  const attestation = await verifyAttestation(fromHex(bound.document), {
+    trust: trusted,
+    nonce: fromHex(bound.nonce),
+    now: Date.parse(bound.at),
+  });
+  const plain = attestation.userData!;
+  decodeUserData(plain);
+  const purpose = plain.length - 28; // "purpose" and its value end the map
+  const pairs = [plain.subarray(1, purpose), plain.subarray(purpose)];
+  const others = {
+    "an indefinite map": [[0xbf], ...pairs, [0xff]],
+    "another order": [[0xa4], pairs[1]!, pairs[0]!],
+    "a longer length of the map": [[0xb8, 4], ...pairs],
+    "a further field": [[0xa5], ...pairs, [0x61, 0x78, 0x01]],
+    "a longer length of a key": [[0xa4, 0x78, 4], plain.subarray(2)],
+  };
+  for (const [name, parts] of Object.entries(others)) {
+    const encoded = Uint8Array.from(parts.flatMap((part) => [...part]));
+    assert.throws(() => decodeUserData(encoded), { rule: "user-data" }, name);
+  }
+});

@@ -132,6 +132,99 @@ test("the enclave is verified once, also by many at once", async () => {
   assert.equal(server.paths().filter((path) => path === ATTESTATION).length, 1);
 });
 
+test("a caller that aborts the shared verification rejects nobody else", async () => {
+  let release = (): void => {};
+  const held = new Promise<void>((resolve) => (release = resolve));
+  server.replace[KEYS] = async () => {
+    await held;
+    return reply("application/ohttp-keys", fromHex(bound.keys));
+  };
+  const [first, second] = [new AbortController(), new AbortController()];
+  const calls = [
+    client.detect(new Uint8Array(9), { signal: first.signal }),
+    client.detect(new Uint8Array(9), { signal: second.signal }),
+    client.detect(new Uint8Array(9)),
+  ];
+  first.abort(new Error("the first one left"));
+  await assert.rejects(calls[0]!, /the first one left/);
+  release();
+  assert.deepEqual(await Promise.all(calls.slice(1)), [found, found]);
+  assert.equal(server.paths().filter((path) => path === ATTESTATION).length, 1);
+});
+
+test("a verification that nobody waits for any more is aborted, and the next call starts anew", async () => {
+  let signal: AbortSignal | undefined;
+  server.replace[KEYS] = async (request) => {
+    signal = request.signal;
+    return new Promise((_, reject) => request.signal.addEventListener("abort", () => reject(new Error("aborted"))));
+  };
+  const controllers = [new AbortController(), new AbortController()];
+  const calls = controllers.map(({ signal: own }) => client.detect(new Uint8Array(9), { signal: own }));
+  const settled = Promise.allSettled(calls);
+  controllers[0]!.abort();
+  await Promise.race([settled, new Promise((resolve) => setTimeout(resolve, 20))]);
+  assert.equal(signal!.aborted, false);
+  controllers[1]!.abort();
+  assert.deepEqual((await settled).map(({ status }) => status), ["rejected", "rejected"]);
+  assert.equal(signal!.aborted, true);
+  delete server.replace[KEYS];
+  assert.deepEqual(await client.detect(new Uint8Array(9)), found);
+});
+
+test("a signal that was aborted before rejects its call", async () => {
+  await assert.rejects(client.detect(new Uint8Array(9), { signal: AbortSignal.abort() }), {
+    name: "AbortError",
+  });
+  assert.deepEqual(await client.detect(new Uint8Array(9)), found);
+});
+
+test("an enclave is verified again after an hour, and not a millisecond earlier", async () => {
+  let clock = now;
+  const patient = new BlindgateClient({ gateway, trust, fetch: server.fetch, now: () => clock });
+  await patient.verify();
+  const attestations = () => server.paths().filter((path) => path === ATTESTATION).length;
+  for (const [passed, expected] of [[3_599_999, 1], [3_600_000, 2]] as const) {
+    clock = now + passed;
+    server.clock = clock;
+    await patient.detect(new Uint8Array(9)).catch(() => {});
+    assert.equal(attestations(), expected, String(passed));
+  }
+});
+
+test("labels are sent without the spaces around them", async () => {
+  await client.detect(new Uint8Array(9), { classes: [" cat", "dining table "] });
+  assert.equal(server.asked[0]!.path, "/v1/detections?classes=cat%2Cdining+table");
+});
+
+test("what a problem lists is on its error, and in its text", async () => {
+  const errors = [
+    { in: "query", parameter: "classes", message: "catt is not a label" },
+    { parameter: "min_score", message: "too large" },
+    "not a fault",
+    { message: "a third" },
+    { message: "a fourth" },
+  ];
+  server.answer = () => ({
+    status: 422,
+    headers: [["content-type", "application/problem+json"]],
+    content: JSON.stringify({ title: "No", detail: "See errors", errors, request_id: "r-1" }),
+  });
+  await assert.rejects(client.detect(new Uint8Array(9)), (error) => {
+    assert.ok(error instanceof ProblemError);
+    assert.equal(error.errors.length, 4);
+    assert.equal(error.errors[0]!.parameter, "classes");
+    assert.equal(error.requestId, "r-1");
+    assert.equal(
+      error.message,
+      "No (422): classes: catt is not a label; min_score: too large; a third; and 1 more",
+    );
+    return true;
+  });
+  const plain = new ProblemError(503, { detail: "Later", errors: "none" }, false);
+  assert.deepEqual([plain.errors, plain.requestId], [[], null]);
+  assert.equal(plain.message, "HTTP status 503 (503): Later");
+});
+
 test("sealedFetch has fetch's signature and answers like it", async () => {
   server.answer = (inner) => ({
     status: 201,

@@ -23,7 +23,7 @@ from blindgate.attestation import (
     verify_chain_and_signature,
 )
 from tests.vectors import places
-from tests.vectors.forge import ROOT
+from tests.vectors.forge import P384_ORDER, ROOT, twin
 
 FOREIGN = "NONAWSROOT"
 
@@ -84,6 +84,22 @@ def test_verifies_at_its_own_time(real: Real) -> None:
 def test_is_refused_today(real: Real) -> None:
     with pytest.raises(errors.CertificateExpired):
         verify_chain_and_signature(real.bytes, root=AWS_NITRO_ROOT)
+
+
+def test_the_nsm_writes_either_of_the_two_signatures_that_verify() -> None:
+    """So a rule for small s, which would leave one of them, would refuse real documents."""
+    large = {
+        int.from_bytes(parse(real.bytes).sign1.signature[48:]) * 2 > P384_ORDER
+        for real in _found(debug=None)
+    }
+    assert large == {False, True}
+
+
+@NORMAL
+def test_the_twin_of_a_real_signature_verifies_too(real: Real) -> None:
+    other = real.bytes[:-96] + twin(real.bytes[-96:])
+    original = verify(real.bytes, trust=real.trust, now=real.made)
+    assert verify(other, trust=real.trust, now=real.made) == original
 
 
 @NORMAL

@@ -1,4 +1,4 @@
-"""No byte of a document that verifies can be another one."""
+"""No byte of a document that verifies can be another one, but for the signature's twin."""
 
 from __future__ import annotations
 
@@ -6,16 +6,28 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from blindgate.attestation import AttestationError, MalformedDocument, Trust, parse, verify
-from tests.vectors.forge import BLUE, NONCE, NOW, PINNED, SHORT, document
+from blindgate.attestation import (
+    Attestation,
+    AttestationError,
+    MalformedDocument,
+    Trust,
+    WrongSignature,
+    parse,
+    verify,
+)
+from tests.vectors.forge import BLUE, NONCE, NOW, P384_ORDER, PINNED, SHORT, document, twin
 
 TRUST = Trust(PINNED, (BLUE,))
 WHOLE = document()
 SMALL = document(SHORT)
 
 
+def _attested(changed: bytes) -> Attestation:
+    return verify(changed, trust=TRUST, nonce=NONCE, now=NOW)
+
+
 def _verify(changed: bytes) -> None:
-    verify(changed, trust=TRUST, nonce=NONCE, now=NOW)
+    _attested(changed)
 
 
 @pytest.mark.parametrize("flip", [0x01, 0xFF])
@@ -44,6 +56,26 @@ def test_no_document_with_more_bytes_verifies(position: int, more: bytes) -> Non
         return
     with pytest.raises(AttestationError):
         _verify(SMALL[:position] + more + SMALL[position:])
+
+
+def test_the_twin_of_a_signature_is_the_only_other_document_and_says_the_same() -> None:
+    """(r, n - s) verifies wherever (r, s) does. No other change of the two numbers does."""
+    other = SMALL[:-96] + twin(SMALL[-96:])
+    assert other != SMALL
+    assert _attested(other) == _attested(SMALL)
+    r, s = int.from_bytes(SMALL[-96:-48]), int.from_bytes(SMALL[-48:])
+    verifying = {(r, s), (r, P384_ORDER - s)}
+    for first in (r, P384_ORDER - r, s, 0, 1, P384_ORDER):
+        for second in (s, P384_ORDER - s, r, 0, 1, P384_ORDER):
+            if (first, second) not in verifying:
+                with pytest.raises(WrongSignature):
+                    _verify(SMALL[:-96] + first.to_bytes(48) + second.to_bytes(48))
+
+
+def test_no_document_cut_at_any_length_verifies() -> None:
+    for length in range(len(SMALL)):
+        with pytest.raises(MalformedDocument):
+            parse(SMALL[:length])
 
 
 @settings(max_examples=100, deadline=None)

@@ -124,3 +124,25 @@ def test_a_root_that_cannot_be_read_is_refused(pem: bytes) -> None:
 def test_two_roots_in_a_file_are_refused() -> None:
     with pytest.raises(InvalidRoot):
         Root.from_pem(ROOT.pem + OTHER_ROOT.pem)
+
+
+@pytest.mark.parametrize("name", ["PCR 8", "PCR08", "PCR_8", "pcr", " PCR8", "PCR8 ", "PCR100"])
+def test_a_mistyped_pcr_is_refused_and_not_skipped(tmp_path: Path, name: str) -> None:
+    path = _write(tmp_path / "p", {**HEX, name: pcr("8").hex()})
+    with pytest.raises(InvalidPcrSet, match="not the name of a PCR"):
+        PcrSet.from_file(path)
+
+
+def test_a_pcr_beside_the_measurements_is_refused(tmp_path: Path) -> None:
+    path = _write(tmp_path / "p", {"Measurements": HEX, "PCR8": pcr("8").hex()})
+    with pytest.raises(InvalidPcrSet, match="PCR8 is beside Measurements"):
+        PcrSet.from_file(path)
+
+
+def test_limits_of_a_pcr_file(tmp_path: Path) -> None:
+    text = json.dumps(HEX)
+    longest = text + " " * (65_536 - len(text))
+    assert dict(PcrSet.from_file(_write(tmp_path / "p", longest)).values) == VALUES
+    with pytest.raises(InvalidPcrSet, match="larger than 65536 bytes"):
+        PcrSet.from_file(_write(tmp_path / "p", longest + " "))
+    assert PcrSet("all", {**VALUES, 31: pcr("31")}).values[31] == pcr("31")
