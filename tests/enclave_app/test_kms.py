@@ -6,6 +6,8 @@ import base64
 import json
 import logging
 import ssl
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -222,6 +224,74 @@ def test_the_systems_roots_count_for_nothing(
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "system.pem"))
     with pytest.raises(KmsUntrusted):
         make(server.address, ca=Ca("Another CA").pem).decrypt(BLOB, CONTEXT, KEY_ARN)
+
+
+CALL = """
+import sys
+from pathlib import Path
+from blindgate.link import UnixAddress
+from enclave_app.credentials import CredentialStore
+from enclave_app.kms.client import KmsClient, KmsSettings
+from tests.enclave_app.kms_faking import CONTEXT, HOST, KEY_ARN, FakeNsm
+store = CredentialStore()
+store.replace(bytes.fromhex(sys.argv[3]))
+settings = KmsSettings(
+    "us-east-1", (KEY_ARN,), HOST, UnixAddress(sys.argv[1]), Path(sys.argv[2])
+)
+client = KmsClient(settings, FakeNsm(), store)
+print(client.decrypt(b"wrapped data key", CONTEXT, KEY_ARN).hex())
+client.close()
+"""
+
+
+def test_a_hostile_environment_changes_nothing_about_a_call(
+    server: FakeKms, tmp_path: Path
+) -> None:
+    """The image's init passes none of it on; the worker does not depend on that."""
+    (tmp_path / "evil.pem").write_bytes(Ca("Evil CA").pem)
+    (tmp_path / "aws").write_text("[default]\naws_access_key_id = EVIL\n")
+    (tmp_path / "ca.pem").write_bytes(CA.pem)
+    proxies = ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy", "HTTP_PROXY")
+    hostile = {
+        **dict.fromkeys(proxies, "http://127.0.0.1:9"),
+        "SSLKEYLOGFILE": str(tmp_path / "session-keys"),
+        "SSL_CERT_FILE": str(tmp_path / "evil.pem"),
+        "SSL_CERT_DIR": str(tmp_path),
+        "REQUESTS_CA_BUNDLE": str(tmp_path / "evil.pem"),
+        "CURL_CA_BUNDLE": str(tmp_path / "evil.pem"),
+        "AWS_CA_BUNDLE": str(tmp_path / "evil.pem"),
+        "AWS_ENDPOINT_URL": "http://127.0.0.1:9",
+        "AWS_ENDPOINT_URL_KMS": "http://127.0.0.1:9",
+        "AWS_ACCESS_KEY_ID": "EVIL",
+        "AWS_SECRET_ACCESS_KEY": "EVIL",
+        "AWS_SESSION_TOKEN": "EVIL",
+        "AWS_REGION": "eu-evil-1",
+        "AWS_DEFAULT_REGION": "eu-evil-1",
+        "AWS_CONFIG_FILE": str(tmp_path / "aws"),
+        "AWS_SHARED_CREDENTIALS_FILE": str(tmp_path / "aws"),
+        "OMP_NUM_THREADS": "999",
+        "ORT_DISABLE_TELEMETRY": "0",
+    }
+    root = Path(__file__).resolve().parents[2]
+    done = subprocess.run(
+        [
+            sys.executable, "-c", CALL,
+            server.address.path, tmp_path / "ca.pem", pushed().hex(),
+        ],
+        env={"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), **hostile},
+        cwd=root,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (0, DATA_KEY.hex() + "\n"), done.stderr
+    (request,) = server.requests
+    assert request.headers["host"] == HOST
+    assert request.headers["x-amz-security-token"] == "SESSIONtoken"
+    assert "ASIAEXAMPLEEXAMPLE" in request.headers["authorization"]
+    assert "/us-east-1/kms/" in request.headers["authorization"]
+    assert not (tmp_path / "session-keys").exists()
 
 
 def test_session_keys_are_never_written_out(

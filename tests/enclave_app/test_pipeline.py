@@ -23,9 +23,11 @@ ENVELOPE = b"\x02\x04\x78 an Encryption SDK message by its first bytes"
 class FakeUnsealer:
     def __init__(self) -> None:
         self.opened: list[bytes] = []
+        self.callers: list[bytes | None] = []
 
     def open(self, envelope: bytes, *, caller: bytes | None = None) -> bytes:
         self.opened.append(bytes(envelope))
+        self.callers.append(caller)
         return b"opened photo"
 
 
@@ -79,6 +81,21 @@ def test_an_envelope_is_opened_and_looked_at(parts: Parts, sealed: bool) -> None
     assert parts.detect(ENVELOPE, sealed=sealed) == "found"
     assert parts.unsealer.opened == [ENVELOPE]
     assert parts.detector.seen == [b"opened photo"]
+
+
+def test_an_envelope_is_opened_for_its_caller_and_its_memory_given_back(parts: Parts) -> None:
+    released: list[bool] = []
+    upload = Upload(
+        ENVELOPE,
+        False,
+        Deadline(5),
+        lambda: True,
+        release=lambda: released.append(parts.detector.seen == []),
+        caller=b"a caller's tag",
+    )
+    parts.pipeline.detect(upload, DetectOptions())
+    assert parts.unsealer.callers == [b"a caller's tag"]
+    assert released == [True], "before the image is looked at"
 
 
 def test_a_sealed_image_needs_no_envelope(parts: Parts) -> None:

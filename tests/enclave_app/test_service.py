@@ -34,6 +34,7 @@ from enclave_app.keyring import Keyring
 from enclave_app.kms import trail
 from enclave_app.kms.errors import KmsRefused, KmsUnavailable, KmsUntrusted
 from enclave_app.pipeline import Upload
+from enclave_app.replay import ReplayCache
 from enclave_app.sealed import SealedEndpoint
 from enclave_app.server import Answer, Request
 from enclave_app.service import Service
@@ -88,6 +89,7 @@ class Worker:
     """A service around fakes, and a gateway's way of asking it."""
 
     def __init__(self, measured: Measured, labels: tuple[str, ...] = ("", "cup", "bowl")) -> None:
+        self.caller: bytes | None = None
         self.pipeline = FakePipeline()
         self.keyring = Keyring()
         self.credentials = CredentialStore()
@@ -107,7 +109,7 @@ class Worker:
         )
 
     def ask(self, operation: Operation, body: bytes = b"", params: Params | None = None) -> Answer:
-        header = RequestHeader(operation, bytes(16), 5000, len(body), params or {})
+        header = RequestHeader(operation, bytes(16), 5000, len(body), params or {}, self.caller)
         return self.service.handle(Request(header, bytearray(body), Deadline(5), lambda: True))
 
     def ask_sealed(
@@ -171,6 +173,31 @@ def test_detections_are_answered_as_json(worker: Worker) -> None:
     ((upload, options),) = worker.pipeline.asked
     assert (bytes(upload.data), upload.sealed) == (b"envelope", False)
     assert options == DetectOptions(min_score=0.5, classes=("cup",))
+
+
+def test_the_caller_s_tag_goes_with_every_upload(worker: Worker) -> None:
+    asks: list[Callable[[], object]] = [
+        lambda: worker.ask(Operation.DETECT, b"envelope"),
+        lambda: worker.ask_sealed("POST", "/v1/detections", b"image"),
+        lambda: worker.ask_sealed("POST", "/v2/models/m/infer", _batch("QQ==", "QQ==", tiles=1)),
+    ]
+    for number, ask in enumerate(asks):
+        worker.caller = bytes([number]) * 16
+        ask()
+    found = [upload.caller for upload, _ in worker.pipeline.asked]
+    assert found == [bytes(16), b"\1" * 16, b"\2" * 16, b"\2" * 16]
+
+
+def test_the_replay_cache_is_shared_out_by_the_caller_s_tag(worker: Worker) -> None:
+    worker.service._sealed = SealedEndpoint(worker.keyring, replay=ReplayCache(360, capacity=4))
+    worker.caller = b"greedy caller..."
+    for _ in range(3):
+        assert worker.ask_sealed("POST", "/v1/detections", b"image").status == 200
+    with pytest.raises(AssertionError):  # the outcome is overloaded, outside
+        worker.ask_sealed("POST", "/v1/detections", b"image")
+    assert worker.ask_sealed("GET", "/v1/models").status == 200
+    worker.caller = b"another caller.."
+    assert worker.ask_sealed("POST", "/v1/detections", b"image").status == 200
 
 
 def _batch(*images: str, tiles: int) -> bytes:
