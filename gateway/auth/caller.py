@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import Final
 
 from blindgate.link.frames import CALLER_BYTES
+from gateway.auth.addresses import network_of
 
 
 class Scope(StrEnum):
@@ -22,6 +23,8 @@ class Scope(StrEnum):
     """See which enclaves run, and where."""
 
 
+#: The kind of callers where nobody signs in; their ids are addresses.
+ANONYMOUS: Final = "anonymous"
 #: What callers may do where nobody signs in: an administrator is always somebody.
 EVERYBODY: Final = frozenset({Scope.DETECT, Scope.ATTEST})
 
@@ -43,6 +46,11 @@ class Caller:
     def __str__(self) -> str:
         return f"{self.kind}:{self.id}"
 
+    @property
+    def share(self) -> str:
+        """Whose share of what is limited it takes: one that nobody vouched for, its network's."""
+        return f"{self.kind}:{network_of(self.id)}" if self.kind == ANONYMOUS else str(self)
+
 
 class CallerTags:
     """Opaque tags by which enclaves tell callers apart without learning who they are.
@@ -58,5 +66,5 @@ class CallerTags:
 
     def tag(self, caller: Caller) -> bytes:
         """16 bytes, equal for two requests of one caller (docs/link.md §3)."""
-        digest = hashlib.blake2b(str(caller).encode(), key=self._key, digest_size=CALLER_BYTES)
+        digest = hashlib.blake2b(caller.share.encode(), key=self._key, digest_size=CALLER_BYTES)
         return digest.digest()

@@ -95,7 +95,7 @@ class RateLimits:
         Raises:
             Refused: `rate-limited`; nothing was counted.
         """
-        who = str(caller)
+        who = caller.share
         if who in self._owed:
             standing = await self._pay(who)
             if who in self._owed:
@@ -113,7 +113,7 @@ class RateLimits:
         Returns:
             Where the caller stands now.
         """
-        who = str(caller)
+        who = caller.share
         self._owe(who, cost)
         return await self._pay(who)
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from blindgate import problems
 from gateway.auth.attempts import RefusedSignIns
-from gateway.auth.caller import EVERYBODY, Caller, Scope
+from gateway.auth.caller import ANONYMOUS, EVERYBODY, Caller, Scope
 from gateway.auth.jwks import KeysUnavailable
 from gateway.auth.keys import PREFIX, KeyRecord
 from gateway.auth.oidc import Oidc, TokenRejected
@@ -73,7 +73,7 @@ class SignIn:
 
     async def _caller(self, request: Request) -> Caller:
         if not self.is_required:
-            return Caller("anonymous", _address(request), EVERYBODY)
+            return Caller(ANONYMOUS, _address(request), EVERYBODY)
         credential = _credential(request)
         if credential.startswith(PREFIX):
             return self._by_key(credential)

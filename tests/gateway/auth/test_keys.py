@@ -13,6 +13,7 @@ import pytest
 from botocore.stub import Stubber
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from gateway.auth.caller import Scope
 from gateway.auth.key_file import KeyFile, change_keys, read_keys
@@ -55,6 +56,14 @@ def test_what_is_not_the_key_is_not_found() -> None:
 @given(st.text())
 def test_no_text_breaks_the_search(text: str) -> None:
     assert Keys(made()[0]).find("bgk_" + text, NOW) is None
+
+
+def test_a_record_and_a_store_do_not_change() -> None:
+    store, _, _ = made()
+    with pytest.raises(ValidationError, match="frozen"):
+        store.keys[0].scopes = (Scope.ADMIN,)  # type: ignore[misc]
+    with pytest.raises(ValidationError, match="frozen"):
+        store.keys = ()  # type: ignore[misc]
 
 
 def test_a_key_expires() -> None:

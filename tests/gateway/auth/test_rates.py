@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import pytest
 from blindgate import problems
 from blindgate.link import Operation, Outcome, RequestHeader
 from gateway.auth import rates as rates_module
-from gateway.auth.caller import EVERYBODY, Caller
+from gateway.auth.caller import EVERYBODY, Caller, CallerTags
 from gateway.auth.rates import MOST_DEBTORS, MOST_OWED, RateLimits
 from gateway.problem_answers import Refused
 from tests.gateway.conftest import OCTETS, Served, serve_gateway
@@ -123,6 +124,28 @@ async def test_a_bounded_number_of_callers_owe(
     clock.now += 120
     await rates.take(Caller("api-key", "1", EVERYBODY))
     await refused(rates, Caller("api-key", "2", EVERYBODY))
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "shared"),
+    [
+        (Caller("anonymous", "2001:db8::1", EVERYBODY), "2001:db8::2", True),
+        (Caller("anonymous", "2001:db8::1", EVERYBODY), "2001:db8:0:1::1", False),
+        (Caller("anonymous", "192.0.2.1", EVERYBODY), "192.0.2.2", False),
+        (Caller("oidc", "2001:db8::1", EVERYBODY), "2001:db8::2", False),
+    ],
+)
+async def test_those_who_sign_in_nowhere_share_the_rate_of_their_network(
+    one: Caller, other: str, shared: bool
+) -> None:
+    rates, tags = RateLimits("1/hour"), CallerTags()
+    second = replace(one, id=other)
+    await rates.take(one)
+    if shared:
+        await refused(rates, second)
+    else:
+        await rates.take(second)
+    assert (tags.tag(one) == tags.tag(second)) is shared
 
 
 def left(answer: httpx.Response) -> int:

@@ -203,3 +203,36 @@ def test_completions_under_load_make_the_pace_and_refusals_do_not() -> None:
             pool.released(busy[0], now, reusable=True, healthy=True, worked=worked)
             assert len(pool.assign(now).give) == 1
     assert endpoint.pace.interval == pytest.approx(0.2)
+
+
+def test_what_is_not_here_yet_is_shared_by_the_enclaves() -> None:
+    a, b = enclave(0.1, 1), enclave(0.1, 2)
+
+    def needed(open_to: list[Endpoint], ahead: int) -> float:
+        steps = range(1, 10_000)
+        return next(
+            n / 100
+            for n in steps
+            if not refusal(open_to, [a, b], queue_of(), ahead, left=n / 100, now=0)
+        )
+
+    assert needed([a], 60) == pytest.approx(time_for(30 + 16 + 1, 10), abs=0.01)
+    assert needed([a, b], 60) == pytest.approx(time_for(60 + 32 + 1, 20), abs=0.01)
+
+
+def test_who_wants_a_key_that_no_open_enclave_holds_is_not_in_the_way() -> None:
+    a = enclave(0.1, 1)
+    queue = queue_of(*[7] * 100, 1)
+    assert expected([a], [a], queue) == pytest.approx(time_for(1 + 16 + 1, 10), abs=0.01)
+
+
+def test_exactly_in_time_is_in_time() -> None:
+    a = enclave(0.5)
+    enough = time_for(17, 2)
+    assert refusal([a], [a], queue_of(), left=enough, now=0) is None
+    assert refusal([a], [a], queue_of(), left=enough - 1e-6, now=0) is not None
+    # Halves of a second are exact: 16 requests of half a second in 8.
+    full = enclave(0.5, outstanding=15)
+    assert full.pace.interval == 0.5
+    assert not is_in_vain(full, left=8.0, now=0)
+    assert is_in_vain(full, left=7.999, now=0)

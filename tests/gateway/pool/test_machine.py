@@ -238,6 +238,11 @@ def test_an_enclave_that_left_or_is_out_does_not_become_ready() -> None:
     pool.leave(endpoint)
     pool.verifying(endpoint)
     assert endpoint.state is EndpointState.OUT
+    other = ready(pool, "b")
+    serve(pool)
+    pool.leave(other)
+    pool.ready(other, connections=1, key_ids=())
+    assert other.state is EndpointState.DRAINING
 
 
 def test_a_key_picks_the_enclave_that_holds_it() -> None:
