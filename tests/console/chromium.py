@@ -51,7 +51,7 @@ def run(*command: str, folder: Path = FOLDER, environment: Mapping[str, str] | N
         env={**os.environ, **(environment or {})},
         capture_output=True,
         text=True,
-        timeout=200,
+        timeout=540,
         check=False,
     )
     assert done.returncode == 0, f"{command}\n{done.stdout[-12000:]}\n{done.stderr[-3000:]}"

@@ -99,11 +99,11 @@ def guarded(stack: LiveStack, folder: Path) -> Iterator[dict[str, str]]:
             }
         finally:
             process.terminate()
-            process.wait(timeout=30)
+            process.wait(timeout=150)
 
 
 def _wait_until_ready(url: str, log: Path) -> None:
-    ends = time.monotonic() + 30
+    ends = time.monotonic() + 150
     with httpx.Client(trust_env=False) as client:
         while time.monotonic() < ends:
             with suppress(httpx.TransportError):

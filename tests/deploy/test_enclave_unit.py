@@ -42,7 +42,7 @@ UNIT = tf.ROOT / "deploy" / "systemd" / "blindgate-enclave@.service"
 FAKE = Path(__file__).with_name("fake_nitro_cli.py")
 
 
-def until(true: Callable[[], Any], seconds: float = 20) -> None:
+def until(true: Callable[[], Any], seconds: float = 120) -> None:
     ends = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < ends, "it did not come about"
@@ -178,8 +178,8 @@ class Host:
 
     def wait_for(self, state: str) -> None:
         """Wait until systemd has received this, from now on or since the last wait."""
-        ends = time.monotonic() + 30
-        while (seen := self.states.get(timeout=30)) != state:
+        ends = time.monotonic() + 150
+        while (seen := self.states.get(timeout=150)) != state:
             assert time.monotonic() < ends, f"no {state}, the last was {seen}"
 
 
@@ -200,7 +200,7 @@ def running(host: Host, **options: Any) -> Iterator[subprocess.Popen[str]]:
 
 
 def finish(process: subprocess.Popen[str]) -> tuple[int, str]:
-    _, errors = process.communicate(timeout=30)
+    _, errors = process.communicate(timeout=150)
     return process.returncode, errors
 
 
@@ -237,9 +237,10 @@ def test_it_is_ready_once_the_worker_serves_and_ends_the_enclave_on_sigterm(host
 def test_a_running_enclave_whose_worker_does_not_serve_yet_is_not_ready(host: Host) -> None:
     with running(host) as process:
         until(host.enclaves)
-        time.sleep(0.5)
-        told = {host.states.get(timeout=20) for _ in range(host.states.qsize())}
-        assert told == {"WATCHDOG=1", "EXTEND_TIMEOUT_USEC=30000000"}
+        told = set()
+        while told != {"WATCHDOG=1", "EXTEND_TIMEOUT_USEC=30000000"}:
+            told.add(host.states.get(timeout=120))
+            assert "READY=1" not in told
         host.work().idle.set()
         host.wait_for("READY=1")
         assert stop(process)[0] == 0
@@ -258,7 +259,7 @@ def test_what_is_in_flight_is_finished_before_the_enclave_ends(host: Host) -> No
     with running(host) as process:
         host.wait_for("READY=1")
         process.send_signal(signal.SIGTERM)
-        assert worker.drained.wait(20)
+        assert worker.drained.wait(120)
         # Still busy: the enclave must be there.
         assert host.enclaves() == ["blindgate-blue"]
         worker.idle.set()
@@ -268,12 +269,12 @@ def test_what_is_in_flight_is_finished_before_the_enclave_ends(host: Host) -> No
 
 
 def test_sigterm_during_a_boot_ends_the_boot_and_the_enclave(host: Host) -> None:
-    host.change(boot_seconds=60)
+    host.change(boot_seconds=900)
     with running(host) as process:
         until(lambda: host.calls("run-enclave"))
         began = time.monotonic()
         assert stop(process)[0] == 0
-        assert time.monotonic() - began < 30
+        assert time.monotonic() - began < 300
     assert host.calls("terminate-enclave")
 
 

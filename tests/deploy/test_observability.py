@@ -225,6 +225,6 @@ def test_prometheus_agrees(command: list[str]) -> None:
     if program is None:
         pytest.skip("promtool is not installed (Debian: apt-get install prometheus)")
     done = subprocess.run(
-        [program, *command], cwd=FOLDER, capture_output=True, text=True, check=False, timeout=30
+        [program, *command], cwd=FOLDER, capture_output=True, text=True, check=False, timeout=150
     )
     assert done.returncode == 0, done.stdout + done.stderr

@@ -49,14 +49,14 @@ def make(source: Path, path: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_two_builds_are_the_same_bytes(source: Path, release: Path, tmp_path: Path) -> None:
     again = tmp_path / "again.tar.gz"
     make(source, again)
     assert again.read_bytes() == release.read_bytes()
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_it_installs_without_an_index_and_starts(release: Path, tmp_path: Path) -> None:
     """The commands of install.sh that are about Python, with Python 3.11 as on the instances."""
     python = shutil.which("python3.11")

@@ -37,7 +37,7 @@ from devstack.stack import ACCOUNT, free_port
 from tests.deploy import terraform as tf
 from tests.e2e.live import LiveStack, live_stack
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
 
 def enclave_unit() -> ModuleType:
@@ -159,7 +159,7 @@ class Host:
 
 def stop(process: subprocess.Popen[bytes]) -> None:
     process.terminate()
-    process.wait(timeout=30)
+    process.wait(timeout=150)
 
 
 def wait_until(condition: Callable[[], bool], seconds: float = 60) -> None:
@@ -213,7 +213,7 @@ class Load:
 
     @contextmanager
     def _open(self) -> Iterator[Callable[[], str]]:
-        with httpx.Client(base_url=self._url, timeout=60, trust_env=False) as client:
+        with httpx.Client(base_url=self._url, timeout=300, trust_env=False) as client:
 
             def ask() -> str:
                 answer = client.post(

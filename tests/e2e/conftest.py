@@ -23,7 +23,7 @@ def stack() -> Iterator[LiveStack]:
 @pytest.fixture(scope="session")
 def http(stack: LiveStack) -> Iterator[httpx.Client]:
     """A client of the gateway."""
-    with httpx.Client(base_url=stack.url, timeout=60, trust_env=False) as client:
+    with httpx.Client(base_url=stack.url, timeout=300, trust_env=False) as client:
         yield client
 
 

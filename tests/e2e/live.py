@@ -19,8 +19,11 @@ import httpx
 
 from devstack.stack import Running
 
-START_SECONDS = 90
-LINE_SECONDS = 20
+# Bounds against waiting for ever, not performance: a busy machine may take ten times as long.
+START_SECONDS = 300
+LINE_SECONDS = 120
+COMMAND_SECONDS = 300
+STOP_SECONDS = 120
 
 
 def wait_for_line(answer: httpx.Response, read: Callable[[], str]) -> None:
@@ -64,7 +67,7 @@ class LiveStack:
             capture_output=True,
             text=True,
             check=False,
-            timeout=60,
+            timeout=COMMAND_SECONDS,
         )
 
     def kms(self, profile: str = "client") -> Any:
@@ -81,7 +84,7 @@ class LiveStack:
             return self.log.read_text(errors="replace")
 
         with suppress(httpx.TransportError):  # it has ended, and written all
-            answer = httpx.get(f"{self.url}/livez", timeout=10, trust_env=False)
+            answer = httpx.get(f"{self.url}/livez", timeout=120, trust_env=False)
             wait_for_line(answer, read)
         return read()
 
@@ -107,7 +110,7 @@ def live_stack(*options: str, environment: Mapping[str, str] | None = None) -> I
             finally:
                 if process.poll() is None:
                     process.send_signal(signal.SIGINT)
-                process.wait(timeout=30)
+                process.wait(timeout=STOP_SECONDS)
 
 
 def _wait(process: subprocess.Popen[bytes], state: Path, log: Path) -> Running:

@@ -117,7 +117,7 @@ def test_the_block_runs_as_it_stands(
         return
     done = subprocess.run(
         command[kind], cwd=folder, env=environment, capture_output=True, text=True,
-        check=False, timeout=120,
+        check=False, timeout=600,
     )  # fmt: skip
     said = done.stdout + done.stderr
     assert done.returncode == 0, said[-4000:]

@@ -43,13 +43,13 @@ class Guarded:
 
     def client(self, key: str) -> httpx.Client:
         headers = {"x-api-key": key}
-        return httpx.Client(base_url=self.stack.url, headers=headers, timeout=60, trust_env=False)
+        return httpx.Client(base_url=self.stack.url, headers=headers, timeout=300, trust_env=False)
 
 
 def blindgate(*arguments: str | Path) -> str:
     done = subprocess.run(
         [sys.executable, "-m", "blindgate", *map(str, arguments)],
-        capture_output=True, text=True, check=False, timeout=60,
+        capture_output=True, text=True, check=False, timeout=300,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
@@ -137,7 +137,7 @@ def test_the_command_finds_a_changed_line(guarded: Guarded, tmp_path: Path) -> N
 def test_a_gateway_for_the_world_does_not_start_without_sign_in() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "gateway", "--host", "0.0.0.0", "--port", "0"],
-        capture_output=True, text=True, check=False, timeout=60,
+        capture_output=True, text=True, check=False, timeout=300,
     )  # fmt: skip
     assert done.returncode == 2
     assert "nobody would have to sign in" in done.stderr

@@ -84,8 +84,8 @@ class Parent:
 
     def handled(self) -> dict[str, bytes]:
         """What it has handled so far, by where."""
-        wait_for_line(httpx.get(f"{self.url}/livez", timeout=10), self.log.getvalue)
-        metrics = httpx.get(f"http://127.0.0.1:{self.metrics_port}/metrics", timeout=10)
+        wait_for_line(httpx.get(f"{self.url}/livez", timeout=120), self.log.getvalue)
+        metrics = httpx.get(f"http://127.0.0.1:{self.metrics_port}/metrics", timeout=120)
         assert b"blindgate_requests_total{" in metrics.content
         return {
             "HTTP": self.http.heard,
@@ -225,7 +225,7 @@ def test_an_open_answer_shows_the_answer_and_still_not_the_picture(
         f"{parent.url}/v1/detections",
         content=envelope,
         headers={"content-type": "application/octet-stream"},
-        timeout=30,
+        timeout=150,
     )
     assert answer.status_code == 200
     (data_key,) = data_keys

@@ -62,7 +62,7 @@ def test_curl_and_the_cli_give_the_same_answer(stack: LiveStack, encrypted: Path
         ],
         capture_output=True,
         check=True,
-        timeout=60,
+        timeout=300,
     )
     cli = stack.cli("detect", encrypted, "--gateway", stack.url, "--json")
     assert cli.returncode == 0, cli.stderr
@@ -247,7 +247,7 @@ def test_a_photo_is_detected_sealed_and_a_wrong_measurement_stops_it_before_anyt
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=300,
     )
     assert bad.returncode == 1
     assert "Traceback" not in bad.stderr

@@ -32,7 +32,7 @@ def run(stack: LiveStack, seen: Path, *arguments: str | Path) -> str:
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
+        timeout=600,
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -93,7 +93,7 @@ def test_the_demo_runs_without_what_only_linux_has(tmp_path: Path) -> None:
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
+        timeout=600,
     )
     assert done.returncode == 0, done.stderr
     assert "cup" in done.stdout

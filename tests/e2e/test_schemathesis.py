@@ -16,7 +16,7 @@ from gateway.auth.key_file import change_keys
 from gateway.auth.keys import KeyStore
 from tests.e2e.live import LiveStack, live_stack
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 ROOT = Path(__file__).resolve().parents[2]
 #: Nothing generated is an envelope that can be opened, a sealed request, or the id of a key.
 UNTRUE = "positive_data_acceptance"

@@ -105,7 +105,7 @@ class Environment:
             capture_output=True,
             text=True,
             check=False,
-            timeout=100,
+            timeout=500,
         )
 
 
@@ -164,7 +164,7 @@ def test_the_sdk_alone_detects(
             environments("").folder / "env/bin/python", "-I",
             program, stack.url, stack.running.state, coffee,
         ],
-        capture_output=True, text=True, check=False, timeout=60,
+        capture_output=True, text=True, check=False, timeout=300,
     )  # fmt: skip
     assert "'cup'" in succeeds(done)
 

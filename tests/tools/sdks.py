@@ -65,7 +65,7 @@ def python(folder: Path) -> None:
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
+        timeout=600,
     )
     said = done.stdout + done.stderr
     assert done.returncode == 0, said

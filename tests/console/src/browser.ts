@@ -67,7 +67,7 @@ export async function withPage(
   });
   try {
     const page = await context.newPage();
-    page.setDefaultTimeout(20_000);
+    page.setDefaultTimeout(120_000);
     const requests: string[] = [];
     const complaints: string[] = [];
     page.on("request", (request) => requests.push(`${request.method()} ${request.url()}`));

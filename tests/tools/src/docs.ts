@@ -32,7 +32,7 @@ try {
     if (file !== null) await block.locator("input[type=file]").setInputFiles(file);
     await block.locator(".execute").click();
     const answer = block.locator(".live-responses-table tbody tr").first();
-    await answer.waitFor({ timeout: 60_000 });
+    await answer.waitFor({ timeout: 240_000 });
     shown[operation] = {
       status: await answer.locator(".response-col_status").first().innerText(),
       body: await answer.locator(".response-col_description").first().innerText(),

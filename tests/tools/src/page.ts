@@ -13,7 +13,7 @@ try {
   page.on("pageerror", (error) => console.log(error.message));
   await page.goto(url!, { waitUntil: "networkidle" });
   await page.setInputFiles("#photo", file!);
-  await page.waitForSelector("#found li", { timeout: 60_000 });
+  await page.waitForSelector("#found li", { timeout: 240_000 });
   console.log(await page.innerText("#found"));
 } finally {
   await browser.close();
