@@ -237,7 +237,7 @@ def test_it_is_ready_once_the_worker_serves_and_ends_the_enclave_on_sigterm(host
 def test_a_running_enclave_whose_worker_does_not_serve_yet_is_not_ready(host: Host) -> None:
     with running(host) as process:
         until(host.enclaves)
-        told = set()
+        told: set[str] = set()
         while told != {"WATCHDOG=1", "EXTEND_TIMEOUT_USEC=30000000"}:
             told.add(host.states.get(timeout=120))
             assert "READY=1" not in told
