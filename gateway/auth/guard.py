@@ -31,7 +31,7 @@ SCOPES: Final[dict[str, Scope]] = {
     "isModelVersionReady": Scope.ATTEST,
 }
 #: Operations that have an enclave do something: each costs one unit at least.
-_CHARGED: Final = frozenset({"detect", "sendSealed", "infer", "inferVersion", "getAttestation"})
+CHARGED: Final = frozenset({"detect", "sendSealed", "infer", "inferVersion", "getAttestation"})
 
 
 async def signed_in(request: Request) -> None:
@@ -49,7 +49,7 @@ async def signed_in(request: Request) -> None:
     if scope not in caller.scopes:
         raise forbidden(scope)
     # Only what takes an enclave's time counts; the rest is cheap and clients retry on it.
-    if rates is not None and operation in _CHARGED:
+    if rates is not None and operation in CHARGED:
         standing = await rates.take(caller)
         request.state.answer_headers = standing.headers()
 

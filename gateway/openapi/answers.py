@@ -9,7 +9,7 @@ from blindgate import problems
 from blindgate.imaging.limits import DEFAULT_LIMITS, MAX_BODY_BYTES
 from blindgate.problems import Problem
 from gateway.auth.caller import Scope
-from gateway.auth.guard import SCOPES
+from gateway.auth.guard import CHARGED, SCOPES
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -122,7 +122,7 @@ def operation(
     scope = SCOPES.get(operation_id)
     responses = problem_answers([*kinds, *_access(scope), problems.INTERNAL_ERROR]) | (also or {})
     if ok is not None:
-        limited = ("RateLimit", "RateLimit-Policy") if scope is Scope.DETECT else ()
+        limited = ("RateLimit", "RateLimit-Policy") if operation_id in CHARGED else ()
         responses[200] = {**ok, "headers": {**ok.get("headers", {}), **headers(*limited)}}
     security: list[dict[str, list[str]]] = [{name: []} for name in SECURITY_SCHEMES]
     # OpenAPI 3.1 allows names of scopes here, linters do not: so they stand beside it.
@@ -139,8 +139,12 @@ def _access(scope: Scope | None) -> tuple[Problem, ...]:
     """What may stand between a caller and an operation."""
     if scope is None:
         return ()
-    limited = (problems.RATE_LIMITED,) if scope is Scope.DETECT else ()
-    return (problems.UNAUTHORIZED, problems.FORBIDDEN, problems.SIGN_IN_UNAVAILABLE, *limited)
+    return (
+        problems.UNAUTHORIZED,
+        problems.FORBIDDEN,
+        problems.SIGN_IN_UNAVAILABLE,
+        problems.RATE_LIMITED,
+    )
 
 
 def json_ok(description: str, model: type[BaseModel], value: dict[str, Any]) -> dict[str, Any]:

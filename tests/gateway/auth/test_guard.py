@@ -10,13 +10,15 @@ from starlette.requests import Request
 
 from blindgate import problems
 from gateway.auth.caller import Caller, CallerTags, Scope
-from gateway.auth.guard import SCOPES, charge, charge_after, signed_in
+from gateway.auth.guard import CHARGED, SCOPES, charge, charge_after, signed_in
 from gateway.auth.rates import RateLimits
 from gateway.problem_answers import Refused
 
 pytestmark = pytest.mark.anyio
 
-CHARGED = {"detect", "sendSealed", "infer", "inferVersion", "getAttestation"}
+
+def test_the_operations_that_cost_are_those_of_the_documentation() -> None:
+    assert {"detect", "sendSealed", "infer", "inferVersion", "getAttestation"} == CHARGED
 
 
 @pytest.fixture

@@ -297,6 +297,19 @@ def test_a_full_queue_refuses_at_once() -> None:
     assert refused.value.retry_after
 
 
+@pytest.mark.parametrize(
+    ("random", "seconds"), [(0.0, 1), (0.33, 1), (0.34, 2), (0.67, 3), (0.999, 3), (1.0, 3)]
+)
+def test_those_who_find_the_queue_full_come_back_within_three_seconds(
+    random: float, seconds: int
+) -> None:
+    pool = Machine(PoolLimits(queue=0, connections=4, warm=0), lambda: random)
+    with pytest.raises(PoolRefused) as refused:
+        pool.submit(Waiter(30), 0)
+    assert refused.value.problem is problems.OVERLOADED
+    assert refused.value.retry_after == seconds
+
+
 def test_late_requests_are_refused_before_and_while_they_wait() -> None:
     pool = machine()
     ready(pool, "a", connections=1)
