@@ -90,10 +90,12 @@ class LiveStack:
 
 
 @contextmanager
-def live_stack(*options: str, environment: Mapping[str, str] | None = None) -> Iterator[LiveStack]:
-    """Run a stack on free ports in a folder of its own, and see that it stops."""
+def live_stack(
+    *options: str, environment: Mapping[str, str] | None = None, name: str = "s"
+) -> Iterator[LiveStack]:
+    """Run a stack on free ports in a folder of this name, and see that it stops."""
     with tempfile.TemporaryDirectory(prefix="bg-") as folder:
-        state, log = Path(folder) / "s", Path(folder) / "log"
+        state, log = Path(folder) / name, Path(folder) / "log"
         command = [sys.executable, "-m", "blindgate", "dev", "up", "--state", str(state)]
         command += ["--port", "0", "--kms-port", "0", "--no-console", *options]
         with log.open("wb") as output:

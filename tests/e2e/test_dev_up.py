@@ -52,6 +52,37 @@ def test_it_says_how_to_use_it_and_ctrl_c_stops_every_program() -> None:
         assert "nothing runs" in status.stderr
 
 
+def hints(printed: str) -> list[str]:
+    """The commands that are printed for another shell."""
+    block = printed.partition("In another shell:")[2].partition("\u2500")[0]
+    return [line.strip() for line in block.splitlines() if line.strip()]
+
+
+def test_the_hints_work_as_they_are_printed(coffee: Path, tmp_path: Path) -> None:
+    """In a folder that is not the default one, whose name a shell would split."""
+    photo = tmp_path / "photo.png"
+    photo.write_bytes(coffee.read_bytes())
+    with live_stack(name="my state") as stack:
+        while len(lines := hints(stack.printed())) < 5:
+            time.sleep(0.05)
+        script = "\n".join(["set -eu", *lines, "set"]).replace("PHOTO", str(photo))
+        done = subprocess.run(
+            ["sh", "-c", script],
+            # None of the variables that the stack's own shell has.
+            env={"HOME": str(tmp_path), "PATH": os.environ["PATH"]},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=120,
+        )
+        assert done.returncode == 0, done.stderr
+        assert "cup" in done.stdout
+        assert "VERIFIED: pcrs.json" in done.stdout
+        # With the variables, the gateway need not be named any more.
+        assert f"BLINDGATE_GATEWAY='{stack.url}'" in done.stdout
+        assert "BLINDGATE_TRUST" not in done.stdout
+
+
 def test_a_program_that_dies_is_reported_with_its_last_lines_and_ends_the_others() -> None:
     with live_stack() as stack:
         os.kill(stack.running.pids["worker"], signal.SIGKILL)
