@@ -38,9 +38,12 @@ BLOCKS = BLOCK.findall(PAGE.read_text())
 EXPECTED = [
     ("sh", r"bgk_[\s\S]*mobile-app[\s\S]*valid until"),
     ("sh", r"urn:blindgate:problem:unauthorized"),
+    ("sh", r"VERIFIED[\s\S]*cup"),
     ("sh", r'photo\.jpg\.encrypted[\s\S]*"label":"cup"'),
     ("sh", r'"objects_detected"[\s\S]*"name":"cup"'),
     ("python", r"cup 0\.\d+ "),
+    ("python", r"1 2\nphoto\.jpg\.encrypted \['cup'"),
+    ("python", r"(\['cup'.*\n){3}"),
     ("python", r"^cup$"),
     ("sh", r"Generating vision"),
     ("python", r"open: .*cup[\s\S]*refused: urn:\S+:envelope-rejected[\s\S]*sealed: .*cup"),
@@ -89,8 +92,8 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, 
         programs = (Path(sys.executable).parent, generator.parent)
         yield {
             **stack.environment,
-            "BLINDGATE_URL": stack.url,
-            "BLINDGATE_KEY": key,
+            "BLINDGATE_GATEWAY": stack.url,
+            "BLINDGATE_API_KEY": key,
             "BLINDGATE_TRUST": "development",
             "BLINDGATE_PCRS": str(state / "pcrs.json"),
             "BLINDGATE_ROOT": hashlib.sha256(root.public_bytes(Encoding.DER)).hexdigest(),
@@ -128,8 +131,8 @@ def test_the_block_runs_as_it_stands(
 def test_the_page_finds_the_objects_of_a_photo(folder: Path, environment: dict[str, str]) -> None:
     """The page that the blocks above have made, on an origin of its own, in a real browser."""
     pinned = {
-        "gateway": environment["BLINDGATE_URL"],
-        "token": environment["BLINDGATE_KEY"],
+        "gateway": environment["BLINDGATE_GATEWAY"],
+        "token": environment["BLINDGATE_API_KEY"],
         "pcrs": json.loads(Path(environment["BLINDGATE_PCRS"]).read_text()),
         "root": environment["BLINDGATE_ROOT"],
     }
