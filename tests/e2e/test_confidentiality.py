@@ -22,7 +22,9 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
+from blindgate import problems
 from blindgate.client import Blindgate
+from blindgate.client.errors import ProblemError
 from blindgate.client.trust import development
 from blindgate.detections import Detections
 from blindgate.envelope.encryption_sdk import encrypt
@@ -268,7 +270,8 @@ def test_answers_of_0_1_and_20_objects_are_of_equal_size(parent: Parent, photo: 
 def test_requests_that_fail_show_no_reason(parent: Parent, photo: Photo) -> None:
     notes = b"these notes are no picture at all, and nobody may read them"
     trust = development(parent.places.state)
-    with Blindgate(parent.url, trust=trust) as client, pytest.raises(Exception) as refused:  # noqa: PT011
+    with Blindgate(parent.url, trust=trust) as client, pytest.raises(ProblemError) as refused:
         client.detect(notes)
-    assert "image" in str(refused.value)
+    assert refused.value.type == problems.IMAGE_REJECTED.type
+    assert refused.value.sealed
     assert search(parent, [notes, b"image-rejected"]) == []

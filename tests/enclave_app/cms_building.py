@@ -59,7 +59,7 @@ def enveloped(
     key_bytes: int = 32,
     pad: bytes | None = None,
 ) -> bytes:
-    """An EnvelopedData as in FACTS §3, or with one thing changed."""
+    """An EnvelopedData as KMS writes it, or with one thing changed."""
     content_key = os.urandom(key_bytes)
     iv = os.urandom(16)
     if pad is None:

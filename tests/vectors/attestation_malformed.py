@@ -110,6 +110,7 @@ def _fields() -> Iterator[Case]:
         ("digest", "SHA512", "unknown-digest"),
         ("timestamp", 0, "invalid-timestamp"),
         ("timestamp", 2**64 - 1, "invalid-timestamp"),
+        ("timestamp", 253_402_300_800_000, "invalid-timestamp"),
         ("pcrs", {}, "invalid-pcr-count"),
         ("pcrs", many, "invalid-pcr-count"),
         ("pcrs", {**IMAGE_PCRS, 32: bytes(48)}, "invalid-pcr-index"),

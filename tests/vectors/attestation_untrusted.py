@@ -216,6 +216,8 @@ def _fresh() -> Iterator[Case]:
     yield Case("another nonce", plain, "nonce-mismatch", nonce=bytes(32))
     yield Case("the nonce and more", document(SHORT, nonce=NONCE + b"\0"), "nonce-mismatch")
     yield Case("301 s old", plain, "timestamp-stale", nonce=None, at=NOW + 301 * _SECOND)
+    last = document(SHORT, timestamp=253_402_300_799_999)
+    yield Case("the last time there is", last, "timestamp-in-future")
     late = document(SHORT, timestamp=_TIMESTAMP + 61_000)
     yield Case("61 s from the future", late, "timestamp-in-future")
     yield Case("61 s from the future, no nonce", late, "timestamp-in-future", nonce=None)

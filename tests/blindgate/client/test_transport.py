@@ -188,8 +188,7 @@ def test_a_redirect_outside_the_seal_is_refused(client: httpx.Client, gateway: G
 
 def test_time_outs_reach_the_transport_underneath(client: httpx.Client, gateway: Gateway) -> None:
     client.get("/x", timeout=3.5)
-    for request in gateway.seen:
-        assert request.extensions["timeout"]["read"] == 3.5
+    assert [request.extensions["timeout"]["read"] for request in gateway.seen] == [3.5] * 3
 
 
 def test_it_can_be_mounted_for_the_gateway_alone(gateway: Gateway, root: DevRoot) -> None:

@@ -278,3 +278,46 @@ def test_informational_responses_are_limited() -> None:
 def test_what_a_decoder_refuses_is_not_written(request_: bhttp.Request) -> None:
     with pytest.raises(BinaryHttpError):
         request_.encode()
+
+
+def test_a_request_is_no_response_and_a_response_no_request() -> None:
+    for message in (REQUEST, REQUEST_CHUNKED, b"\x04", b"\x05"):
+        with pytest.raises(BinaryHttpError, match="this is not a response"):
+            bhttp.decode_response(message)
+    for message in (RESPONSE, RESPONSE_CHUNKED, b"\x04", b"\x05"):
+        with pytest.raises(BinaryHttpError):
+            bhttp.decode_request(message)
+
+
+def test_the_default_limits() -> None:
+    assert bhttp.Limits() == bhttp.Limits(
+        content=33_554_432,
+        target=8_192,
+        section=16_384,
+        lines=64,
+        informational=4,
+        chunks=16_384,
+    )
+
+
+@pytest.mark.parametrize(
+    ("path", "allowed"),
+    [(b"*", True), (b"/", True), (b"/a", True), (b"", False), (b"a", False), (b"**", False)],
+)
+def test_a_path_begins_with_a_slash_or_is_a_star(path: bytes, allowed: bool) -> None:
+    with nullcontext() if allowed else pytest.raises(BinaryHttpError):
+        bhttp.decode_request(build(0, b"OPTIONS", b"https", b"x", path, b"", b""))
+
+
+def test_what_is_exactly_as_large_as_a_limit_is_read() -> None:
+    limits = bhttp.Limits(content=10, target=10, section=40, lines=2, informational=1, chunks=2)
+    for message in (
+        build(*GET, b"", b"c" * 10),
+        build(0, b"G" * 10, b"https", b"x", b"/"),
+        build(*GET, field(b"a", b"") * 2),
+        build(*GET, field(b"a", b"b" * 37)),
+        build(2, *GET[1:], 0, b"c" * 5, b"c" * 5, 0),
+    ):
+        bhttp.decode_request(message, limits)
+    bhttp.decode_response(build(1, 103, 0, 200), limits)
+    assert [bhttp.decode_response(build(1, each)).status for each in (200, 599)] == [200, 599]

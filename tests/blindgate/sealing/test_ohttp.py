@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from blindgate.sealing import dhkem, keys, ohttp
-from blindgate.sealing.errors import KeyConfigError, OpenRejected, UnknownKey
+from blindgate.sealing.errors import KeyConfigError, OpenRejected, SealingError, UnknownKey
 from blindgate.sealing.suites import SYMMETRIC, Kem, Symmetric
 
 if TYPE_CHECKING:
@@ -167,3 +167,28 @@ def test_secrets_do_not_show() -> None:
         assert "secret" not in shown
         assert SEED.hex() not in shown
         assert repr(SEED)[2:-1] not in shown
+
+
+@EVERY_SUITE
+def test_the_nonce_of_an_answer_has_the_length_of_the_longer_of_key_and_nonce(
+    kem: Kem, symmetric: Symmetric
+) -> None:
+    """RFC 9458 §4.4: max(Nn, Nk), 16 or 32 bytes; the answer's overhead says so."""
+    sealed = ohttp.seal_request(PAIRS[kem].config, b"question", symmetric=symmetric)
+    opened = ohttp.open_request(bytearray(sealed.encapsulated), only(PAIRS[kem]))
+    size = 16 if symmetric.aead == 1 else 32
+    assert len(opened.response.seal(b"answer")) == size + len(b"answer") + 16
+    assert len(opened.response.seal(b"answer", padded_to=100)) == size + 100 + 16
+    for length in (0, size - 1, size + 1):
+        with pytest.raises(SealingError, match="another length"):
+            opened.response.seal(b"answer", nonce=bytes(length))
+
+
+def test_an_empty_answer_is_opened_and_a_shorter_one_refused() -> None:
+    sealed = ohttp.seal_request(PAIRS[Kem.X25519].config, b"question")
+    opened = ohttp.open_request(bytearray(sealed.encapsulated), only(PAIRS[Kem.X25519]))
+    answer = bytes(opened.response.seal(b""))
+    assert sealed.response.open(answer) == b""
+    for length in range(len(answer)):
+        with pytest.raises(OpenRejected):
+            sealed.response.open(answer[:length])

@@ -115,6 +115,9 @@ IMAGE = "kms:RecipientAttestation:ImageSha384"
         ({"StringNotEquals": {IMAGE: "aa"}}, {}, True),
         ({"StringNotLike": {IMAGE: "a*"}}, {"imagesha384": ("abc",)}, False),
         ({"StringNotEqualsIgnoreCase": {IMAGE: "AA"}}, {"imagesha384": ("aa",)}, False),
+        ({"StringNotEqualsIgnoreCase": {IMAGE: "AA"}}, {"imagesha384": ("bb",)}, True),
+        ({"StringNotEqualsIgnoreCase": {IMAGE: "AA"}}, {}, True),
+        ({"StringEqualsIgnoreCase": {IMAGE: ["BB", "AA"]}}, {"imagesha384": ("aa",)}, True),
         ({"Null": {IMAGE: "true"}}, {}, True),
         ({"Null": {IMAGE: True}}, {"imagesha384": ("aa",)}, False),
         ({"Null": {IMAGE: "false"}}, {"imagesha384": ("aa",)}, True),
@@ -178,8 +181,11 @@ def test_a_deny_in_an_identity_policy_decides_too() -> None:
     denial["Statement"][0]["Effect"] = "Deny"
     caller = new_user(CLIENT, identity_policy=denial)
     decision = ask([statement(Principal={"AWS": CLIENT})], caller)
-    assert decision.reason == "with an explicit deny in an identity-based policy"
-    assert not decide_without_key(Request(caller, "kms:Decrypt", "*", {}, {})).allowed
+    refused = Decision(allowed=False, reason="with an explicit deny in an identity-based policy")
+    assert decision == refused
+    assert decide_without_key(Request(caller, "kms:Decrypt", "*", {}, {})) == refused
+    # Of something else it says nothing.
+    assert ask([statement(Principal={"AWS": CLIENT})], caller, "kms:Encrypt").allowed
 
 
 def test_the_account_s_root_needs_no_identity_policy() -> None:

@@ -11,7 +11,7 @@ from botocore.exceptions import ClientError
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from blindgate.attestation import AWS_NITRO_ROOT
+from blindgate.attestation import AWS_NITRO_ROOT, Root
 from blindgate.policy.writer import write_policy
 from devstack.kms.errors import KmsError
 from devstack.kms.recipient import verify_recipient
@@ -133,6 +133,20 @@ def test_a_changed_document_is_refused(opening: Opening, enclaves: Enclaves) -> 
         opening(recipient(bytes(document)))
 
 
+def _spki_of_size(bits: int) -> bytes:
+    """An RSA key of a size that would take long to make; its modulus is just a number."""
+    numbers = rsa.RSAPublicNumbers(65537, (1 << bits) - 1)
+    return numbers.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+
+
+@pytest.mark.parametrize("bits", [2048, 4096])
+def test_the_smallest_and_the_largest_key_are_taken(bits: int) -> None:
+    root = DevRoot.generate()
+    document = Enclaves(root).boot("blue").document(_spki_of_size(bits))
+    found = verify_recipient(document, root=Root.from_pem(root.pem), now=datetime.now(UTC))
+    assert found.public_key.key_size == bits
+
+
 def _spki(key: rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey) -> bytes:
     return key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
 
@@ -144,8 +158,10 @@ def _spki(key: rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey) -> bytes:
         b"not a key",
         _spki(ec.generate_private_key(ec.SECP256R1())),
         _spki(rsa.generate_private_key(65537, 1024)),
+        _spki(rsa.generate_private_key(65537, 2040)),
+        _spki_of_size(4104),
     ],
-    ids=["absent", "garbage", "elliptic curve", "RSA-1024"],
+    ids=["absent", "garbage", "elliptic curve", "RSA-1024", "RSA-2040", "RSA-4104"],
 )
 def test_a_document_without_a_good_rsa_key_is_refused(
     opening: Opening, enclaves: Enclaves, public_key: bytes | None
