@@ -99,7 +99,7 @@ def test_a_model_is_measured_and_quantized_by_command(
     measured = CliRunner().invoke(app, ["eval", "nanodet-m-416", "--coco", few, "--json"])
     assert measured.exit_code == 0, measured.output
     assert json.loads(measured.stdout)["pictures"] == 2
-    arguments = ["quantize", "nanodet-m-416", "--calibrate", few, "--coco", few]
+    arguments = ["quantize", "nanodet-m-416", "--calibrate", few, "--coco", few, "--force"]
     kept = tmp_path / "kept"
     result = CliRunner().invoke(app, [*arguments, "--write", str(kept)])
     assert result.exit_code == 0, result.output
