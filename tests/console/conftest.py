@@ -20,6 +20,7 @@ from blindgate.envelope.encryption_sdk import encrypt
 from devstack.stack import free_port
 from gateway.console.__main__ import main as write_standalone
 from tests.console.chromium import build, missing
+from tests.console.photos import write_photos
 from tests.e2e.live import LiveStack, live_stack
 
 _ORIENTATION = 0x0112
@@ -43,6 +44,8 @@ def console(folder: Path) -> Iterator[dict[str, str]]:
             exif[_ORIENTATION] = 6  # stored on its side: to be shown a quarter turn clockwise
             side = picture.convert("RGB").transpose(Image.Transpose.ROTATE_90)
             side.save(turned, quality=92, exif=exif)
+        photos = folder / "photos"
+        write_photos(photos)
         pinned = ["--pcrs", str(state / "pcrs.json"), "--root", str(state / "root.pem")]
         write_standalone(["--gateway", stack.url, *pinned, "--output", str(page)])
         with guarded(stack, folder) as signing_in:
@@ -52,6 +55,7 @@ def console(folder: Path) -> Iterator[dict[str, str]]:
                 "BLINDGATE_PHOTO": str(photo),
                 "BLINDGATE_ENVELOPE": str(envelope),
                 "BLINDGATE_TURNED_PHOTO": str(turned),
+                "BLINDGATE_PHOTOS": str(photos),
                 "BLINDGATE_STANDALONE": str(page),
                 "BLINDGATE_STANDALONE_PORT": str(port),
                 **signing_in,

@@ -184,6 +184,21 @@ async def test_an_outcome_of_the_enclave_becomes_its_problem(
     assert ("retry-after" in answer.headers) == (answer.status_code == 503)
 
 
+async def test_an_image_over_a_limit_comes_with_the_limits(worker_path: Path) -> None:
+    async def refuse(header: RequestHeader, body: bytes) -> tuple[Outcome, bytes]:
+        return Outcome.IMAGE_TOO_LARGE, b""
+
+    limits = {"max_bytes": 1_000_000, "max_pixels": 12_500_000, "max_side": 5000}
+    async with running(worker_path) as worker, serve_gateway(worker) as served:
+        worker.answers[Operation.DETECT] = refuse
+        worker.params[Operation.DETECT] = dict(limits)
+        body = is_problem(
+            await served.http.post(URL, content=b"x", headers=OCTETS), problems.IMAGE_TOO_LARGE
+        )
+    assert {name: body[name] for name in limits} == limits
+    assert "at most 12,500,000 pixels, 5,000 on a side" in body["detail"]
+
+
 async def test_an_enclave_that_does_not_answer_in_time_is_504(worker_path: Path) -> None:
     async def hang(header: RequestHeader, body: bytes) -> tuple[Outcome, bytes]:
         await asyncio.Event().wait()

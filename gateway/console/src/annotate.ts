@@ -2,6 +2,7 @@
 
 import type { Findings } from "./findings.js";
 import { placed } from "./labels.js";
+import { paint, type Photo } from "./photo.js";
 import { percent } from "./words.js";
 
 const INK = "#10161a";
@@ -10,7 +11,7 @@ const BLANK = "#5b646b";
 /** Draw at the photo's own size; `photo` is null where the photo is encrypted. */
 export async function annotated(
   findings: Findings,
-  photo: HTMLImageElement | null,
+  photo: Photo | null,
 ): Promise<Blob | null> {
   const { width, height } = findings.answer.image;
   const canvas = document.createElement("canvas");
@@ -19,7 +20,7 @@ export async function annotated(
   const context = canvas.getContext("2d");
   if (!context) return null;
   if (photo) {
-    context.drawImage(photo, 0, 0, width, height);
+    paint(context, photo, { width, height });
   } else {
     context.fillStyle = BLANK;
     context.fillRect(0, 0, width, height);

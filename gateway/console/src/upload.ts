@@ -2,27 +2,22 @@
 
 import { mediaType } from "@client/client.js";
 import { requestSize } from "@client/padding.js";
+import { otherFormat } from "./formats.js";
+import { unturned } from "./orientation.js";
 
 export interface Upload {
   readonly kind: "photo" | "envelope";
   readonly name: string;
   readonly content: Uint8Array<ArrayBuffer>;
-  /** An address that shows the photo; null for what is encrypted. */
+  /** An address of the photo without its orientation; null for what is encrypted. */
   readonly preview: string | null;
+  /** The photo's EXIF orientation, 1 to 8. */
+  readonly orientation: number;
 }
 
 /** The file is not sent, and why, in words for a person. */
 export class NotSent extends Error {}
 
-/** Names for what people try; the enclave opens none of these. */
-const OTHERS: readonly (readonly [RegExp, string])[] = [
-  [/^.{4}ftyp(?:heic|heix|hevc|mif1|msf1)/s, "A HEIC photo"],
-  [/^.{4}ftypavi[fs]/s, "An AVIF picture"],
-  [/^GIF8/, "A GIF"],
-  [/^BM/, "A BMP picture"],
-  [/^(?:II\*\0|MM\0\*)/, "A TIFF or raw photo"],
-  [/^%PDF/, "A PDF"],
-];
 /** More than sealing adds: the request's line and fields, the encapsulated key, the tags. */
 const OVERHEAD = 4096;
 /** Bytes that tell what a file is: a data key of the AWS sample's layout, then its token. */
@@ -43,12 +38,12 @@ export async function read(file: File, maxBody: number): Promise<Upload> {
   const name = file.name || "photo";
   const type = mediaType(content);
   if (type !== "application/octet-stream") {
-    const preview = URL.createObjectURL(new Blob([content], { type }));
-    return { kind: "photo", name, content, preview };
+    const { orientation, parts } = unturned(content, type);
+    const preview = URL.createObjectURL(new Blob(parts, { type }));
+    return { kind: "photo", name, content, preview, orientation };
   }
-  if (isEnvelope(content)) return { kind: "envelope", name, content, preview: null };
-  const start = String.fromCharCode(...content.subarray(0, 32));
-  const other = OTHERS.find(([pattern]) => pattern.test(start))?.[1];
+  if (isEnvelope(content)) return { kind: "envelope", name, content, preview: null, orientation: 1 };
+  const other = otherFormat(content);
   throw new NotSent(
     other
       ? `${other} is not a format that the enclave opens. Save it as JPEG, PNG or WebP first.`

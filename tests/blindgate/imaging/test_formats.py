@@ -1,8 +1,14 @@
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 
+from blindgate.imaging import formats
 from blindgate.imaging.formats import HEAD_BYTES, image_format, other_format
+
+ROOT = Path(__file__).resolve().parents[3]
 
 
 @pytest.mark.parametrize(
@@ -52,3 +58,11 @@ def test_unknown_bytes_have_no_name(head: bytes) -> None:
 
 def test_only_the_first_bytes_matter() -> None:
     assert other_format(bytes(HEAD_BYTES) + b"GIF89a") is None
+
+
+def test_the_console_has_the_same_list() -> None:
+    """The names in the same order, each with a rule of its own."""
+    source = (ROOT / "gateway" / "console" / "src" / "formats.ts").read_text()
+    names = re.findall(r'^  \[/.*/[a-z]*, "(.+)"\],$', source, re.MULTILINE)
+    assert names == [name for _, name in formats._OTHERS]
+    assert len(names) == source.count('"],')

@@ -142,7 +142,7 @@ test("a file that was encrypted before is opened by the enclave alone", () =>
     await choose(page, ENVELOPE);
     await answered(page);
     assert.match(await page.locator("tbody tr").first().innerText(), /cup/);
-    assert.equal(await page.locator(".frame img").count(), 0);
+    assert.equal(await page.locator(".frame canvas").count(), 0);
     await page.getByText("That the enclave asked KMS for a data key").waitFor();
     const [name, picture] = await saved(page, "Download annotated PNG");
     assert.equal(name, "coffee.detections.png");
@@ -157,7 +157,7 @@ test("a photo that was stored on its side is shown, answered and saved upright",
     await answered(page);
     assert.match(await page.locator("tbody tr").first().innerText(), /cup/);
     await page.getByText("600 × 400 pixels").waitFor();
-    const shown = await page.locator(".frame img").boundingBox();
+    const shown = await page.locator(".frame canvas").boundingBox();
     assert.ok(Math.abs(shown!.width / shown!.height - 1.5) < 0.01);
     const [, picture] = await saved(page, "Download annotated PNG");
     assert.deepEqual([picture.readUInt32BE(16), picture.readUInt32BE(20)], [600, 400]);

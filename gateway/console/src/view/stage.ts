@@ -2,13 +2,17 @@
 
 import type { Findings } from "../findings.js";
 import { placed, type Area } from "../labels.js";
+import { paint, uprightSize, type Photo } from "../photo.js";
 import { largest, type Upload } from "../upload.js";
 import { bytes, percent } from "../words.js";
 import { h } from "./elements.js";
 
+/** Pixels of the longer side of a photo on the screen. */
+const LARGEST = 2560;
+
 export class Stage {
-  /** The photo as shown; null for what is encrypted. */
-  photo: HTMLImageElement | null = null;
+  /** The photo; null for what is encrypted. */
+  photo: Photo | null = null;
   private readonly input: HTMLInputElement;
   private overlay: HTMLElement | null = null;
   private drawn: Findings | null = null;
@@ -61,16 +65,15 @@ export class Stage {
   show(upload: Upload): void {
     this.drawn = null;
     this.overlay = h("div", { class: "overlay", "aria-hidden": "true" });
-    this.photo = upload.preview
-      ? h("img", { src: upload.preview, alt: `Your photo ${upload.name}`, load: () => this.fit() })
-      : null;
+    const canvas = h("canvas", { role: "img", "aria-label": `Your photo ${upload.name}` });
+    this.photo = upload.preview ? this.load(upload.preview, upload.orientation, canvas) : null;
     const sealed = h(
       "div",
       { class: "blank" },
       h("p", {}, "This file stays encrypted. Only the enclave opens it, so there is no photo to show."),
     );
     this.root.replaceChildren(
-      h("div", { class: "frame" }, this.photo ?? sealed, this.overlay),
+      h("div", { class: "frame" }, this.photo ? canvas : sealed, this.overlay),
       h(
         "div",
         { class: "bar" },
@@ -124,8 +127,21 @@ export class Stage {
     this.overlay?.classList.toggle("pointing", number !== null);
   }
 
-  private fit(): void {
-    if (this.photo) this.shape(this.photo.naturalWidth, this.photo.naturalHeight);
+  /** Decode a photo, then draw it upright, as large as a screen needs it. */
+  private load(preview: string, orientation: number, canvas: HTMLCanvasElement): Photo {
+    const image = h("img", { src: preview, load: () => this.fit(photo, canvas) });
+    const photo = { image, orientation };
+    return photo;
+  }
+
+  private fit(photo: Photo, canvas: HTMLCanvasElement): void {
+    const { width, height } = uprightSize(photo);
+    const scale = Math.min(1, LARGEST / Math.max(width, height));
+    canvas.width = Math.max(1, Math.round(width * scale));
+    canvas.height = Math.max(1, Math.round(height * scale));
+    const context = canvas.getContext("2d");
+    if (context) paint(context, photo, canvas);
+    if (this.photo === photo) this.shape(width, height);
   }
 
   private shape(width: number, height: number): void {
