@@ -690,6 +690,16 @@ def test_one_connection_serves_many_calls(client: KmsClient, server: FakeKms) ->
     assert (server.connections, client.handshakes) == (1, 1)
 
 
+def test_closing_the_client_closes_its_connections(client: KmsClient, server: FakeKms) -> None:
+    client.decrypt(BLOB, CONTEXT, KEY_ARN)
+    assert len(server._open) == 1
+    client.close()
+    ends = time.monotonic() + 10
+    while server._open:
+        assert time.monotonic() < ends
+        time.sleep(0.005)
+
+
 def test_errors_do_not_cost_the_connection(client: KmsClient, server: FakeKms) -> None:
     server.behaviours = [lambda _: error("AccessDeniedException")]
     with pytest.raises(KmsRefused):
