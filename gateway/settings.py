@@ -220,8 +220,8 @@ class Settings(BaseSettings):
     )
     audit_log: Path | None = Field(
         None,
-        description="File of the audit log: one chained line for each request that acts. A "
-        "request whose line cannot be written is not answered.",
+        description="File of the audit log: one chained line for each request that reaches an "
+        "enclave. A request whose line cannot be written is not answered.",
     )
     audit_key: Path | None = Field(
         None,

@@ -1,4 +1,4 @@
-"""One line a minute for requests that did nothing: unknown callers, refusals, reading of facts.
+"""One line a minute for requests of which nothing reached an enclave.
 
 A line for each would let anybody fill the disk, and the log of what was done with it.
 """
@@ -24,17 +24,22 @@ MOST: Final = 256
 #: In place of an address, for those beyond.
 OTHERS: Final = "others"
 _MINUTE: Final = 60
-#: What has an enclave do something, or tells where the enclaves are.
-_ACTS: Final = frozenset(
-    {"detect", "sendSealed", "infer", "inferVersion", "getAttestation", "listEnclaves"}
-)
-#: Refusals that come before anything is done.
-_REFUSED: Final = frozenset({"forbidden", "rate-limited", "sign-in-unavailable", "unauthorized"})
+#: What is for administrators: recorded although no enclave is asked.
+_ADMINISTRATION: Final = frozenset({"listEnclaves"})
 
 
-def acts(caller: Caller | None, operation: str | None, outcome: str) -> bool:
-    """Whether a request is to be recorded by itself, not only counted."""
-    return caller is not None and operation in _ACTS and outcome not in _REFUSED
+def acts(caller: Caller | None, operation: str | None, outcome: str, *, reached: bool) -> bool:
+    """Whether a request is to be recorded by itself, not only counted.
+
+    Args:
+        caller: Who signed in; None if nobody did.
+        operation: What was asked for; None if that does not exist.
+        outcome: `ok`, or the slug of a problem.
+        reached: Whether something of it was sent to an enclave.
+    """
+    if caller is None:
+        return False
+    return reached or (operation in _ADMINISTRATION and outcome == "ok")
 
 
 @dataclass(slots=True)

@@ -1,7 +1,7 @@
-"""Writes the audit record of every request that acts: before its answer leaves, or not at all.
+"""Writes the audit record of every request that reaches an enclave: before its answer leaves, or not at all.
 
-Requests that nobody signed in for, that were refused before they acted, or that ask for facts are
-counted and share a line a minute (`gateway.audit.counted`).
+Requests of which nothing reached an enclave are counted, and share a line a minute
+(`gateway.audit.counted`).
 
 Pure ASGI, inside `gateway.edge.Edge`, which names the request. Never anything about content:
 what is recorded of an envelope is its SHA-256.
@@ -99,7 +99,8 @@ class AuditTrail:
         caller: Caller | None = state.get("caller")
         operation = getattr(scope.get("route"), "operation_id", None)
         outcome = _outcome(status, state.get("problem"))
-        if not acts(caller, operation, outcome):
+        ciphertexts, enclaves = state.get("ciphertexts", []), state.get("enclaves", ())
+        if not acts(caller, operation, outcome, reached=bool(ciphertexts or enclaves)):
             address = scope["client"][0] if scope.get("client") else ""
             self._counted.count(caller, address, outcome)
             return
@@ -109,11 +110,8 @@ class AuditTrail:
                 "request_id": state["request_id"],
                 "caller": str(caller),
                 "operation": operation,
-                "ciphertexts": state.get("ciphertexts", []),
-                "enclaves": [
-                    {"address": each, "pcr0": self._pcr0_of(each)}
-                    for each in state.get("enclaves", ())
-                ],
+                "ciphertexts": ciphertexts,
+                "enclaves": [{"address": each, "pcr0": self._pcr0_of(each)} for each in enclaves],
                 "kms": state.get("kms", []),
                 "outcome": outcome,
             }

@@ -82,26 +82,27 @@ def test_a_caller_that_is_refused_is_counted_by_its_name(
 
 
 @pytest.mark.parametrize(
-    ("caller", "operation", "outcome", "alone"),
+    ("caller", "operation", "outcome", "reached", "alone"),
     [
-        (None, "detect", "ok", False),
-        (None, None, "unauthorized", False),
-        (KEY, "detect", "rate-limited", False),
-        (KEY, "listEnclaves", "forbidden", False),
-        (KEY, "getOhttpKeys", "ok", False),
-        (KEY, None, "not-found", False),
-        (KEY, "detect", "ok", True),
-        (KEY, "infer", "envelope-rejected", True),
-        (KEY, "inferVersion", "ok", True),
-        (KEY, "sendSealed", "not-answered", True),
-        (KEY, "getAttestation", "ok", True),
-        (KEY, "listEnclaves", "ok", True),
+        (None, "detect", "unauthorized", False, False),
+        (None, None, "not-found", False, False),
+        (KEY, "detect", "rate-limited", False, False),
+        (KEY, "detect", "body-too-large", False, False),
+        (KEY, "detect", "not-answered", False, False),
+        (KEY, "getOhttpKeys", "ok", False, False),
+        (KEY, None, "not-found", False, False),
+        (KEY, "listEnclaves", "forbidden", False, False),
+        (KEY, "listEnclaves", "ok", False, True),
+        (KEY, "detect", "ok", True, True),
+        (KEY, "infer", "envelope-rejected", True, True),
+        (KEY, "sendSealed", "not-answered", True, True),
+        (KEY, "getAttestation", "ok", True, True),
     ],
 )
-def test_what_acted_has_a_line_of_its_own(
-    caller: Caller | None, operation: str | None, outcome: str, alone: bool
+def test_what_reached_an_enclave_has_a_line_of_its_own(
+    caller: Caller | None, operation: str | None, outcome: str, reached: bool, alone: bool
 ) -> None:
-    assert acts(caller, operation, outcome) is alone
+    assert acts(caller, operation, outcome, reached=reached) is alone
 
 
 def test_many_addresses_take_a_bounded_number_of_lines(

@@ -297,6 +297,19 @@ def test_a_full_queue_refuses_at_once() -> None:
     assert refused.value.retry_after
 
 
+def test_those_who_have_a_connection_coming_do_not_fill_the_queue() -> None:
+    pool = machine(PoolLimits(queue=2, connections=3, warm=0))
+    ready(pool, "a", connections=3)
+    lost = ready(pool, "b", connections=3)
+    pool.lost(lost, 0)
+    for _ in range(3 + 2):
+        assert not pool.is_full(0, ahead=4 - len(pool.queue))
+        assert pool.is_full(0, ahead=5 - len(pool.queue))
+        submit(pool)
+    with pytest.raises(PoolRefused):
+        submit(pool)
+
+
 @pytest.mark.parametrize(
     ("random", "seconds"), [(0.0, 1), (0.33, 1), (0.34, 2), (0.67, 3), (0.999, 3), (1.0, 3)]
 )
