@@ -1,4 +1,4 @@
-"""Writes the audit record of every request that reaches an enclave: before its answer leaves, or not at all.
+"""Writes the audit record of each request that reaches an enclave: before its answer, or never.
 
 Requests of which nothing reached an enclave are counted, and share a line a minute
 (`gateway.audit.counted`).
