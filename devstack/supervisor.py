@@ -26,8 +26,9 @@ from blindgate.errors import BlindgateError
 
 _COLOURS: Final = ("cyan", "magenta", "green", "yellow", "blue", "bright_red")
 _LAST_LINES: Final = 12
-#: A worker may need this long to load its model on a busy machine.
-_START_SECONDS: Final = 60.0
+#: A worker loads its model in a second; on a machine with ten times as much to do it takes minutes.
+#: One that ends is noticed without waiting.
+_START_SECONDS: Final = 240.0
 _STOP_SECONDS: Final = 10.0
 _PR_SET_PDEATHSIG: Final = 1  # prctl(2)
 #: Linux alone can have the kernel stop a child when its parent dies.
