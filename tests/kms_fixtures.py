@@ -100,7 +100,9 @@ class RunningKms:
             "aws_access_key_id": principal.access_key_id,
             "aws_secret_access_key": principal.secret_access_key,
             "aws_session_token": principal.session_token,
-            "config": Config(retries={"total_max_attempts": 1}, connect_timeout=5, read_timeout=20),
+            "config": Config(
+                retries={"total_max_attempts": 1}, connect_timeout=30, read_timeout=30
+            ),
         }
         return boto3.session.Session().client("kms", **(options | changes))
 

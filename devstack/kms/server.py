@@ -40,11 +40,11 @@ class _Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         await super().shutdown(sockets)
-        # A client that keeps its TLS connection open would otherwise be waited for. The client of
-        # a failing test does: the traceback of the failure refers to it.
-        for connection in list(self.server_state.connections):
-            if isinstance(transport := connection.transport, asyncio.Transport):
-                transport.abort()
+        # A client may keep its TLS connection open, or never finish the handshake. The client of a
+        # failing test does: the traceback of the failure refers to it. uvicorn does not know
+        # connections before their handshake; the loop knows all.
+        for transport in list(getattr(asyncio.get_running_loop(), "_transports", {}).values()):
+            transport.abort()
         await asyncio.sleep(0)
 
 

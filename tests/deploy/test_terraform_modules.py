@@ -8,6 +8,9 @@ import pytest
 
 from tests.deploy import terraform as tf
 
+#: Each run of a module's test starts the provider: minutes on a busy machine.
+pytestmark = pytest.mark.timeout(600)
+
 
 @pytest.mark.parametrize("module", tf.MODULES)
 def test_the_tests_beside_the_module_pass(
@@ -15,7 +18,7 @@ def test_the_tests_beside_the_module_pass(
 ) -> None:
     terraform = tf.Terraform(program, sources / "modules" / module, plugins)
     terraform.init()
-    printed = terraform("test", "-no-color")
+    printed = terraform("test", "-no-color", seconds=500)
     assert "Success!" in printed
 
 

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
     from tests.kms_fixtures import Enclaves
 
-pytestmark = pytest.mark.e2e
+# Each command starts an interpreter: ten seconds in all on an idle machine, minutes on a busy one.
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(400)]
 NAMES = DevAccount(ACCOUNT)
 
 
@@ -46,6 +47,7 @@ class AwsCli:
             capture_output=True,
             text=True,
             check=False,
+            timeout=120,
         )
 
     def json(self, profile: str, *arguments: str) -> Any:
