@@ -47,7 +47,7 @@ def main() -> None:
     parser.add_argument("--state", type=Path, default=None, help="as for `blindgate dev up`")
     parser.add_argument("--model", default="", help="a model's name or folder")
     arguments = parser.parse_args()
-    with one_line_errors("prepare", extra="dev"):
+    with one_line_errors("prepare", extra="stack"):
         places = Places.prepare(arguments.state or default_state())
         if arguments.step == "root":
             DevRoot.load_or_create(places.state)

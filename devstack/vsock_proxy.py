@@ -136,7 +136,7 @@ def main() -> None:
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     wanted = Remote(arguments.host, arguments.port)
-    with one_line_errors("vsock-proxy"):
+    with one_line_errors("vsock-proxy", extra="stack"):
         if wanted not in read_allowlist(arguments.config):
             raise AllowlistError(f"{wanted.host} port {wanted.port} is not in the allow-list")
         asyncio.run(_serve(arguments, arguments.connect_to or wanted))

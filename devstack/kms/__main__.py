@@ -5,7 +5,7 @@ from __future__ import annotations
 from blindgate.failures import one_line_errors
 
 if __name__ == "__main__":
-    with one_line_errors("devstack.kms", extra="dev"):
+    with one_line_errors("devstack.kms", extra="stack"):
         import typer
 
         from devstack.kms.command import kms
