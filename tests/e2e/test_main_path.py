@@ -267,5 +267,5 @@ def test_a_photo_is_never_sent_in_the_open(stack: LiveStack, coffee: Path) -> No
 def test_a_gateway_that_is_not_there_is_said(stack: LiveStack, encrypted: Path) -> None:
     done = stack.cli("detect", encrypted, "--gateway", "http://127.0.0.1:9")
     assert done.returncode == 1
-    assert "no answer from http://127.0.0.1:9" in done.stderr
+    assert "no connection to http://127.0.0.1:9" in done.stderr
     assert "Traceback" not in done.stderr
