@@ -140,8 +140,8 @@ def test_errors_are_the_clients_own_exceptions(
     with pytest.raises(InferenceServerException, match="No verified enclave runs") as error:
         client.infer("another", [image(triton, b"x")])
     assert error.value.status() == "404"
-    with pytest.raises(InferenceServerException, match="not valid"):
-        client.infer(model["name"], [image(triton, b"x")], priority=1)
+    with pytest.raises(InferenceServerException, match="parameters.sequence_id: Sequences are not supported"):
+        client.infer(model["name"], [image(triton, b"x")], sequence_id=7)
 
 
 def test_the_same_request_goes_sealed(
