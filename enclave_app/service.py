@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from blindgate import problems
 from blindgate.attestation.user_data import UserData
 from blindgate.detections import (
+    AnswerFormat,
     Detections,
     DetectOptions,
     ModelRef,
@@ -59,6 +60,13 @@ FAILURES: Final[dict[type[Exception], Outcome]] = {
     CredentialsError: Outcome.INVALID_REQUEST,
 }
 _EXPECTED: Final = tuple(FAILURES)
+#: The open API's paths that a sealed request may have, beside those of the Open Inference
+#: Protocol, and their methods.
+_INNER_METHODS: Final = {
+    "/v1/detections": "POST",
+    "/v1/detections/sample": "POST",
+    "/v1/models": "GET",
+}
 #: What a drained worker leaves to others.
 _WORK: Final = frozenset({Operation.DETECT, Operation.OHTTP})
 
@@ -176,7 +184,7 @@ class Service:
             return replace(answer, headers=(("accept-encoding", "identity"),))
         if is_protocol_path(inner.path):
             return self._infer(inner, outer, work)
-        allowed = {"/v1/detections": "POST", "/v1/models": "GET"}.get(inner.path)
+        allowed = _INNER_METHODS.get(inner.path)
         if allowed is None:
             return InnerAnswer.of_problem(problems.NOT_FOUND)
         if inner.method != allowed:
@@ -190,6 +198,8 @@ class Service:
             work.passes += options.passes
         except ValidationError as error:
             return InnerAnswer.of_problem(problems.INVALID_REQUEST, errors=describe_faults(error))
+        if inner.path == "/v1/detections/sample":
+            options = options.model_copy(update={"format": AnswerFormat.SAMPLE})
         # From here on all depends on the image: the length must not.
         room = largest_json(self._most(options), self._longest_label)
         return replace(self._detect_sealed(inner, outer, options), room=room)

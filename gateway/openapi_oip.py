@@ -68,8 +68,11 @@ class InferOutput(BaseModel):
     shape: list[int]
     parameters: dict[str, int] | None = None
     data: Annotated[
-        list[float | str] | None,
-        Field(description="The elements, flat; left out where the bytes follow the JSON part."),
+        list[Any] | None,
+        Field(
+            description="The elements, numbers or texts, flat; left out where the bytes follow "
+            "the JSON part."
+        ),
     ] = None
 
 

@@ -25,7 +25,7 @@ from pydantic import (
     StrictStr,
     ValidationError,
 )
-from pydantic.json_schema import SkipJsonSchema
+from pydantic.json_schema import SkipJsonSchema, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 from blindgate.detections import DetectOptions, describe_faults, split_labels
@@ -114,9 +114,17 @@ class InferInput(_Open):
     parameters: InputParameters | None = None
     data: Annotated[
         list[StrictStr | Annotated[list[StrictStr], Field(max_length=MAX_IMAGES)]] | None,
-        Field(
-            max_length=MAX_IMAGES,
-            description="Each element in base64; left out if the bytes follow the JSON part.",
+        Field(max_length=MAX_IMAGES),
+        # The protocol lets a tensor be nested as its shape is. Clients that are made from the
+        # document need not: several generators make no code that compiles of such a choice.
+        WithJsonSchema(
+            {
+                "type": "array",
+                "items": {"type": "string"},
+                "maxItems": MAX_IMAGES,
+                "description": "Each element in base64; left out if the bytes follow the JSON "
+                "part.",
+            }
         ),
     ] = None
 

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 #: a new operation is never open by oversight.
 SCOPES: Final[dict[str, Scope]] = {
     "detect": Scope.DETECT,
+    "detectAsSample": Scope.DETECT,
+    "detectInForm": Scope.DETECT,
     "sendSealed": Scope.DETECT,
     "getOhttpKeys": Scope.ATTEST,
     "getAttestation": Scope.ATTEST,
@@ -31,7 +33,9 @@ SCOPES: Final[dict[str, Scope]] = {
     "isModelVersionReady": Scope.ATTEST,
 }
 #: Operations that have an enclave do something: each costs one unit at least.
-CHARGED: Final = frozenset({"detect", "sendSealed", "infer", "inferVersion", "getAttestation"})
+CHARGED: Final = frozenset(
+    {"getAttestation", *(name for name, scope in SCOPES.items() if scope is Scope.DETECT)}
+)
 
 
 async def signed_in(request: Request) -> None:

@@ -9,6 +9,8 @@ from gateway.openapi.document import complete
 from gateway.openapi.operations import (
     ATTESTATION,
     DETECT,
+    DETECT_FORM,
+    DETECT_SAMPLE,
     LIVE,
     MODELS,
     OHTTP_KEYS_OPERATION,
@@ -22,6 +24,8 @@ from gateway.openapi.schemas import ModelList, Readiness
 __all__ = [
     "ATTESTATION",
     "DETECT",
+    "DETECT_FORM",
+    "DETECT_SAMPLE",
     "LIVE",
     "MODELS",
     "OHTTP_KEYS_OPERATION",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
-from blindgate.detections import Detections, DetectOptions
+from blindgate.detections import Detections
 from gateway.openapi.answers import HEADER_OBJECTS, SECURITY_SCHEMES
 from gateway.openapi.schemas import WRITTEN, Evidence, ProblemDocument
 
@@ -42,8 +42,6 @@ def complete(document: dict[str, Any], more: Mapping[str, type[BaseModel]]) -> d
         more: Further schemas by their names.
     """
     schemas: dict[str, Any] = document.setdefault("components", {}).setdefault("schemas", {})
-    options = DetectOptions.model_json_schema(ref_template=_REFERENCE)
-    schemas.update(options["$defs"])
     for name, model in {**SCHEMAS, **more}.items():
         schema = model.model_json_schema(ref_template=_REFERENCE)
         schemas.update(schema.pop("$defs", {}))

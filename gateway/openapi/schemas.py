@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from gateway.openapi.answers import binary
-
 if TYPE_CHECKING:
     from gateway.pool.status import ModelStatus
 
@@ -130,12 +128,5 @@ WRITTEN: Final[dict[str, dict[str, Any]]] = {
                 "maxItems": 4,
             },
         },
-    },
-    "EnvelopeForm": {
-        "type": "object",
-        "title": "EnvelopeForm",
-        "description": "A form with one file.",
-        "required": ["file"],
-        "properties": {"file": binary("One envelope: the bytes of an encrypted image.")["schema"]},
     },
 }

@@ -140,7 +140,7 @@ def test_errors_are_the_clients_own_exceptions(
     with pytest.raises(InferenceServerException, match="No verified enclave runs") as error:
         client.infer("another", [image(triton, b"x")])
     assert error.value.status() == "404"
-    with pytest.raises(InferenceServerException, match="parameters.sequence_id: Sequences are not supported"):
+    with pytest.raises(InferenceServerException, match="sequence_id: Sequences are not"):
         client.infer(model["name"], [image(triton, b"x")], sequence_id=7)
 
 

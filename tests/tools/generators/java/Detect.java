@@ -1,0 +1,58 @@
+import java.io.File;
+import java.math.BigDecimal;
+import java.nio.file.Files;
+import java.util.Base64;
+import java.util.List;
+import java.util.Set;
+import java.util.TreeSet;
+import java.util.stream.Collectors;
+import org.openapitools.client.ApiClient;
+import org.openapitools.client.ApiException;
+import org.openapitools.client.api.DetectionsApi;
+import org.openapitools.client.api.ModelsApi;
+import org.openapitools.client.api.OpenInferenceProtocolApi;
+import org.openapitools.client.model.Detection;
+import org.openapitools.client.model.InferInput;
+import org.openapitools.client.model.InferRequest;
+import org.openapitools.client.model.SampleDetection;
+
+/** What a user of the generated client writes. */
+public class Detect {
+  public static void main(String[] arguments) throws Exception {
+    ApiClient client = new ApiClient();
+    client.updateBaseUri(arguments[0]);
+    File envelope = new File(arguments[1]);
+    DetectionsApi detections = new DetectionsApi(client);
+    List<Detection> found = detections
+        .detect(envelope, new BigDecimal("30"), new BigDecimal("0.4"), null,
+            List.of("cup", "dining table"), null)
+        .getDetections();
+    System.out.println("open=" + names(found.stream().map(Detection::getLabel)));
+    found = detections.detectInForm(envelope, null, null, null, null, null).getDetections();
+    System.out.println("form=" + names(found.stream().map(Detection::getLabel)));
+    System.out.println("sample=" + names(detections
+        .detectAsSample(envelope, null, null, null, null, null)
+        .getObjectsDetected().stream().map(SampleDetection::getName)));
+    String model = new ModelsApi(client).listModels().getModels().get(0).getName();
+    InferInput input = new InferInput()
+        .name(InferInput.NameEnum.IMAGE)
+        .datatype(InferInput.DatatypeEnum.BYTES)
+        .shape(List.of(1))
+        .data(List.of(Base64.getEncoder().encodeToString(Files.readAllBytes(envelope.toPath()))));
+    System.out.println("inferred=" + new OpenInferenceProtocolApi(client)
+        .infer(model, new InferRequest().inputs(List.of(input)), null, null)
+        .getOutputs().stream().filter(output -> output.getName().equals("labels"))
+        .flatMap(output -> output.getData().stream()).collect(Collectors.toSet()));
+    File wrong = File.createTempFile("no", "envelope");
+    Files.writeString(wrong.toPath(), "no envelope");
+    try {
+      detections.detect(wrong, null, null, null, null, null);
+    } catch (ApiException refused) {
+      System.out.println("refused=" + refused.getCode());
+    }
+  }
+
+  private static Set<String> names(java.util.stream.Stream<String> all) {
+    return all.collect(Collectors.toCollection(TreeSet::new));
+  }
+}
