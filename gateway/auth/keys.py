@@ -15,7 +15,15 @@ from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Final, Literal, Self
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    FailFast,
+    Field,
+    ValidationError,
+    model_validator,
+)
 
 from blindgate.errors import BlindgateError
 from gateway.auth.caller import Scope
@@ -65,7 +73,7 @@ class KeyStore(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     version: Literal[1] = 1
-    keys: Annotated[tuple[KeyRecord, ...], Field(max_length=MAX_KEYS)] = ()
+    keys: Annotated[tuple[KeyRecord, ...], FailFast(), Field(max_length=MAX_KEYS)] = ()
 
     @model_validator(mode="after")
     def _ids_are_unique(self) -> Self:

@@ -10,7 +10,14 @@ import pytest
 
 from tests.cost.harness import Case, Cost, check, measure, needs_linux
 
-MODULES = ("attestation_cases", "image_cases", "link_cases", "oip_cases", "sealing_cases")
+MODULES = (
+    "attestation_cases",
+    "enclave_cases",
+    "link_cases",
+    "oip_cases",
+    "operator_cases",
+    "sealing_cases",
+)
 
 pytestmark = [needs_linux, pytest.mark.timeout(600)]
 

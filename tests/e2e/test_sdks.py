@@ -76,7 +76,6 @@ def test_the_python_client_detects_in_an_envelope(
     open_client: Any, envelope: bytes, http: Any
 ) -> None:
     detect = module("api.detections.detect")
-    answer_format = module("models.answer_format").AnswerFormat
     found = detect.sync(
         client=open_client,
         body=file(envelope),
@@ -86,13 +85,12 @@ def test_the_python_client_detects_in_an_envelope(
     )
     assert isinstance(found, module("models.detection_list").DetectionList)
     assert "cup" in {each.label for each in found.detections}
-    sample = detect.sync(client=open_client, body=file(envelope), format_=answer_format.SAMPLE)
+    sample = module("api.detections.detect_as_sample").sync(client=open_client, body=file(envelope))
     assert isinstance(sample, module("models.sample_detections").SampleDetections)
     named = module("types").File(payload=io.BytesIO(envelope), file_name="coffee.encrypted")
-    form = module("models.envelope_form").EnvelopeForm(file=named)
-    assert isinstance(
-        detect.sync(client=open_client, body=form), module("models.detection_list").DetectionList
-    )
+    form = module("models.detect_in_form_body").DetectInFormBody(file=named)
+    found = module("api.detections.detect_in_form").sync(client=open_client, body=form)
+    assert isinstance(found, module("models.detection_list").DetectionList)
 
 
 def test_the_python_client_gets_problems_as_values(open_client: Any) -> None:
