@@ -85,6 +85,13 @@ def test_the_least_recently_used_makes_room() -> None:
     assert kms.calls == 4
 
 
+def test_one_entry_is_a_cache_of_one_key() -> None:
+    kms, cache = Kms(), DataKeyCache(CacheLimits(entries=1))
+    for name in (b"a", b"a", b"b", b"b"):
+        cache.get(name, 1, kms)
+    assert (kms.calls, len(cache)) == (2, 1)
+
+
 def test_no_entries_means_no_cache() -> None:
     kms, cache = Kms(), DataKeyCache(CacheLimits(entries=0))
     for _ in range(3):

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import cbor2
@@ -30,7 +31,14 @@ from blindgate.link.dial import dial, listen
 from enclave_app import limits
 from enclave_app.body_memory import BodyMemory
 from enclave_app.compute import MemoryBudget
-from enclave_app.server import Answer, LinkServer, Request, _Connection, _give_up_after
+from enclave_app.server import (
+    Answer,
+    LinkServer,
+    Request,
+    _Connection,
+    _give_up_after,
+    _most_at_once,
+)
 
 ID = bytes(16)
 
@@ -636,6 +644,14 @@ def test_who_keeps_a_view_of_a_body_never_sees_another_one(path: Path) -> None:
             for number in range(3):
                 client.ask(bytes([number]) * 5000)
     assert [bytes(view) for view in kept] == [bytes([number]) * 5000 for number in range(3)]
+
+
+@pytest.mark.skipif(not hasattr(socket, "AF_VSOCK"), reason="this system has no AF_VSOCK")
+def test_a_vsock_connection_waits_for_no_more_than_its_queue_holds() -> None:
+    """Linux refuses to wait for more than 256 KiB there, with ENOMEM."""
+    for family, most in ((socket.AF_VSOCK, 131_072), (socket.AF_UNIX, None)):
+        connection: Any = SimpleNamespace(family=family)
+        assert _most_at_once(connection) == most
 
 
 @pytest.mark.skipif(not hasattr(socket, "AF_VSOCK"), reason="this system has no AF_VSOCK")
