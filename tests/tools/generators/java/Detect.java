@@ -14,7 +14,6 @@ import org.openapitools.client.api.OpenInferenceProtocolApi;
 import org.openapitools.client.model.Detection;
 import org.openapitools.client.model.InferInput;
 import org.openapitools.client.model.InferRequest;
-import org.openapitools.client.model.SampleDetection;
 
 /** What a user of the generated client writes. */
 public class Detect {
@@ -23,16 +22,13 @@ public class Detect {
     client.updateBaseUri(arguments[0]);
     File envelope = new File(arguments[1]);
     DetectionsApi detections = new DetectionsApi(client);
+    // The generator's `native` library writes a File into JSON, whatever the media type: so the
+    // envelope goes in a form.
     List<Detection> found = detections
-        .detect(envelope, new BigDecimal("30"), new BigDecimal("0.4"), null,
+        .detectInForm(envelope, new BigDecimal("30"), new BigDecimal("0.4"), null,
             List.of("cup", "dining table"), null)
         .getDetections();
     System.out.println("open=" + names(found.stream().map(Detection::getLabel)));
-    found = detections.detectInForm(envelope, null, null, null, null, null).getDetections();
-    System.out.println("form=" + names(found.stream().map(Detection::getLabel)));
-    System.out.println("sample=" + names(detections
-        .detectAsSample(envelope, null, null, null, null, null)
-        .getObjectsDetected().stream().map(SampleDetection::getName)));
     String model = new ModelsApi(client).listModels().getModels().get(0).getName();
     InferInput input = new InferInput()
         .name(InferInput.NameEnum.IMAGE)
@@ -43,10 +39,10 @@ public class Detect {
         .infer(model, new InferRequest().inputs(List.of(input)), null, null)
         .getOutputs().stream().filter(output -> output.getName().equals("labels"))
         .flatMap(output -> output.getData().stream()).collect(Collectors.toSet()));
-    File wrong = File.createTempFile("no", "envelope");
+    File wrong = File.createTempFile("none", "envelope");
     Files.writeString(wrong.toPath(), "no envelope");
     try {
-      detections.detect(wrong, null, null, null, null, null);
+      detections.detectInForm(wrong, null, null, null, null, null);
     } catch (ApiException refused) {
       System.out.println("refused=" + refused.getCode());
     }

@@ -21,7 +21,7 @@ fun main(arguments: Array<String>) {
     val outputs = OpenInferenceProtocolApi(gateway).infer(model, InferRequest(listOf(input))).outputs
     println("inferred=" + outputs.first { it.name == "labels" }.`data`!!.toSet())
     try {
-        detections.detect(File.createTempFile("no", "envelope").apply { writeText("no envelope") })
+        detections.detect(File.createTempFile("none", "envelope").apply { writeText("no envelope") })
     } catch (refused: ClientException) {
         println("refused=" + refused.statusCode)
     }
