@@ -54,9 +54,10 @@ MAX_CHUNK_LINE: Final = 1024
 FREE_CHUNKS: Final = 1024
 MIN_MEAN_CHUNK: Final = 128
 #: Seconds and bytes for which the client may go on sending after a refusal. Closing a socket with
-#: unread data resets the connection, and the client could lose the response (RFC 9112 §9.6).
+#: unread data resets the connection, and the client could lose the response (RFC 9112 §9.6). The
+#: largest body that the default limits allow, twice.
 LINGER_SECONDS: Final = 2.0
-LINGER_BYTES: Final = 32 * 1024 * 1024
+LINGER_BYTES: Final = 64 * 1024 * 1024
 
 _VERSIONS: Final = (b"1.0", b"1.1")
 #: RFC 9110 §7.2, RFC 3986 §3.2: a name, an IPv4 address or an IP literal, and perhaps a port.
