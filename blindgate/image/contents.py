@@ -49,7 +49,8 @@ _PYTHON_LEFT_OUT: Final = (
     f"{STDLIB}/lib-dynload/_sqlite3*",
     f"{STDLIB}/EXTERNALLY-MANAGED",
     # A link to the one that Python reads.
-    f"{STDLIB}/_sysconfigdata__*-linux-gnu.py",
+    f"{STDLIB}/_sysconfigdata__x86_64-linux-gnu.py",
+    f"{STDLIB}/_sysconfigdata__aarch64-linux-gnu.py",
     # Debian's hooks of an installed system; the worker runs without `site`.
     f"{STDLIB}/sitecustomize.py",
 )

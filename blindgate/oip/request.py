@@ -102,8 +102,15 @@ class InputParameters(_Strict):
     headers: _Ignored = None
 
 
+def _without_default(schema: dict[str, Any]) -> None:
+    # `data` may be left out, but where it is there it is never null.
+    del schema["properties"]["data"]["default"]
+
+
 class InferInput(_Open):
     """The input: one or several envelopes (or, inside a sealed request, images)."""
+
+    model_config = ConfigDict(json_schema_extra=_without_default)
 
     name: Annotated[Literal["image"], Field(description="The input's name.")]
     datatype: Annotated[Literal["BYTES"], Field(description="The input's type.")]

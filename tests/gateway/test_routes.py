@@ -230,15 +230,15 @@ async def test_what_the_framework_refuses_is_a_problem_too() -> None:
         is_problem(await served.http.get("/v1/models/"), problems.NOT_FOUND)
         answer = await served.http.delete("/v1/models")
     is_problem(answer, problems.METHOD_NOT_ALLOWED)
-    assert answer.headers["allow"] == "GET"
+    assert answer.headers["allow"] == "GET, HEAD"
 
 
 async def test_a_method_that_is_not_taken_is_told_all_that_are(worker_path: Path) -> None:
     async with running(worker_path) as worker, serve_gateway(worker) as served:
         for path, methods in (
-            ("/.well-known/ohttp-gateway", "GET, POST"),
+            ("/.well-known/ohttp-gateway", "GET, HEAD, POST"),
             ("/v1/detections", "POST"),
-            ("/v2/models/fake", "GET"),
+            ("/v2/models/fake", "GET, HEAD"),
         ):
             answer = await served.http.delete(path)
             is_problem(answer, problems.METHOD_NOT_ALLOWED)
