@@ -258,7 +258,7 @@ def test_by_hand_runs_as_it_is_written_and_so_does_the_change_on_one_instance(
     )
     assert done.returncode == 0, done.stderr
     said = calls.read_text().splitlines()
-    assert said[0] == "dnf install -y aws-nitro-enclaves-cli python3.11"
+    assert said[0] == "dnf install -y aws-nitro-enclaves-cli python3.11 logrotate file"
     assert said[-1] == "systemctl disable --now blindgate-enclave@blue"
     assert "curl -s localhost:8080/readyz" in said
     units = {path.name for path in (left / "etc/systemd/system").glob("*.service")}

@@ -28,7 +28,7 @@ def test_its_addresses_are_those_of_the_units() -> None:
     config = load(CONFIG).config
     unit = (tf.ROOT / "deploy/systemd/blindgate-vsock-proxy.service").read_text()
     assert parse_address(config.kms.address) == VsockAddress(3, 8000)
-    assert " 8000 kms." in unit
+    assert " 8000 ${BLINDGATE_KMS_HOST} 443" in unit
     listening = parse_address(config.listen)
     assert isinstance(listening, VsockAddress)
     assert listening.port == 5005

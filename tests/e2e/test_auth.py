@@ -121,12 +121,14 @@ def test_a_revoked_key_is_out_at_once(guarded: Guarded) -> None:
 
 
 def test_the_command_finds_a_changed_line(guarded: Guarded, tmp_path: Path) -> None:
-    with guarded.client("bgk_nothing") as http:
-        http.get("/v1/models")
+    # A request that reaches an enclave gets a line immediately.
+    with guarded.client(make_key(guarded.keys, "detect")) as http:
+        refused = http.post("/v1/detections", content=b"no envelope", headers=OCTETS)
+    assert refused.status_code == 422
     head = blindgate("audit", "verify", guarded.log)
     assert int(head.split(":")[0]) == len(guarded.records())
     forged = tmp_path / "audit.jsonl"
-    forged.write_text(guarded.log.read_text().replace("unauthorized", "ok", 1))
+    forged.write_text(guarded.log.read_text().replace("envelope-rejected", "ok", 1))
     done = guarded.stack.cli("audit", "verify", forged)
     assert done.returncode == 1
     assert "changed" in done.stderr

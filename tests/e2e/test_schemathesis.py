@@ -18,6 +18,9 @@ from tests.e2e.live import LiveStack, live_stack
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 ROOT = Path(__file__).resolve().parents[2]
+#: Requests without a key meet the limit of failed sign-ins: 429 instead of 401.
+#: `tests/gateway/auth` tries each operation without one.
+LIMITED = "ignored_auth"
 #: Nothing generated is an envelope that can be opened, a sealed request, or the id of a key.
 UNTRUE = "positive_data_acceptance"
 
@@ -40,7 +43,7 @@ def test_every_answer_is_as_described_and_none_is_a_server_error(
     done = subprocess.run(
         [
             *(Path(sys.executable).parent / "schemathesis", "run", f"{stack.url}/openapi.json"),
-            *("--checks", "all", "--exclude-checks", UNTRUE),
+            *("--checks", "all", "--exclude-checks", f"{UNTRUE},{LIMITED}"),
             # A deadline of no time at all is rightly answered with 504.
             *("-H", f"X-API-Key: {key}", "-H", "Request-Timeout: 60"),
             *("--phases", "examples,coverage,fuzzing", "--max-examples", "25"),
@@ -56,5 +59,5 @@ def test_every_answer_is_as_described_and_none_is_a_server_error(
         timeout=240,
     )
     assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-2000:]
-    assert "Tested: 17" in done.stdout
+    assert "Tested: 19" in done.stdout
     assert "internal-error" not in stack.printed()

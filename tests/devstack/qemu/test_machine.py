@@ -5,18 +5,25 @@ from pathlib import Path
 
 import pytest
 
-from blindgate.image.eif import write
+from blindgate.image.eif import Image, Section, SectionType, write
 from blindgate.image.pcrs import measure
 from devstack.qemu.emulator import Emulator
 from devstack.qemu.machine import Machine
 from devstack.qemu.tsc import tsc_khz
 from tests.blindgate.image.test_eif import image
+from tests.blindgate.image.test_kernel import bzimage
+
+
+def bootable() -> Image:
+    """An image whose kernel says for which architecture it is."""
+    _, *others = image().sections
+    return Image((Section(SectionType.KERNEL, bzimage()), *others))
 
 
 @pytest.fixture
 def machine(tmp_path: Path) -> Machine:
     path = tmp_path / "test.eif"
-    path.write_bytes(write(image()))
+    path.write_bytes(write(bootable()))
     emulator = Emulator(tmp_path / "emulator")
     made = Machine(emulator, path, tmp_path / "run", tmp_path / "files", tmp_path, memory_mib=512)
     made.prepare()
@@ -24,9 +31,9 @@ def machine(tmp_path: Path) -> Machine:
 
 
 def test_an_image_is_taken_apart_as_a_hypervisor_loads_it(machine: Machine) -> None:
-    assert (machine.files / "kernel").read_bytes() == b"kernel"
+    assert (machine.files / "kernel").read_bytes() == bzimage()
     assert (machine.files / "ramdisks").read_bytes() == b"bootapplication"
-    assert machine.pcrs.read_text() == measure(image()).to_json()
+    assert machine.pcrs.read_text() == measure(bootable()).to_json()
 
 
 def test_the_machine_has_vsock_a_security_module_and_a_console_and_nothing_else(
@@ -35,10 +42,13 @@ def test_the_machine_has_vsock_a_security_module_and_a_console_and_nothing_else(
     command = list(machine.enclave(5000).command)
     devices = [command[index + 1] for index, part in enumerate(command) if part == "-device"]
     assert [each.split(",")[0] for each in devices] == [
+        "i8042",
         "vhost-user-vsock-device",
         "vhost-user-test-device",
     ]
-    assert "virtio-id=33" in devices[1]
+    assert "virtio-id=33" in devices[2]
+    assert "acpi=off,pcie=off" in command[command.index("-M") + 1]
+    assert "-no-reboot" in command
     assert "-nodefaults" in command
     assert command[command.index("-m") + 1] == "512M"
     assert command[command.index("-append") + 1].startswith("console=ttyS0")
