@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from typing import Final
 
+from blindgate.image.architecture import X86_64
 from blindgate.image.errors import ImageError
-from blindgate.image.kernel.formats import X86
 
 #: The console serves debug mode and emulators; it is slow, so only warnings go there. The files may
 #: take more than half of the memory, which tmpfs would not allow. A fault ends the enclave one
@@ -34,7 +34,7 @@ _SIGNED: Final = "module.sig_enforce=1"
 
 def command_line(architecture: str) -> str:
     """The command line of our own images."""
-    return f"{_COMMON} {_X86 if architecture == X86 else _ARM64}"
+    return f"{_COMMON} {_X86 if architecture == X86_64.name else _ARM64}"
 
 
 def check(line: str, *, modules: bool) -> None:

@@ -12,10 +12,8 @@ import struct
 import zlib
 from typing import Final
 
+from blindgate.image.architecture import ARM64, X86_64
 from blindgate.image.errors import ImageError
-
-X86: Final = "x86_64"
-ARM64: Final = "arm64"
 
 _ELF: Final = b"\x7fELF"
 _X86_MAGIC_AT: Final = 0x202
@@ -59,7 +57,7 @@ def architecture_of(kernel: bytes) -> str:
             "the same build makes in arch/x86/boot"
         )
     if kernel[_ARM64_MAGIC_AT : _ARM64_MAGIC_AT + 4] == _ARM64_MAGIC:
-        return ARM64
+        return ARM64.name
     magic = kernel[_X86_MAGIC_AT : _X86_MAGIC_AT + 4] == _X86_MAGIC
     if not magic or kernel[_BOOT_FLAG_AT : _BOOT_FLAG_AT + 2] != _BOOT_FLAG:
         raise ImageError("the kernel is neither an x86 bzImage nor an arm64 Image")
@@ -68,7 +66,7 @@ def architecture_of(kernel: bytes) -> str:
         raise ImageError(
             f"the kernel is cut off: {len(kernel)} of {wanted} bytes are there; copy it again"
         )
-    return X86
+    return X86_64.name
 
 
 def _x86_parts(kernel: bytes) -> tuple[int, int]:
@@ -111,7 +109,7 @@ def embedded_config(kernel: bytes) -> str | None:
     Returns:
         The text, or None if there is none or the kernel's compression is not known here.
     """
-    unpacked = kernel if architecture_of(kernel) == ARM64 else _unpacked(kernel)
+    unpacked = kernel if architecture_of(kernel) == ARM64.name else _unpacked(kernel)
     begin = unpacked.find(_CONFIG_BEGINS)
     end = unpacked.find(_CONFIG_ENDS, begin)
     if begin < 0 or end < 0:
