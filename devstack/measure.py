@@ -17,8 +17,8 @@ from collections.abc import Iterable
 from importlib.metadata import distributions
 from pathlib import Path
 
-from blindgate.image.closure import ROOT, import_closure
-from blindgate.image.pcrs import Measurements, extend
+from enclave_image.closure import ROOT, import_closure
+from enclave_image.pcrs import Measurements, extend
 
 
 def measure(config_path: Path, root: Path = ROOT) -> Measurements:

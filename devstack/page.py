@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from blindgate.image.closure import ROOT
+from enclave_image.closure import ROOT
 
 #: The page's first file; this package does not import the gateway's.
 PAGE: Final = "gateway/console/dist/served/index.html"

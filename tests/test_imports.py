@@ -1,6 +1,7 @@
 """Imports run one way, so that the enclave's image holds what it needs and nothing else.
 
-gateway -> blindgate <- enclave_app        devstack -> blindgate
+gateway -> blindgate <- enclave_app        enclave_image -> blindgate
+                                           devstack -> enclave_image, blindgate
                                            models -> enclave_app, blindgate
 """
 
@@ -15,12 +16,22 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-PACKAGES = {"blindgate", "gateway", "enclave_app", "devstack", "models", "bench", "tests"}
+PACKAGES = {
+    "blindgate",
+    "gateway",
+    "enclave_app",
+    "enclave_image",
+    "devstack",
+    "models",
+    "bench",
+    "tests",
+}
 MAY_IMPORT: dict[str, set[str]] = {
     "blindgate": set(),
     "gateway": {"blindgate"},
     "enclave_app": {"blindgate"},
-    "devstack": {"blindgate"},
+    "enclave_image": {"blindgate"},
+    "devstack": {"blindgate", "enclave_image"},
     "models": {"blindgate", "enclave_app"},
 }
 #: What opens images or runs models has no place beside ciphertext.

@@ -20,7 +20,6 @@ import blindgate
 from blindgate.cli.console import err
 from blindgate.cli.detect import detect
 from blindgate.cli.encrypt import encrypt
-from blindgate.cli.image import image
 from blindgate.cli.policy import policy
 from blindgate.cli.verify import verify
 from blindgate.failures import indented
@@ -34,7 +33,6 @@ app = typer.Typer(
 )
 app.command("detect")(detect)
 app.command("encrypt")(encrypt)
-app.add_typer(image, name="image")
 app.add_typer(policy, name="policy")
 app.command("verify")(verify)
 

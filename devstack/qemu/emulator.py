@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Final
 
 from blindgate.cache import cache_folder, making
-from blindgate.image.closure import ROOT
-from blindgate.image.debian import deb, fetch, lock
-from blindgate.image.tree import write_tree
+from enclave_image.closure import ROOT
+from enclave_image.debian import deb, fetch, lock
+from enclave_image.file_tree import write_tree
 
 LOCK: Final = ROOT / "locks" / "debian-emulator.toml"
 _LIBRARIES: Final = "usr/lib/x86_64-linux-gnu"

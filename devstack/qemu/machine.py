@@ -20,15 +20,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from blindgate.image import eif
-from blindgate.image.kernel.formats import architecture_of
-from blindgate.image.pcrs import measure
 from blindgate.link.addresses import HybridAddress
 from blindgate.link.dial import open_socket
 from blindgate.link.errors import DialError
 from devstack.qemu.emulator import Emulator
 from devstack.qemu.tsc import tsc_khz
 from devstack.supervisor import Program
+from enclave_image import eif
+from enclave_image.kernel.formats import architecture_of
+from enclave_image.pcrs import measure
 
 #: vhost-device-vsock answers for the host under this CID; on Nitro hardware the parent is CID 3.
 HOST_CID: Final = 2

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from blindgate.image.architecture import X86_64, named
-from blindgate.image.build import Recipe, build
 from devstack.places import Places
 from devstack.qemu.emulator import Emulator
 from devstack.qemu.machine import HOST_CID, Machine
 from devstack.stack import Enclave, Options, Stack
 from devstack.supervisor import Program, Supervisor
+from enclave_image.architecture import X86_64, named
+from enclave_image.build import Recipe, build
 
 #: As in production: the worker's port, and vsock-proxy's on the parent.
 WORKER_PORT: Final = 5005

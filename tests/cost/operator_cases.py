@@ -7,10 +7,10 @@ import json
 from pydantic import ValidationError
 
 from blindgate.detections import Detections
-from blindgate.image import eif
-from blindgate.image.errors import MalformedImage
 from blindgate.policy.document import MAX_KEY_POLICY_BYTES, parse_key_policy
 from blindgate.policy.errors import MalformedPolicyError
+from enclave_image import eif
+from enclave_image.errors import MalformedImage
 from gateway.audit import chain
 from gateway.auth import jwks
 from gateway.auth.keys import InvalidKeyStore, KeyStore

@@ -20,8 +20,8 @@ from pathlib import Path
 
 import pytest
 
-from blindgate.image.pcrs import Measurements
 from devstack.nsm.root import DevRoot
+from enclave_image.pcrs import Measurements
 from gateway.settings import Settings
 from tests.deploy import terraform as tf
 from tests.deploy.fake_aws import FakeAws
@@ -39,8 +39,8 @@ import json, os, sys
 from pathlib import Path
 
 from blindgate.attestation import Root
-from blindgate.image import build
-from blindgate.image.pcrs import Measurements
+from enclave_image import build
+from enclave_image.pcrs import Measurements
 
 state = Path(os.environ["STATE"])
 root = Root.from_pem((state / "root.pem").read_bytes())
@@ -60,8 +60,8 @@ def not_built(recipe, **_):
     return Built
 
 build.build = not_built
-import blindgate.cli.image
-blindgate.cli.image._report = lambda *_: None
+import enclave_image.cli
+enclave_image.cli._report = lambda *_: None
 
 from blindgate.cli import main
 main()

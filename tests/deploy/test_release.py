@@ -18,7 +18,10 @@ PINS = tf.ROOT / "deploy" / "pins.py"
 
 
 #: What a wheel is built from, and what a release holds beside it.
-SOURCES = ("blindgate", "gateway", "enclave_app", "devstack", "models", "bench", "deploy", "locks")
+SOURCES = (
+    *("blindgate", "gateway", "enclave_app", "enclave_image", "devstack", "models", "bench"),
+    *("deploy", "locks"),
+)
 
 
 @pytest.fixture(scope="module")

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from blindgate.image.closure import import_closure
 from devstack.measure import measure
+from enclave_image.closure import import_closure
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -13,7 +13,7 @@ _ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.mark.parametrize(
-    "file", ["blindgate/image/init.py", "enclave_app/Dockerfile", "docker-compose.dev.yml"]
+    "file", ["enclave_image/init.py", "enclave_app/Dockerfile", "docker-compose.dev.yml"]
 )
 def test_the_worker_s_environment_is_the_same_everywhere(file: str) -> None:
     found = re.findall(r"((?:MALLOC|ORT)_\w+)\"?[=:] ?\"?(\d+)", (_ROOT / file).read_text())

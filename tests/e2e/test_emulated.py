@@ -25,10 +25,10 @@ from blindgate.attestation import PcrSet, Root, Trust, verify
 from blindgate.client import Blindgate
 from blindgate.detections import Detections
 from blindgate.envelope.encryption_sdk import encrypt
-from blindgate.image.eif import read
-from blindgate.image.errors import FetchFailed
-from blindgate.image.pcrs import measure
 from devstack.model import obtain
+from enclave_image.eif import read
+from enclave_image.errors import FetchFailed
+from enclave_image.pcrs import measure
 from tests.e2e.emulated import STEP_SECONDS, Emulated
 from tests.e2e.live import live_stack
 

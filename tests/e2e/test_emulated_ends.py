@@ -17,16 +17,16 @@ import certifi
 import pytest
 from rich.console import Console
 
-from blindgate.image import eif
-from blindgate.image.build import Recipe, build
-from blindgate.image.eif import Image, SectionType
-from blindgate.image.errors import FetchFailed
 from devstack.model import obtain
 from devstack.nsm.root import DevRoot
 from devstack.qemu.emulator import Emulator
 from devstack.qemu.machine import Machine
 from devstack.qemu.stack import WORKER_PORT
 from devstack.supervisor import ProgramDied, Supervisor
+from enclave_image import eif
+from enclave_image.build import Recipe, build
+from enclave_image.eif import Image, SectionType
+from enclave_image.errors import FetchFailed
 
 pytestmark = [
     pytest.mark.enclave,

@@ -24,7 +24,15 @@ from models.fetch import pull
 from tests.e2e.live import live_stack
 
 ROOT = Path(__file__).resolve().parents[2]
-OUR_PACKAGES = ("bench", "blindgate", "devstack", "enclave_app", "gateway", "models")
+OUR_PACKAGES = (
+    "bench",
+    "blindgate",
+    "devstack",
+    "enclave_app",
+    "enclave_image",
+    "gateway",
+    "models",
+)
 #: ONNX Runtime's first upload was seen 8 s after its import.
 UPLOAD_SECONDS = 12
 #: ONNX Runtime leaves its telemetry off where one of these says that a build server runs it.

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from blindgate.image.eif import Image, Section, SectionType, write
-from blindgate.image.pcrs import measure
 from devstack.qemu.emulator import Emulator
 from devstack.qemu.machine import Machine
 from devstack.qemu.tsc import tsc_khz
-from tests.blindgate.image.test_eif import image
-from tests.blindgate.image.test_kernel import bzimage
+from enclave_image.eif import Image, Section, SectionType, write
+from enclave_image.pcrs import measure
+from tests.enclave_image.test_eif import image
+from tests.enclave_image.test_kernel import bzimage
 
 
 def bootable() -> Image:
