@@ -15,7 +15,7 @@ with one_line_errors("blindgate-gateway", extra="gateway", code=2):
     from pydantic_settings import CliApp, SettingsError
 
     from gateway.app import create_app
-    from gateway.connections import server_options
+    from gateway.http.connections import server_options
     from gateway.settings import Settings
     from gateway.telemetry import log_to_stdout
 

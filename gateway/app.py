@@ -15,7 +15,7 @@ from fastapi.openapi.utils import get_openapi
 
 from blindgate.link import Address, FrameLimits, parse_address
 from blindgate.sealing.padding import ANSWER_BUCKETS
-from gateway import openapi, openapi_oip, problem_answers
+from gateway import openapi, openapi_oip
 from gateway.audit.counted import CountedRequests
 from gateway.audit.log import AuditLog, AuditUnusable, read_key
 from gateway.audit.trail import AuditTrail, Measurements, keep_up
@@ -28,7 +28,8 @@ from gateway.console.configuration import configuration
 from gateway.credentials import CredentialPusher, RoleSource
 from gateway.dataplane import Dataplane
 from gateway.discovery import follow
-from gateway.edge import Edge
+from gateway.http import UploadLimits, problem_responses
+from gateway.http.edge import Edge
 from gateway.metrics import Metrics, served
 from gateway.pool import Pool, PoolLimits, Probe, SocketBackend, StatusHook
 from gateway.records import Records
@@ -37,7 +38,6 @@ from gateway.routes.console import console_routes
 from gateway.settings import Settings
 from gateway.tracing import Tracing, tracing_from_environment
 from gateway.trust import trust_from, verifier
-from gateway.uploads import UploadLimits
 
 #: The largest response: the largest padded one, sealed with a nonce and a tag (RFC 9458 §4.4) of
 #: 48 bytes. Nearly all have 64 KiB; an attestation document has 5 KiB, a status up to 256 KiB.
@@ -153,7 +153,7 @@ def create_app(
     # A pool that was handed in may come without measurements to pin.
     told = configuration(trust_from(settings), settings.max_body) if settings.pcrs else None
     app.include_router(console_routes(read_assets(), told))
-    problem_answers.install(app)
+    problem_responses.install(app)
     # Middleware that is added first is the innermost.
     if audit is not None and counted is not None:
         app.add_middleware(AuditTrail, log=audit, counted=counted, pcr0_of=Measurements(pool))

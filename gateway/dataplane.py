@@ -30,12 +30,12 @@ from blindgate.oip.tensors import Result, shared_problem
 from gateway.audit.trail import Digest, note_answer
 from gateway.auth.caller import CallerTags
 from gateway.auth.guard import charge, charge_after
-from gateway.disconnects import unless_gone
-from gateway.media_types import refuse_content_codings
+from gateway.http import ByteBudget, ClientGone, IncomingBody, UploadLimits
+from gateway.http.disconnects import unless_gone
+from gateway.http.media_types import refuse_content_codings
+from gateway.http.multipart import boundary_of, only_file
+from gateway.http.problem_responses import Refused
 from gateway.pool import Chunks, EnclaveAnswer, Pool, PoolRefused
-from gateway.problem_answers import Refused
-from gateway.uploads import ByteBudget, ClientGone, IncomingBody, UploadLimits
-from gateway.uploads.multipart import boundary_of, only_file
 
 if TYPE_CHECKING:
     from starlette.requests import Request

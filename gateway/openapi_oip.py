@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from blindgate import problems
 from blindgate.oip import model_metadata, server_metadata
 from blindgate.oip.request import HEADER_LENGTH, InferRequestBody
-from gateway.media_types import JSON, OCTETS
+from gateway.http.media_types import JSON, OCTETS
 from gateway.openapi import UNAVAILABLE, UPLOAD, binary, headers, operation
 
 

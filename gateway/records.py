@@ -19,7 +19,7 @@ from gateway.timeline import Timeline
 from gateway.tracing import Tracing
 
 #: Of whoever notes the records, as for what it says of a request itself.
-_log = logging.getLogger("gateway.edge")
+_log = logging.getLogger("gateway.http.edge")
 #: Seconds that a line may be late.
 _LATE: Final = 0.25
 #: How many are written at once: 2 ms, which nobody else need wait longer for.

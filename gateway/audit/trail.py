@@ -3,7 +3,7 @@
 Requests of which nothing reached an enclave are counted, and share a line a minute
 (`gateway.audit.counted`).
 
-Pure ASGI, inside `gateway.edge.Edge`, which names the request. Never anything about content:
+Pure ASGI, inside `gateway.http.edge.Edge`, which names the request. Never anything about content:
 what is recorded of an envelope is its SHA-256.
 """
 

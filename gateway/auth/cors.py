@@ -9,7 +9,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import Response
 
 from blindgate import problems
-from gateway.problem_answers import answer
+from gateway.http.problem_responses import answer
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

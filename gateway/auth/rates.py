@@ -22,7 +22,7 @@ from limits.aio.strategies import SlidingWindowCounterRateLimiter
 from limits.errors import StorageError
 
 from blindgate import problems
-from gateway.problem_answers import Refused
+from gateway.http.problem_responses import Refused
 
 if TYPE_CHECKING:
     from gateway.auth.caller import Caller

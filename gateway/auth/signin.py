@@ -10,7 +10,7 @@ from gateway.auth.caller import ANONYMOUS, EVERYBODY, Caller, Scope
 from gateway.auth.jwks import KeysUnavailable
 from gateway.auth.keys import PREFIX, KeyRecord
 from gateway.auth.oidc import Oidc, TokenRejected
-from gateway.problem_answers import Refused
+from gateway.http.problem_responses import Refused
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

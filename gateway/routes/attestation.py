@@ -9,7 +9,7 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import AfterValidator
 
-from gateway.media_types import COSE, JSON, best_of
+from gateway.http.media_types import COSE, JSON, best_of
 from gateway.openapi import ATTESTATION
 from gateway.routes.requests import Expires, Plane
 

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Request, Response
 
 from blindgate import problems
 from gateway.console.assets import Asset
-from gateway.problem_answers import Refused
+from gateway.http.problem_responses import Refused
 
 #: Nothing from elsewhere, nothing inline, no strings that become code.
 _POLICY: Final = (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Request
 
-from gateway.media_types import JSON, best_of
+from gateway.http.media_types import JSON, best_of
 from gateway.openapi_admin import ENCLAVES, EnclaveList
 from gateway.routes.requests import Plane
 

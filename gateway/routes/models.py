@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Request
 
-from gateway.media_types import JSON, best_of
+from gateway.http.media_types import JSON, best_of
 from gateway.openapi import MODELS, ModelList
 from gateway.routes.requests import Plane
 

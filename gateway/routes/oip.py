@@ -16,8 +16,8 @@ from blindgate.detections import ModelRef
 from blindgate.oip import model_metadata, server_metadata
 from gateway import openapi_oip as described
 from gateway.auth.guard import charge
-from gateway.media_types import JSON, OCTETS, best_of, content_type
-from gateway.problem_answers import Refused
+from gateway.http.media_types import JSON, OCTETS, best_of, content_type
+from gateway.http.problem_responses import Refused
 from gateway.routes.requests import Expires, Plane
 
 router = APIRouter(prefix="/v2", tags=["Open Inference Protocol"])

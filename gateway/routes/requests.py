@@ -11,7 +11,7 @@ from blindgate import problems
 from blindgate.detections import DetectOptions, describe_faults
 from blindgate.link.frames import MAX_DEADLINE_MS
 from gateway.dataplane import Dataplane, expiry
-from gateway.problem_answers import Refused
+from gateway.http.problem_responses import Refused
 
 if TYPE_CHECKING:
     from gateway.settings import Settings

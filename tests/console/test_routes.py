@@ -12,8 +12,8 @@ import pytest
 from fastapi import FastAPI
 from starlette.types import Receive, Scope, Send
 
-from gateway import problem_answers
 from gateway.console.assets import Asset, read_assets
+from gateway.http import problem_responses
 from gateway.routes.console import console_routes
 
 PAGE = b"<!doctype html><title>Blindgate</title>"
@@ -36,7 +36,7 @@ def get(
 ) -> httpx.Response:
     app = FastAPI()
     app.include_router(console_routes(assets, configuration))
-    problem_answers.install(app)
+    problem_responses.install(app)
 
     async def named(scope: Scope, receive: Receive, send: Send) -> None:
         scope["state"] = {"request_id": "0" * 32}

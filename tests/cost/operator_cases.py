@@ -14,8 +14,8 @@ from enclave_image.errors import MalformedImage
 from gateway.audit import chain
 from gateway.auth import jwks
 from gateway.auth.keys import InvalidKeyStore, KeyStore
-from gateway.problem_answers import Refused
-from gateway.uploads.multipart import boundary_of, only_file
+from gateway.http.multipart import boundary_of, only_file
+from gateway.http.problem_responses import Refused
 from tests.cost.harness import Case
 from tests.cost.hostile import Make, members, nested, repeated
 

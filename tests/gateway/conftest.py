@@ -17,7 +17,7 @@ import uvicorn
 
 from blindgate.link import FrameLimits
 from gateway.app import create_app
-from gateway.connections import server_options
+from gateway.http.connections import server_options
 from gateway.pool import Pool, PoolLimits, Probe, SocketBackend
 from gateway.settings import Settings
 from gateway.telemetry import FIELDS

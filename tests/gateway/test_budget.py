@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from gateway.uploads.budget import ByteBudget
+from gateway.http.byte_semaphore import ByteBudget
 
 pytestmark = pytest.mark.anyio
 

@@ -296,12 +296,12 @@ async def test_a_malformed_body_is_one_problem_and_ends_the_connection(
 async def test_a_refusal_says_which_request_it_was_in_the_log(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    caplog.set_level(logging.INFO, "gateway.edge")
+    caplog.set_level(logging.INFO, "gateway.http.edge")
     async with serve_gateway() as served, Wire.to(served) as wire:
         await wire.send(b"GET /secret-path HTTP/1.1\r\n\r\n")
         reply = await wire.response()
         served.app.state.records.write()
-    (line,) = [vars(each) for each in caplog.records if each.name == "gateway.edge"]
+    (line,) = [vars(each) for each in caplog.records if each.name == "gateway.http.edge"]
     assert line["request_id"] == reply.headers["x-request-id"]
     assert (line["status"], line["problem"]) == (400, "malformed-request")
     assert "secret" not in caplog.text

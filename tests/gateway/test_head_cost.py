@@ -16,7 +16,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from gateway import connections
+from gateway.http import connections
 from tests.gateway.test_process import environment, trusted
 from tests.gateway.wire import head
 

@@ -105,11 +105,11 @@ async def test_after_head_the_connection_goes_on(worker_path: Path) -> None:
 async def test_head_is_counted_as_the_route_and_logged_as_head(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    caplog.set_level("INFO", "gateway.edge")
+    caplog.set_level("INFO", "gateway.http.edge")
     async with serve_gateway() as served:
         await served.http.head("/readyz")
         served.app.state.records.write()
-    (line,) = [vars(each) for each in caplog.records if each.name == "gateway.edge"]
+    (line,) = [vars(each) for each in caplog.records if each.name == "gateway.http.edge"]
     assert (line["method"], line["route"], line["status"]) == ("HEAD", "/readyz", 503)
 
 

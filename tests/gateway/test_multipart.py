@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from blindgate import problems
-from gateway.problem_answers import Refused
-from gateway.uploads.multipart import boundary_of, only_file
+from gateway.http.multipart import boundary_of, only_file
+from gateway.http.problem_responses import Refused
 
 BOUNDARY = b"----boundary"
 FILE = b'content-disposition: form-data; name="file"; filename="a"\r\n\r\n'

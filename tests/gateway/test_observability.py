@@ -119,7 +119,7 @@ async def test_a_request_is_one_line_of_json_without_what_the_client_wrote(
             f"{URL}?classes=hush", content=b"envelope-bytes", headers=OCTETS
         )
         await served.http.request("PROPFIND", "/hush?hush=hush", headers={"hush": "hush"})
-    records = [r for r in caplog.records if r.name == "gateway.edge"]
+    records = [r for r in caplog.records if r.name == "gateway.http.edge"]
     lines = [JsonFormatter().format(record) for record in records]
     first, second = (json.loads(line) for line in lines)
     assert first["request_id"] == answer.headers["x-request-id"]
@@ -149,7 +149,7 @@ async def test_a_failure_of_ours_is_a_problem_that_says_nothing(
     assert answer.status_code == 500
     assert answer.json()["type"] == "urn:blindgate:problem:internal-error"
     assert "innards" not in answer.text
-    (record,) = [r for r in caplog.records if r.exc_info and r.name == "gateway.edge"]
+    (record,) = [r for r in caplog.records if r.exc_info and r.name == "gateway.http.edge"]
     assert record.__dict__["request_id"] == answer.json()["request_id"]
 
 

@@ -92,7 +92,7 @@ async def test_one_that_cannot_be_written_takes_no_other_with_it(
 async def test_a_line_has_the_time_of_its_request(
     counted: Counted, book: Records, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level(logging.INFO, "gateway.edge")
+    caplog.set_level(logging.INFO, "gateway.http.edge")
     began = time.time()
     book.add(record())
     ended = time.time() + 0.5
@@ -104,7 +104,7 @@ async def test_a_line_has_the_time_of_its_request(
 
 
 async def test_a_gateway_that_ends_has_written_all(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO, "gateway.edge")
+    caplog.set_level(logging.INFO, "gateway.http.edge")
     async with serve_gateway() as served:
         await served.http.get("/livez")
     assert [r.__dict__["route"] for r in caplog.records if r.msg == "request"] == ["/livez"]

@@ -12,7 +12,7 @@ import pytest
 
 from blindgate import problems
 from blindgate.link import Operation, Outcome, RequestHeader
-from gateway.connections import BoundedProtocol
+from gateway.http.connections import BoundedProtocol
 from tests.gateway.conftest import serve_gateway
 from tests.gateway.fake_worker import running
 from tests.gateway.wire import Wire

@@ -12,7 +12,7 @@ from blindgate import problems
 from gateway.auth.caller import Caller, CallerTags, Scope
 from gateway.auth.guard import CHARGED, SCOPES, charge, charge_after, signed_in
 from gateway.auth.rates import RateLimits
-from gateway.problem_answers import Refused
+from gateway.http.problem_responses import Refused
 
 pytestmark = pytest.mark.anyio
 

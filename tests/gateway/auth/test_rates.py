@@ -17,7 +17,7 @@ from blindgate.link import Operation, Outcome, RequestHeader
 from gateway.auth import rates as rates_module
 from gateway.auth.caller import EVERYBODY, Caller, CallerTags
 from gateway.auth.rates import MOST_DEBTORS, MOST_OWED, RateLimits
-from gateway.problem_answers import Refused
+from gateway.http.problem_responses import Refused
 from tests.gateway.conftest import OCTETS, Served, serve_gateway
 from tests.gateway.fake_worker import running
 from tests.gateway.test_detections import is_problem

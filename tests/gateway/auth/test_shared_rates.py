@@ -19,7 +19,7 @@ from gateway.auth import rates as rates_module
 from gateway.auth.caller import EVERYBODY, Caller
 from gateway.auth.rates import RateLimits
 from gateway.auth.shared_counters import CountersUnavailable, SharedCounters
-from gateway.problem_answers import Refused
+from gateway.http.problem_responses import Refused
 from gateway.settings import Settings
 from tests.gateway.conftest import OCTETS, serve_gateway
 from tests.gateway.fake_worker import running

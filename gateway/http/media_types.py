@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 from blindgate import problems
-from gateway.problem_answers import Refused
+from gateway.http.problem_responses import Refused
 
 if TYPE_CHECKING:
     from starlette.requests import Request

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gateway.uploads.budget import ByteBudget
-from gateway.uploads.receiving import ClientGone, IncomingBody, UploadLimits
+from gateway.http.byte_semaphore import ByteBudget
+from gateway.http.request_body import ClientGone, IncomingBody, UploadLimits
 
 __all__ = ["ByteBudget", "ClientGone", "IncomingBody", "UploadLimits"]

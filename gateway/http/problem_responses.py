@@ -169,5 +169,5 @@ def _allowed(request: Request) -> str:
         for route in request.app.routes
         if route.matches({**request.scope, "method": method})[0] is Match.FULL
     }
-    # `gateway.edge` handles HEAD as GET.
+    # `gateway.http.edge` handles HEAD as GET.
     return ", ".join(sorted(methods | ({"HEAD"} if "GET" in methods else set())))

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, TypeVar
 
-from gateway.uploads import ClientGone
+from gateway.http import ClientGone
 
 if TYPE_CHECKING:
     from starlette.requests import Request

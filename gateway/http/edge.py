@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Final
 
 from blindgate import problems
 from blindgate.link.frames import REQUEST_ID_BYTES
-from gateway.connections import LINGER_BYTES, LINGER_SECONDS
-from gateway.problem_answers import answer
+from gateway.http import ClientGone
+from gateway.http.connections import LINGER_BYTES, LINGER_SECONDS
+from gateway.http.problem_responses import answer
 from gateway.records import Record, Records
 from gateway.timeline import Timeline
-from gateway.uploads import ClientGone
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send

@@ -12,7 +12,7 @@ from python_multipart.exceptions import MultipartParseError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
 from blindgate import problems
-from gateway.problem_answers import Refused
+from gateway.http.problem_responses import Refused
 
 #: RFC 2046 §5.1.1: a boundary has at most 70 characters.
 _MAX_BOUNDARY: Final = 70

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING
 
 from blindgate import problems
 from blindgate.errors import BlindgateError
-from gateway.problem_answers import Refused
+from gateway.http.problem_responses import Refused
 from gateway.timeline import Stage, Timeline
 
 if TYPE_CHECKING:
     from starlette.requests import Request
 
-    from gateway.uploads.budget import ByteBudget
+    from gateway.http.byte_semaphore import ByteBudget
 
 
 class ClientGone(BlindgateError):
