@@ -15,7 +15,9 @@ from fastapi.openapi.utils import get_openapi
 
 from blindgate.link import Address, FrameLimits, parse_address
 from blindgate.sealing.padding import ANSWER_BUCKETS
-from gateway import openapi, openapi_oip
+from gateway.api import attestation, detections, docs, enclaves, health, models, ohttp, oip, openapi
+from gateway.api.console import console_routes
+from gateway.api.openapi import inference_protocol
 from gateway.audit.counted import CountedRequests
 from gateway.audit.log import AuditLog, AuditUnusable, read_key
 from gateway.audit.trail import AuditTrail, Measurements, keep_up
@@ -33,8 +35,6 @@ from gateway.http.edge import Edge
 from gateway.metrics import Metrics, served
 from gateway.pool import Pool, PoolLimits, Probe, SocketBackend, StatusHook
 from gateway.records import Records
-from gateway.routes import attestation, detections, docs, enclaves, health, models, ohttp, oip
-from gateway.routes.console import console_routes
 from gateway.settings import Settings
 from gateway.tracing import Tracing, tracing_from_environment
 from gateway.trust import trust_from, verifier
@@ -209,7 +209,7 @@ def _describe(app: FastAPI) -> None:
                     description=app.description,
                     routes=app.routes,
                 ),
-                openapi_oip.SCHEMAS,
+                inference_protocol.SCHEMAS,
             )
         return app.openapi_schema
 

@@ -12,9 +12,9 @@ import pytest
 from fastapi import FastAPI
 from starlette.types import Receive, Scope, Send
 
+from gateway.api.console import console_routes
 from gateway.console.assets import Asset, read_assets
 from gateway.http import problem_responses
-from gateway.routes.console import console_routes
 
 PAGE = b"<!doctype html><title>Blindgate</title>"
 

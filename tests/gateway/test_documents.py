@@ -9,15 +9,15 @@ from typing import Any
 import pytest
 
 from blindgate import problems
-from gateway import openapi_document
-from gateway import problems as error_page
+from gateway.api import errors_page as error_page
+from gateway.api.openapi import __main__
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 
 
 @pytest.fixture(scope="module")
 def api() -> dict[str, Any]:
-    loaded: dict[str, Any] = json.loads(openapi_document.document())
+    loaded: dict[str, Any] = json.loads(__main__.document())
     return loaded
 
 
@@ -31,21 +31,21 @@ def operations(api: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
 
 def test_the_error_page_is_that_of_the_catalogue() -> None:
     assert (DOCS / "errors.md").read_text() == error_page.page(), (
-        "run: python -m gateway.problems --write docs/errors.md"
+        "run: python -m gateway.api.errors_page --write docs/errors.md"
     )
 
 
 def test_the_openapi_document_is_that_of_the_application() -> None:
-    assert (DOCS / "openapi.json").read_text() == openapi_document.document(), (
-        "run: python -m gateway.openapi_document --write docs/openapi.json"
+    assert (DOCS / "openapi.json").read_text() == __main__.document(), (
+        "run: python -m gateway.api.openapi --write docs/openapi.json"
     )
 
 
 def test_documents_are_written_where_they_are_asked_for(tmp_path: Path) -> None:
     error_page.main(["--write", str(tmp_path / "errors.md")])
-    openapi_document.main(["--write", str(tmp_path / "openapi.json")])
+    __main__.main(["--write", str(tmp_path / "openapi.json")])
     assert (tmp_path / "errors.md").read_text() == error_page.page()
-    assert (tmp_path / "openapi.json").read_text() == openapi_document.document()
+    assert (tmp_path / "openapi.json").read_text() == __main__.document()
 
 
 def test_every_operation_has_a_name_and_a_summary(api: dict[str, Any]) -> None:

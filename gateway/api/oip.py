@@ -14,11 +14,11 @@ from fastapi.responses import JSONResponse
 from blindgate import problems
 from blindgate.detections import ModelRef
 from blindgate.oip import model_metadata, server_metadata
-from gateway import openapi_oip as described
+from gateway.api.openapi import inference_protocol as described
+from gateway.api.requests import Expires, Plane
 from gateway.auth.guard import charge
 from gateway.http.media_types import JSON, OCTETS, best_of, content_type
 from gateway.http.problem_responses import Refused
-from gateway.routes.requests import Expires, Plane
 
 router = APIRouter(prefix="/v2", tags=["Open Inference Protocol"])
 health = APIRouter(prefix="/v2/health", tags=["Open Inference Protocol"])

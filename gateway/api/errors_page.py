@@ -1,4 +1,4 @@
-"""Writes `docs/errors.md`: `python -m gateway.problems --write docs/errors.md`."""
+"""Writes `docs/errors.md`: `python -m gateway.api.errors_page --write docs/errors.md`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from blindgate.link import Outcome
 _HEAD = """\
 # Errors
 
-<!-- Written by `python -m gateway.problems --write docs/errors.md`; a test refuses drift. -->
+<!-- Written by `python -m gateway.api.errors_page --write`; a test refuses drift. -->
 
 Every error is a problem of [RFC 9457](https://www.rfc-editor.org/rfc/rfc9457) with the media type
 `application/problem+json`. Programs compare `type`, which never changes; `title` and `detail` are
@@ -48,7 +48,9 @@ def page() -> str:
 
 def main(arguments: list[str] | None = None) -> None:
     """Write the page to a file, or show it."""
-    parser = argparse.ArgumentParser(prog="python -m gateway.problems", description=main.__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m gateway.api.errors_page", description=main.__doc__
+    )
     parser.add_argument("--write", type=Path, metavar="FILE")
     chosen = parser.parse_args(arguments)
     if chosen.write:

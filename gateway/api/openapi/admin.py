@@ -7,7 +7,7 @@ from typing import Annotated, Any, Final
 from pydantic import BaseModel, Field
 
 from blindgate import problems
-from gateway.openapi import operation
+from gateway.api.openapi import operation
 
 
 class RunningModel(BaseModel):

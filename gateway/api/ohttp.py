@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Request, Response
 
+from gateway.api.openapi import OHTTP_KEYS_OPERATION, OHTTP_OPERATION
+from gateway.api.requests import Expires, Plane
 from gateway.http.media_types import OHTTP_ANSWER, OHTTP_KEYS, OHTTP_REQUEST, best_of, content_type
-from gateway.openapi import OHTTP_KEYS_OPERATION, OHTTP_OPERATION
-from gateway.routes.requests import Expires, Plane
 
 router = APIRouter(tags=["Sealed requests"])
 

@@ -4,9 +4,8 @@ Bodies that are taken as bytes, media types of answers, and for every operation 
 that it can answer with.
 """
 
-from gateway.openapi.answers import binary, headers, operation
-from gateway.openapi.document import complete
-from gateway.openapi.operations import (
+from gateway.api.openapi.document import complete
+from gateway.api.openapi.operations import (
     ATTESTATION,
     DETECT,
     DETECT_FORM,
@@ -19,7 +18,8 @@ from gateway.openapi.operations import (
     UNAVAILABLE,
     UPLOAD,
 )
-from gateway.openapi.schemas import ModelList, Readiness
+from gateway.api.openapi.responses import binary, headers, operation
+from gateway.api.openapi.schemas import ModelList, Readiness
 
 __all__ = [
     "ATTESTATION",

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Request
 
+from gateway.api.openapi import MODELS, ModelList
+from gateway.api.requests import Plane
 from gateway.http.media_types import JSON, best_of
-from gateway.openapi import MODELS, ModelList
-from gateway.routes.requests import Plane
 
 router = APIRouter(tags=["Models"])
 

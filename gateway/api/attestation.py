@@ -9,9 +9,9 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import AfterValidator
 
+from gateway.api.openapi import ATTESTATION
+from gateway.api.requests import Expires, Plane
 from gateway.http.media_types import COSE, JSON, best_of
-from gateway.openapi import ATTESTATION
-from gateway.routes.requests import Expires, Plane
 
 router = APIRouter(tags=["Attestation"])
 

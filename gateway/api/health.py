@@ -5,8 +5,8 @@ from __future__ import annotations
 from fastapi import APIRouter
 from fastapi.responses import JSONResponse
 
-from gateway.openapi import LIVE, READY, Readiness
-from gateway.routes.requests import Plane
+from gateway.api.openapi import LIVE, READY, Readiness
+from gateway.api.requests import Plane
 
 router = APIRouter(tags=["Health"])
 

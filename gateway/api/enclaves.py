@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Request
 
+from gateway.api.openapi.admin import ENCLAVES, EnclaveList
+from gateway.api.requests import Plane
 from gateway.http.media_types import JSON, best_of
-from gateway.openapi_admin import ENCLAVES, EnclaveList
-from gateway.routes.requests import Plane
 
 router = APIRouter(tags=["Administration"])
 

@@ -1,4 +1,4 @@
-"""Writes `docs/openapi.json`: `python -m gateway.openapi_document --write docs/openapi.json`."""
+"""Writes `docs/openapi.json`: `python -m gateway.api.openapi --write docs/openapi.json`."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def _defaults() -> dict[str, Any]:
 
 def main(arguments: list[str] | None = None) -> None:
     """Write the document to a file, or show it."""
-    parser = argparse.ArgumentParser(prog="python -m gateway.openapi_document")
+    parser = argparse.ArgumentParser(prog="python -m gateway.api.openapi")
     parser.add_argument("--write", type=Path, metavar="FILE")
     chosen = parser.parse_args(arguments)
     if chosen.write:

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from blindgate.detections import Detections
-from gateway.openapi.answers import HEADER_OBJECTS, SECURITY_SCHEMES
-from gateway.openapi.schemas import WRITTEN, Evidence, ProblemDocument
+from gateway.api.openapi.responses import HEADER_OBJECTS, SECURITY_SCHEMES
+from gateway.api.openapi.schemas import WRITTEN, Evidence, ProblemDocument
 
 if TYPE_CHECKING:
     from pydantic import BaseModel

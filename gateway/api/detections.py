@@ -5,9 +5,9 @@ from __future__ import annotations
 from fastapi import APIRouter, Request, Response
 
 from blindgate.detections import AnswerFormat
+from gateway.api.openapi import DETECT, DETECT_FORM, DETECT_SAMPLE
+from gateway.api.requests import Expires, Options, Plane
 from gateway.http.media_types import FORM, JSON, OCTETS, best_of, content_type
-from gateway.openapi import DETECT, DETECT_FORM, DETECT_SAMPLE
-from gateway.routes.requests import Expires, Options, Plane
 
 router = APIRouter(tags=["Detections"])
 

@@ -6,9 +6,9 @@ from typing import Any, Final
 
 from blindgate import problems
 from blindgate.detections import DetectOptions
+from gateway.api.openapi.responses import binary, headers, json_ok, operation
+from gateway.api.openapi.schemas import Liveness, ModelList, Readiness
 from gateway.http.media_types import FORM, JSON, OCTETS, OHTTP_ANSWER, OHTTP_KEYS, OHTTP_REQUEST
-from gateway.openapi.answers import binary, headers, json_ok, operation
-from gateway.openapi.schemas import Liveness, ModelList, Readiness
 
 
 def _query_parameters() -> list[dict[str, Any]]:
