@@ -17,7 +17,7 @@ with one_line_errors("blindgate-gateway", extra="gateway", code=2):
     from gateway.app import create_app
     from gateway.http.connections import server_options
     from gateway.settings import Settings
-    from gateway.telemetry import log_to_stdout
+    from gateway.telemetry.logging import log_to_stdout
 
 
 class Misused(BlindgateError):

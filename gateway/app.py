@@ -32,11 +32,11 @@ from gateway.dataplane import Dataplane
 from gateway.discovery import follow
 from gateway.http import UploadLimits, problem_responses
 from gateway.http.edge import Edge
-from gateway.metrics import Metrics, served
 from gateway.pool import Pool, PoolLimits, Probe, SocketBackend, StatusHook
-from gateway.records import Records
 from gateway.settings import Settings
-from gateway.tracing import Tracing, tracing_from_environment
+from gateway.telemetry.access_log import Records
+from gateway.telemetry.metrics import Metrics, served
+from gateway.telemetry.tracing import Tracing, tracing_from_environment
 from gateway.trust import trust_from, verifier
 
 #: The largest response: the largest padded one, sealed with a nonce and a tag (RFC 9458 §4.4) of

@@ -27,8 +27,8 @@ from uvicorn.protocols.http.h11_impl import STATUS_PHRASES, H11Protocol
 
 from blindgate import problems
 from blindgate.link.frames import REQUEST_ID_BYTES
-from gateway.records import Record, Records
-from gateway.timeline import Timeline
+from gateway.telemetry.access_log import Record, Records
+from gateway.telemetry.timeline import Timeline
 
 if TYPE_CHECKING:
     import asyncio

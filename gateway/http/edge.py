@@ -17,8 +17,8 @@ from blindgate.link.frames import REQUEST_ID_BYTES
 from gateway.http import ClientGone
 from gateway.http.connections import LINGER_BYTES, LINGER_SECONDS
 from gateway.http.problem_responses import answer
-from gateway.records import Record, Records
-from gateway.timeline import Timeline
+from gateway.telemetry.access_log import Record, Records
+from gateway.telemetry.timeline import Timeline
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from blindgate import problems
 from blindgate.errors import BlindgateError
 from gateway.http.problem_responses import Refused
-from gateway.timeline import Stage, Timeline
+from gateway.telemetry.timeline import Stage, Timeline
 
 if TYPE_CHECKING:
     from starlette.requests import Request

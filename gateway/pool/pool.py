@@ -25,7 +25,7 @@ from gateway.pool.machine import Machine
 from gateway.pool.plan import Plan, PoolLimits
 from gateway.pool.states import Connection, ConnectionState, Endpoint, EndpointState, Waiter
 from gateway.pool.verification import Verify, attest
-from gateway.timeline import CANCELLED, LOST, Stage, Timeline
+from gateway.telemetry.timeline import CANCELLED, LOST, Stage, Timeline
 
 if TYPE_CHECKING:
     from blindgate.link import Address

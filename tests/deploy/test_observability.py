@@ -20,7 +20,7 @@ from blindgate import problems
 from blindgate.link import Operation, Outcome
 from gateway.pool.breaker import BreakerState
 from gateway.pool.states import ConnectionState, EndpointState
-from gateway.timeline import CANCELLED, LOST, Stage
+from gateway.telemetry.timeline import CANCELLED, LOST, Stage
 from tests.gateway.conftest import OCTETS, serve_gateway
 from tests.gateway.fake_worker import running
 

@@ -20,8 +20,8 @@ from gateway.app import create_app
 from gateway.http.connections import server_options
 from gateway.pool import Pool, PoolLimits, Probe, SocketBackend
 from gateway.settings import Settings
-from gateway.telemetry import FIELDS
-from gateway.tracing import Tracing
+from gateway.telemetry.logging import FIELDS
+from gateway.telemetry.tracing import Tracing
 from gateway.trust import verifier
 from tests.gateway.fake_worker import FakeWorker, trust
 

@@ -13,8 +13,8 @@ import httpx
 import pytest
 
 from blindgate.link import Operation, Outcome, RequestHeader
-from gateway.metrics import served as serve_metrics
-from gateway.telemetry import JsonFormatter
+from gateway.telemetry.logging import JsonFormatter
+from gateway.telemetry.metrics import served as serve_metrics
 from tests.gateway.conftest import OCTETS, serve_gateway
 from tests.gateway.fake_worker import running
 

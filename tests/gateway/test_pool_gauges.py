@@ -11,7 +11,7 @@ from blindgate.link import UnixAddress
 from gateway.pool import PoolLimits, Status
 from gateway.pool.machine import Machine
 from gateway.pool.states import Waiter
-from gateway.pool_gauges import PoolGauges
+from gateway.telemetry.pool_gauges import PoolGauges
 
 pytestmark = pytest.mark.anyio
 

@@ -10,9 +10,9 @@ from typing import Any, cast
 import pytest
 from prometheus_client import CollectorRegistry
 
-from gateway import records
-from gateway.records import MOST_LINES, Record, Records
-from gateway.timeline import Timeline
+from gateway.telemetry import access_log
+from gateway.telemetry.access_log import MOST_LINES, Record, Records
+from gateway.telemetry.timeline import Timeline
 from tests.gateway.conftest import serve_gateway
 
 pytestmark = pytest.mark.anyio
@@ -54,7 +54,7 @@ def record(route: str | None = "/a") -> Record:
 async def test_a_record_is_written_soon_without_another_one(
     counted: Counted, book: Records, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(records, "_LATE", 0.01)
+    monkeypatch.setattr(access_log, "_LATE", 0.01)
     for _ in range(2):
         before = len(counted.routes)
         book.add(record())
@@ -65,9 +65,9 @@ async def test_a_record_is_written_soon_without_another_one(
 
 
 async def test_many_records_do_not_wait(counted: Counted, book: Records) -> None:
-    for _ in range(records._AT_ONCE):
+    for _ in range(access_log._AT_ONCE):
         book.add(record())
-    assert len(counted.routes) == records._AT_ONCE
+    assert len(counted.routes) == access_log._AT_ONCE
 
 
 async def test_after_the_end_nothing_waits(counted: Counted, book: Records) -> None:

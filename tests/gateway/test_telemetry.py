@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import gateway
-from gateway.telemetry import FIELDS, JsonFormatter
+from gateway.telemetry.logging import FIELDS, JsonFormatter
 
 SOURCES = sorted(
     path for path in Path(gateway.__file__).parent.rglob("*.py") if "node_modules" not in path.parts

@@ -22,8 +22,8 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import SpanKind, StatusCode
 
 from blindgate.link import Operation, Outcome, RequestHeader
-from gateway.timeline import Timeline
-from gateway.tracing import Tracing, TracingUnavailable, tracing_from_environment
+from gateway.telemetry.timeline import Timeline
+from gateway.telemetry.tracing import Tracing, TracingUnavailable, tracing_from_environment
 from tests.gateway.conftest import OCTETS, serve_gateway
 from tests.gateway.fake_worker import running
 

@@ -14,9 +14,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from gateway.metrics import Metrics
-from gateway.timeline import Timeline
-from gateway.tracing import Tracing
+from gateway.telemetry.metrics import Metrics
+from gateway.telemetry.timeline import Timeline
+from gateway.telemetry.tracing import Tracing
 
 #: Of whoever notes the records, as for what it says of a request itself.
 _log = logging.getLogger("gateway.http.edge")

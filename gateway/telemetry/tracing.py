@@ -21,7 +21,7 @@ from blindgate.errors import BlindgateError
 if TYPE_CHECKING:
     from opentelemetry.trace import TracerProvider
 
-    from gateway.timeline import Timeline
+    from gateway.telemetry.timeline import Timeline
 
 _SERVICE: Final = "blindgate-gateway"
 _METHODS: Final = {"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"}

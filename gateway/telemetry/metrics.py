@@ -22,8 +22,8 @@ from prometheus_client.registry import Collector
 
 from blindgate import problems
 from blindgate.link.frames import REQUEST_ID_BYTES
-from gateway.pool_gauges import PoolGauges
-from gateway.timeline import Stage, Timeline
+from gateway.telemetry.pool_gauges import PoolGauges
+from gateway.telemetry.timeline import Stage, Timeline
 
 if TYPE_CHECKING:
     from prometheus_client import Metric

@@ -1,0 +1,1 @@
+"""What the gateway reports about itself: log, access log, metrics, spans, stages of a request."""
