@@ -20,16 +20,16 @@ from gateway.api.console import console_routes
 from gateway.api.openapi import inference_protocol
 from gateway.audit.counted import CountedRequests
 from gateway.audit.log import AuditLog, AuditUnusable, read_key
-from gateway.audit.trail import AuditTrail, Measurements, keep_up
+from gateway.audit.middleware import AuditTrail, Measurements, keep_up
 from gateway.auth.assembly import make_auth
 from gateway.auth.cors import allow_origins
 from gateway.auth.guard import signed_in
+from gateway.aws.credentials import CredentialPusher, RoleSource
+from gateway.aws.discovery import follow
 from gateway.background import kept_running
 from gateway.console.assets import read_assets
 from gateway.console.configuration import configuration
-from gateway.credentials import CredentialPusher, RoleSource
 from gateway.dataplane import Dataplane
-from gateway.discovery import follow
 from gateway.http import UploadLimits, problem_responses
 from gateway.http.edge import Edge
 from gateway.pool import Pool, PoolLimits, Probe, SocketBackend, StatusHook

@@ -27,7 +27,7 @@ from blindgate.link.frames import Param, Params
 from blindgate.oip import InferAnswer, InferRequest, OipError, encode_answer, parse_request
 from blindgate.oip.request import HEADER_LENGTH
 from blindgate.oip.tensors import Result, shared_problem
-from gateway.audit.trail import Digest, note_answer
+from gateway.audit.middleware import Digest, note_answer
 from gateway.auth.caller import CallerTags
 from gateway.auth.guard import charge, charge_after
 from gateway.http import ByteBudget, ClientGone, IncomingBody, UploadLimits

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from gateway.pool.backend import Backend, Chunks, Exchange, Stream
 from gateway.pool.errors import EnclaveRefused, PoolRefused, StreamLost
-from gateway.pool.keeper import Keeper, Probe, Push, StatusHook
 from gateway.pool.machine import Machine
-from gateway.pool.plan import PoolLimits
+from gateway.pool.monitor import Keeper, Probe, Push, StatusHook
+from gateway.pool.placement import PoolLimits
 from gateway.pool.pool import EnclaveAnswer, Pool
 from gateway.pool.status import Status
 from gateway.pool.stream import SocketBackend

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Final
 
 from blindgate import problems
 from gateway.pool.errors import PoolRefused
-from gateway.pool.pace import time_for
+from gateway.pool.service_rate import time_for
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from gateway.pool.queued import Queue
+    from gateway.pool.queue import Queue
     from gateway.pool.states import Endpoint
 
 #: Half a minute on, the load is another one and so is the estimate.

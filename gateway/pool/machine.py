@@ -58,9 +58,9 @@ from blindgate import problems
 from gateway.pool import admission
 from gateway.pool.breaker import Breaker, CallerBreakers
 from gateway.pool.errors import PoolRefused
-from gateway.pool.pace import Pace
-from gateway.pool.plan import Plan, PoolLimits
-from gateway.pool.queued import Queue
+from gateway.pool.placement import Plan, PoolLimits
+from gateway.pool.queue import Queue
+from gateway.pool.service_rate import Pace
 from gateway.pool.states import (
     Connection,
     ConnectionState,

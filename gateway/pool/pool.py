@@ -20,9 +20,9 @@ from blindgate.link import DialError, HeaderTooLarge, Operation, Outcome, Reques
 from blindgate.link.frames import MAX_DEADLINE_MS, REQUEST_ID_BYTES, Params
 from gateway.pool.backend import Backend, Chunks, Exchange, Stream
 from gateway.pool.errors import EnclaveRefused, PoolRefused, StreamLost
-from gateway.pool.keeper import Keeper, Probe, StatusHook
 from gateway.pool.machine import Machine
-from gateway.pool.plan import Plan, PoolLimits
+from gateway.pool.monitor import Keeper, Probe, StatusHook
+from gateway.pool.placement import Plan, PoolLimits
 from gateway.pool.states import Connection, ConnectionState, Endpoint, EndpointState, Waiter
 from gateway.pool.verification import Verify, attest
 from gateway.telemetry.timeline import CANCELLED, LOST, Stage, Timeline

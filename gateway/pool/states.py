@@ -11,7 +11,7 @@ from random import random
 from typing import TYPE_CHECKING
 
 from gateway.pool.breaker import Breaker, BreakerState, CallerBreakers
-from gateway.pool.pace import Pace
+from gateway.pool.service_rate import Pace
 
 if TYPE_CHECKING:
     from blindgate.link import Address

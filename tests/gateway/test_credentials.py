@@ -20,7 +20,7 @@ import cbor2
 import pytest
 
 from enclave_app.credentials import CredentialStore
-from gateway.credentials import CredentialPusher, NoCredentials, RoleCredentials, RoleSource
+from gateway.aws.credentials import CredentialPusher, NoCredentials, RoleCredentials, RoleSource
 
 
 class Imds(ThreadingHTTPServer):

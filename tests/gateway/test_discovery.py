@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from blindgate.link import Address, VsockAddress
-from gateway import discovery
-from gateway.discovery import DiscoveryError, describe_enclaves, follow, running_enclaves
+from gateway.aws import discovery
+from gateway.aws.discovery import DiscoveryError, describe_enclaves, follow, running_enclaves
 from tests.gateway.conftest import serve_gateway
 
 pytestmark = pytest.mark.anyio

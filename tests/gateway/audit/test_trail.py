@@ -14,7 +14,7 @@ from starlette.datastructures import State
 from blindgate import problems
 from blindgate.link import Operation, Outcome
 from gateway.audit.chain import verify
-from gateway.audit.trail import Measurements, note_answer
+from gateway.audit.middleware import Measurements, note_answer
 from gateway.auth.caller import Scope
 from gateway.auth.key_file import change_keys
 from gateway.auth.keys import KeyStore

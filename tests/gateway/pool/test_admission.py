@@ -10,9 +10,9 @@ from gateway.pool.admission import is_in_vain, refusal
 from gateway.pool.breaker import Breaker
 from gateway.pool.errors import PoolRefused
 from gateway.pool.machine import Machine
-from gateway.pool.pace import MEMORY, Pace, time_for
-from gateway.pool.plan import PoolLimits
-from gateway.pool.queued import Queue
+from gateway.pool.placement import PoolLimits
+from gateway.pool.queue import Queue
+from gateway.pool.service_rate import MEMORY, Pace, time_for
 from gateway.pool.states import Connection, Endpoint, Waiter, WaiterState
 
 

@@ -8,7 +8,7 @@ from blindgate import problems
 from blindgate.link import UnixAddress
 from gateway.pool.breaker import MOST_CALLERS, Breaker, BreakerState, CallerBreakers
 from gateway.pool.machine import Machine
-from gateway.pool.plan import Plan, PoolLimits
+from gateway.pool.placement import Plan, PoolLimits
 from gateway.pool.states import Connection, ConnectionState, Endpoint, Waiter
 
 ATTACKER, VICTIM = b"a" * 16, b"v" * 16

@@ -11,8 +11,8 @@ from blindgate.link import UnixAddress
 from gateway.pool.breaker import BreakerState
 from gateway.pool.errors import PoolRefused
 from gateway.pool.machine import Machine
-from gateway.pool.pace import MEMORY, Pace
-from gateway.pool.plan import Plan, PoolLimits
+from gateway.pool.placement import Plan, PoolLimits
+from gateway.pool.service_rate import MEMORY, Pace
 from gateway.pool.states import (
     Connection,
     ConnectionState,

@@ -14,7 +14,7 @@ import pytest
 from blindgate.link import UnixAddress
 from gateway.pool.errors import PoolRefused
 from gateway.pool.machine import Machine
-from gateway.pool.plan import PoolLimits
+from gateway.pool.placement import PoolLimits
 from gateway.pool.states import Connection, Waiter
 
 THREADS = 2

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.pool.pace import MEMORY, Pace, time_for
+from gateway.pool.service_rate import MEMORY, Pace, time_for
 
 
 def work(pace: Pace, interval: float, count: int = MEMORY, start: float = 0.0) -> float:

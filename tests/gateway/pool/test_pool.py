@@ -12,7 +12,7 @@ import pytest
 from blindgate import problems
 from blindgate.link import Operation, Outcome, RequestHeader, UnixAddress
 from gateway.pool import Exchange, Pool, PoolLimits, PoolRefused, Probe, Status, StreamLost
-from gateway.pool.pace import Pace
+from gateway.pool.service_rate import Pace
 from gateway.pool.states import EndpointState
 from tests.gateway.pool.mock_backend import MockBackend, MockEnclave, MockStream, answer, verify
 

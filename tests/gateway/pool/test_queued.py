@@ -6,7 +6,7 @@ import math
 
 from blindgate.link import UnixAddress
 from gateway.pool.breaker import Breaker
-from gateway.pool.queued import Queue
+from gateway.pool.queue import Queue
 from gateway.pool.states import Endpoint, Waiter
 
 

@@ -1,0 +1,1 @@
+"""What the gateway takes from AWS: credentials for its enclaves, and which enclaves run here."""
