@@ -18,8 +18,8 @@ from bench.load.photos import make_photos
 from blindgate.detections import DetectOptions
 from blindgate.imaging.decode import read_header
 from blindgate.sealing import keys, ohttp
-from enclave_app.keyring import Keyring
-from enclave_app.sealed import InnerAnswer, InnerRequest, SealedEndpoint
+from enclave_app.handlers.ohttp import InnerAnswer, InnerRequest, SealedEndpoint
+from enclave_app.keys.keyring import Keyring
 
 _MEGABYTES: Final = (0, 4, 8, 16, 24, 32, 40)
 _LINE: Final = 64

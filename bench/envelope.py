@@ -36,12 +36,12 @@ from devstack.kms.server import running
 from devstack.kms.store import Store
 from devstack.kms.tls import ensure_certificates
 from devstack.nsm import DevNsm, DevRoot
-from enclave_app.credentials import CredentialStore
-from enclave_app.data_keys import CacheLimits
+from enclave_app.envelopes.data_key_cache import CacheLimits
+from enclave_app.envelopes.opening import Unsealer, UnsealSettings
+from enclave_app.kms.bulkhead import KmsTurns
 from enclave_app.kms.client import KmsClient, KmsSettings
-from enclave_app.kms.turns import KmsTurns
+from enclave_app.kms.credentials import CredentialStore
 from enclave_app.nsm.client import NsmClient
-from enclave_app.unseal import Unsealer, UnsealSettings
 
 REGION, ACCOUNT = "us-east-1", "111122223333"
 CLIENT = f"arn:aws:iam::{ACCOUNT}:user/client"

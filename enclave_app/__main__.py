@@ -24,21 +24,21 @@ with one_line_errors("enclave_app", extra="enclave"):
     from blindgate.link.dial import listen
     from blindgate.sealing import bhttp
     from enclave_app import limits
-    from enclave_app.compute import Compute, MemoryBudget
     from enclave_app.config import EnclaveConfig, check_memory, load
-    from enclave_app.credentials import CredentialStore
-    from enclave_app.data_keys import CacheLimits
     from enclave_app.detector.detector import Detector
-    from enclave_app.dumps import forbid_dumps
-    from enclave_app.keyring import Keyring
+    from enclave_app.envelopes.data_key_cache import CacheLimits
+    from enclave_app.envelopes.opening import Unsealer, UnsealSettings
+    from enclave_app.handlers.dispatch import Service
+    from enclave_app.handlers.ohttp import SealedEndpoint
+    from enclave_app.handlers.pipeline import Pipeline
+    from enclave_app.hardening import forbid_dumps
+    from enclave_app.keys.keyring import Keyring
+    from enclave_app.kms.bulkhead import KmsTurns
     from enclave_app.kms.client import KmsClient, KmsSettings
-    from enclave_app.kms.turns import KmsTurns
+    from enclave_app.kms.credentials import CredentialStore
+    from enclave_app.link_server.server import LinkServer
     from enclave_app.nsm import check_hardware, open_nsm, seed_kernel
-    from enclave_app.pipeline import Pipeline
-    from enclave_app.sealed import SealedEndpoint
-    from enclave_app.server import LinkServer
-    from enclave_app.service import Service
-    from enclave_app.unseal import Unsealer, UnsealSettings
+    from enclave_app.scheduling.worker_pool import Compute, MemoryBudget
 
 log = logging.getLogger("blindgate.worker")
 #: Seconds between two checks of what an idle worker must still do: drop keys that have expired.

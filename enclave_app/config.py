@@ -26,9 +26,9 @@ from blindgate.errors import BlindgateError
 from blindgate.imaging.limits import DEFAULT_LIMITS, ImageLimits
 from blindgate.link import parse_address
 from blindgate.link.errors import AddressError
-from enclave_app.cores import usable_cores
 from enclave_app.kms.endpoints import UnknownPartition, kms_host, partition_of
 from enclave_app.limits import BASE_BYTES, COPIES_OF_A_BODY
+from enclave_app.scheduling.cores import usable_cores
 
 
 class ConfigError(BlindgateError):

@@ -17,7 +17,7 @@ from bench.load.plot import Bars
 from bench.load.results import BATCHED, LIMIT, Figure, Results
 from bench.load.suite import CROWD, FEW, MANY, Findings, Plan
 from bench.overload.marks import kept
-from enclave_app.cores import usable_cores
+from enclave_app.scheduling.cores import usable_cores
 
 _FOLDER: Final = "performance"
 _INTRO: Final = """# Performance

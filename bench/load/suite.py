@@ -38,7 +38,7 @@ from bench.load.targets import (
 from devstack.model import obtain
 from devstack.stack import WORKER_ENVIRONMENT
 from devstack.supervisor import Supervisor
-from enclave_app.cores import usable_cores
+from enclave_app.scheduling.cores import usable_cores
 
 T = TypeVar("T")
 

@@ -26,8 +26,8 @@ from botocore.credentials import Credentials as BotocoreCredentials
 from blindgate.attestation.user_data import KMS_USER_DATA
 from blindgate.link import Address
 from blindgate.link.dial import dial as dial_link
-from enclave_app.credentials import Credentials, CredentialStore
 from enclave_app.kms import cms, trail
+from enclave_app.kms.credentials import Credentials, CredentialStore
 from enclave_app.kms.errors import KmsAnswerRejected, KmsRefused, KmsUnavailable
 from enclave_app.kms.recipient_keys import RecipientKey, RecipientKeys
 from enclave_app.kms.transport import KmsTransport, Reply, Unreached

@@ -16,7 +16,7 @@ import pytest
 from blindgate import problems
 from blindgate.attestation.trust import AWS_NITRO_FINGERPRINT
 from devstack.nsm import DevRoot
-from enclave_app.sealed import InnerAnswer, InnerRequest
+from enclave_app.handlers.ohttp import InnerAnswer, InnerRequest
 from tests.blindgate.client.gateway import FOUND, PCRS, Enclave, Gateway, write_state
 from tests.clients.javascript import FOLDER, NODE, NPM, built, counted, needs_node, run
 

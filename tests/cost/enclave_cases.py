@@ -8,9 +8,9 @@ from blindgate.detections import DetectOptions
 from blindgate.envelope import sample_file
 from blindgate.envelope.recognise import recognise
 from blindgate.envelope.sample_file import SampleFileError
+from enclave_app.envelopes.opening import EnvelopeRejected, Unsealer, UnsealSettings
 from enclave_app.kms import cms
 from enclave_app.kms.client import _json_object
-from enclave_app.unseal import EnvelopeRejected, Unsealer, UnsealSettings
 from tests.cost.harness import Case
 from tests.cost.hostile import members, nested, repeated
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from blindgate.link import AnswerHeader, FrameError, FrameLimits, FrameReader, RequestHeader
 from blindgate.link.frames import MAX_HEADER
-from enclave_app.credentials import CredentialsError, CredentialStore
+from enclave_app.kms.credentials import CredentialsError, CredentialStore
 from enclave_app.limits import CREDENTIALS_BYTES
 from gateway.pool.status import MAX_STATUS, Status
 from tests.cost.harness import Case

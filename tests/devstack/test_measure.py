@@ -55,7 +55,7 @@ def test_the_same_worker_measures_the_same(worker: Path) -> None:
         "model/model.toml",
         "plain/model.onnx",
         "ca.pem",
-        "enclave_app/service.py",
+        "enclave_app/handlers/dispatch.py",
         "blindgate/sealing/ohttp.py",
     ],
 )
@@ -88,7 +88,7 @@ def test_it_is_written_as_nitro_cli_prints_it(worker: Path, tmp_path: Path) -> N
 
 def test_what_only_the_parent_or_a_developer_needs_is_not_in_the_enclave() -> None:
     closure = import_closure()
-    assert "enclave_app.service" in closure
+    assert "enclave_app.handlers.dispatch" in closure
     assert "blindgate.sealing.ohttp" in closure
     assert not [
         name for name in closure if name.startswith(("gateway", "devstack", "models", "bench"))

@@ -20,7 +20,7 @@ from blindgate.link.errors import DialError
 from devstack import demo, supervisor
 from devstack.places import Places
 from devstack.supervisor import Program, Supervisor
-from enclave_app import cores
+from enclave_app.scheduling import cores
 
 WAIT_SECONDS = 30
 """A bound against waiting for ever."""

@@ -14,8 +14,8 @@ import pytest
 
 from blindgate.link import Address, VsockAddress
 from devstack.nsm import DevNsm
-from enclave_app.credentials import CredentialStore
 from enclave_app.kms.client import KmsClient, KmsSettings
+from enclave_app.kms.credentials import CredentialStore
 from enclave_app.kms.recipient_keys import RecipientKey, RecipientKeys, generate
 from enclave_app.nsm.client import NsmClient
 from tests.kms_fixtures import (

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from enclave_app.body_memory import BodyMemory, Lease, _size
+from enclave_app.link_server.buffer_pool import BodyMemory, Lease, _size
 
 MIB = 1024 * 1024
 

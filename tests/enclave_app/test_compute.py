@@ -12,7 +12,13 @@ from typing import Any
 
 import pytest
 
-from enclave_app.compute import Compute, Deadline, DeadlineExceeded, MemoryBudget, Overloaded
+from enclave_app.scheduling.worker_pool import (
+    Compute,
+    Deadline,
+    DeadlineExceeded,
+    MemoryBudget,
+    Overloaded,
+)
 
 SOON = 10.0
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from enclave_app.credentials import CredentialsError, CredentialStore
+from enclave_app.kms.credentials import CredentialsError, CredentialStore
 
 GOOD: dict[str, Any] = {
     "access_key_id": "ASIAEXAMPLEEXAMPLE",

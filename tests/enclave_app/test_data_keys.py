@@ -8,7 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
 
-from enclave_app.data_keys import CacheLimits, DataKeyCache
+from enclave_app.envelopes.data_key_cache import CacheLimits, DataKeyCache
 from enclave_app.kms.errors import KmsRefused
 
 
@@ -134,7 +134,7 @@ def ask_together(cache: DataKeyCache, gate: Gate, many: int = 8) -> list[bytes |
     with ThreadPoolExecutor(many) as pool, pytest.MonkeyPatch.context() as patch:
         first = pool.submit(ask)
         assert gate.entered.wait(10)
-        patch.setattr("enclave_app.data_keys.Future.exception", waits)
+        patch.setattr("enclave_app.envelopes.data_key_cache.Future.exception", waits)
         others = [pool.submit(ask) for _ in range(many - 1)]
         for _ in others:
             assert waiting.acquire(timeout=10)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from enclave_app.fair_share import FairShare
+from enclave_app.scheduling.fair_share import FairShare
 
 
 def take_all(share: FairShare, caller: bytes | None) -> int:

@@ -13,8 +13,8 @@ from blindgate.detections import Detections, ImageSize, ModelRef
 from blindgate.oip import InferRequest, is_protocol_path
 from blindgate.oip.tensors import Result
 from enclave_app.detector import UnknownClass
-from enclave_app.inference import answer_inference
-from enclave_app.sealed import InnerAnswer, InnerRequest
+from enclave_app.handlers.ohttp import InnerAnswer, InnerRequest
+from enclave_app.handlers.oip import answer_inference
 
 MODEL = ModelRef(name="m", version="1")
 NOTHING = Detections(model=MODEL, image=ImageSize(width=4, height=3), detections=())

@@ -11,7 +11,7 @@ import pytest
 from blindgate.client.session import VERIFY_AGAIN_S
 from blindgate.sealing import keys, ohttp
 from blindgate.sealing.suites import Kem
-from enclave_app.keyring import LIFETIME_S, OVERLAP_S, Keyring
+from enclave_app.keys.keyring import LIFETIME_S, OVERLAP_S, Keyring
 
 
 class Clock:

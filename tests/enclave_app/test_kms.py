@@ -27,11 +27,11 @@ from hypothesis import strategies as st
 from blindgate.attestation.user_data import KMS_USER_DATA
 from blindgate.link import UnixAddress
 from blindgate.link.dial import dial, listen
-from enclave_app.credentials import CredentialStore
 from enclave_app.kms import client as kms_module
 from enclave_app.kms import trail
 from enclave_app.kms import transport as kms_transport
 from enclave_app.kms.client import KmsClient, KmsSettings
+from enclave_app.kms.credentials import CredentialStore
 from enclave_app.kms.errors import (
     KmsAnswerRejected,
     KmsError,
@@ -230,7 +230,7 @@ CALL = """
 import sys
 from pathlib import Path
 from blindgate.link import UnixAddress
-from enclave_app.credentials import CredentialStore
+from enclave_app.kms.credentials import CredentialStore
 from enclave_app.kms.client import KmsClient, KmsSettings
 from tests.enclave_app.kms_faking import CONTEXT, HOST, KEY_ARN, FakeNsm
 store = CredentialStore()

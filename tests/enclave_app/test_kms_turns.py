@@ -8,8 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from enclave_app.kms.bulkhead import PATIENCE, WAITING, KmsTurns
 from enclave_app.kms.errors import KmsRefused, KmsUnavailable
-from enclave_app.kms.turns import PATIENCE, WAITING, KmsTurns
 
 
 class SlowKms:

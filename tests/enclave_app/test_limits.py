@@ -7,18 +7,13 @@ from __future__ import annotations
 
 import pytest
 
-from enclave_app import (
-    credentials,
-    data_keys,
-    fair_share,
-    keyring,
-    limits,
-    replay,
-    sealed,
-    unseal,
-)
-from enclave_app.kms import client, cms, recipient_keys, transport, turns
+from enclave_app import limits
+from enclave_app.envelopes import data_key_cache, opening
+from enclave_app.handlers import ohttp
+from enclave_app.keys import keyring, replay_window
+from enclave_app.kms import bulkhead, client, cms, credentials, recipient_keys, transport
 from enclave_app.nsm import hardware
+from enclave_app.scheduling import fair_share
 
 KIB = 1024
 MIB = 1024 * 1024
@@ -37,20 +32,20 @@ MIB = 1024 * 1024
         pytest.param(limits.KEPT_BODY_BYTES, 12 * MIB, id="kept memory"),
         pytest.param(limits.STALL_SECONDS, 30, id="stalled peer"),
         pytest.param(credentials.DUE_BEFORE_EXPIRY, 300, id="credentials due"),
-        pytest.param(data_keys.REFUSED_SECONDS, 10, id="remembered refusal"),
-        pytest.param(data_keys.REFUSALS, 1024, id="remembered refusals"),
+        pytest.param(data_key_cache.REFUSED_SECONDS, 10, id="remembered refusal"),
+        pytest.param(data_key_cache.REFUSALS, 1024, id="remembered refusals"),
         pytest.param(fair_share.TIMES_FREE, 3, id="share of a caller"),
         pytest.param(keyring.LIFETIME_S, 24 * 3600, id="lifetime of keys"),
         pytest.param(keyring.OVERLAP_S, 2 * 3600, id="overlap of keys"),
         pytest.param(keyring.MAX_GENERATIONS, 3, id="generations"),
-        pytest.param(replay.CAPACITY, 262_144, id="replay cache"),
-        pytest.param((sealed.DATE_PAST_S, sealed.DATE_FUTURE_S), (300, 60), id="Date window"),
-        pytest.param(sealed.MAX_QUERY_FIELDS, 128, id="query fields"),
-        pytest.param(unseal.MAX_BLOB_BYTES, 6144, id="wrapped key of an envelope"),
-        pytest.param(unseal.MAX_CONTEXT_BYTES, 8192, id="encryption context"),
-        pytest.param(unseal.MAX_DATA_KEYS, 8, id="wrapped keys"),
-        pytest.param(unseal.MAX_FRAMES, 16_384, id="frames"),
-        pytest.param(unseal.MAX_ENVELOPE_BYTES, 256 * MIB, id="envelope"),
+        pytest.param(replay_window.CAPACITY, 262_144, id="replay cache"),
+        pytest.param((ohttp.DATE_PAST_S, ohttp.DATE_FUTURE_S), (300, 60), id="Date window"),
+        pytest.param(ohttp.MAX_QUERY_FIELDS, 128, id="query fields"),
+        pytest.param(opening.MAX_BLOB_BYTES, 6144, id="wrapped key of an envelope"),
+        pytest.param(opening.MAX_CONTEXT_BYTES, 8192, id="encryption context"),
+        pytest.param(opening.MAX_DATA_KEYS, 8, id="wrapped keys"),
+        pytest.param(opening.MAX_FRAMES, 16_384, id="frames"),
+        pytest.param(opening.MAX_ENVELOPE_BYTES, 256 * MIB, id="envelope"),
         pytest.param(client.MAX_CIPHERTEXT_BLOB, 6144, id="wrapped key for KMS"),
         pytest.param(client.CALL_SECONDS, 8, id="call to KMS"),
         pytest.param(client.MAX_ATTEMPTS, 4, id="attempts"),
@@ -67,7 +62,7 @@ MIB = 1024 * 1024
         pytest.param(transport.CONNECT_SECONDS, 2, id="connect"),
         pytest.param(transport.READ_SECONDS, 3, id="read"),
         pytest.param(transport.MAX_ANSWER_BYTES, 16 * KIB, id="answer of KMS"),
-        pytest.param((turns.WAITING, turns.PATIENCE), (8, 0.5), id="turns at KMS"),
+        pytest.param((bulkhead.WAITING, bulkhead.PATIENCE), (8, 0.5), id="turns at KMS"),
         pytest.param(hardware.OLDEST_KERNEL, (5, 18), id="kernel"),
         pytest.param(hardware.SEED_BYTES, 256, id="seed"),
     ],

@@ -11,10 +11,10 @@ from blindgate.detections import DetectOptions
 from blindgate.imaging.decode import read_header
 from blindgate.imaging.errors import ImageTooLarge
 from blindgate.imaging.limits import ImageLimits
-from enclave_app.compute import Compute, Deadline, DeadlineExceeded, MemoryBudget
 from enclave_app.detector.detector import Inspected, Look
-from enclave_app.pipeline import Pipeline, Upload
-from enclave_app.unseal import EnvelopeRejected
+from enclave_app.envelopes.opening import EnvelopeRejected
+from enclave_app.handlers.pipeline import Pipeline, Upload
+from enclave_app.scheduling.worker_pool import Compute, Deadline, DeadlineExceeded, MemoryBudget
 from tests.blindgate.imaging.files import png
 
 ENVELOPE = b"\x02\x04\x78 an Encryption SDK message by its first bytes"

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from enclave_app import __main__ as worker
-from enclave_app import dumps
+from enclave_app import hardening
 from enclave_app.nsm import NsmUnavailable, open_nsm
 from enclave_app.nsm.device import DeviceNsm
 from tests.enclave_app.test_config import GOOD
@@ -79,7 +79,7 @@ def test_a_worker_measured_with_the_device_never_takes_a_socket(
 
 SHOW_DUMPS = """
 import ctypes, resource
-from enclave_app.dumps import forbid_dumps
+from enclave_app.hardening import forbid_dumps
 forbid_dumps()
 prctl = getattr(ctypes.CDLL(None), "prctl", None)
 print(resource.getrlimit(resource.RLIMIT_CORE), prctl(3, 0, 0, 0, 0) if prctl else 0)
@@ -102,7 +102,7 @@ def test_a_system_without_prctl_still_writes_no_core_file(monkeypatch: pytest.Mo
     limits: list[Any] = []
     monkeypatch.setattr(resource, "setrlimit", lambda *given: limits.append(given))
     monkeypatch.setattr(ctypes, "CDLL", lambda _: object())
-    dumps.forbid_dumps()
+    hardening.forbid_dumps()
     assert limits == [(resource.RLIMIT_CORE, (0, 0))]
 
 

@@ -16,10 +16,7 @@ from blindgate import problems
 from blindgate.sealing import bhttp, keys, ohttp, padding
 from blindgate.sealing.errors import OpenRejected, UnknownKey
 from blindgate.sealing.suites import Kem
-from enclave_app.compute import Overloaded
-from enclave_app.keyring import Keyring
-from enclave_app.replay import ReplayCache
-from enclave_app.sealed import (
+from enclave_app.handlers.ohttp import (
     DATE_FUTURE_S,
     DATE_PAST_S,
     InnerAnswer,
@@ -27,6 +24,9 @@ from enclave_app.sealed import (
     SealedEndpoint,
     _parse_date,
 )
+from enclave_app.keys.keyring import Keyring
+from enclave_app.keys.replay_window import ReplayCache
+from enclave_app.scheduling.worker_pool import Overloaded
 
 NOW = 1_800_000_000.0
 

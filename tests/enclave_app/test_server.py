@@ -29,9 +29,8 @@ from blindgate.link import (
 )
 from blindgate.link.dial import dial, listen
 from enclave_app import limits
-from enclave_app.body_memory import BodyMemory
-from enclave_app.compute import MemoryBudget
-from enclave_app.server import (
+from enclave_app.link_server.buffer_pool import BodyMemory
+from enclave_app.link_server.server import (
     Answer,
     LinkServer,
     Request,
@@ -39,6 +38,7 @@ from enclave_app.server import (
     _give_up_after,
     _most_at_once,
 )
+from enclave_app.scheduling.worker_pool import MemoryBudget
 
 ID = bytes(16)
 

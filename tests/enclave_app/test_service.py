@@ -25,20 +25,20 @@ from blindgate.link.frames import Params
 from blindgate.sealing import bhttp, keys, ohttp
 from devstack.nsm.protocol import DevNsm
 from devstack.nsm.root import DevRoot
-from enclave_app.compute import Compute, Deadline, DeadlineExceeded, Overloaded
 from enclave_app.config import Measured, load
-from enclave_app.credentials import CredentialStore
 from enclave_app.detector.detector import Look
 from enclave_app.detector.errors import UnknownClass
-from enclave_app.keyring import Keyring
+from enclave_app.envelopes.opening import EnvelopeRejected
+from enclave_app.handlers.dispatch import Service
+from enclave_app.handlers.ohttp import SealedEndpoint
+from enclave_app.handlers.pipeline import Upload
+from enclave_app.keys.keyring import Keyring
+from enclave_app.keys.replay_window import ReplayCache
 from enclave_app.kms import trail
+from enclave_app.kms.credentials import CredentialStore
 from enclave_app.kms.errors import KmsRefused, KmsUnavailable, KmsUntrusted
-from enclave_app.pipeline import Upload
-from enclave_app.replay import ReplayCache
-from enclave_app.sealed import SealedEndpoint
-from enclave_app.server import Answer, Request
-from enclave_app.service import Service
-from enclave_app.unseal import EnvelopeRejected
+from enclave_app.link_server.server import Answer, Request
+from enclave_app.scheduling.worker_pool import Compute, Deadline, DeadlineExceeded, Overloaded
 
 FOUND = Detections(
     model=ModelRef(name="m", version="1"),

@@ -22,11 +22,11 @@ from hypothesis import strategies as st
 
 from blindgate.envelope import encryption_sdk, sample_file
 from blindgate.envelope.sample_file import SampleFile
-from enclave_app import unseal
-from enclave_app.data_keys import CacheLimits, DataKeyCache
+from enclave_app.envelopes import opening
+from enclave_app.envelopes.data_key_cache import CacheLimits, DataKeyCache
+from enclave_app.envelopes.opening import EnvelopeRejected, Unsealer, UnsealSettings
+from enclave_app.kms.bulkhead import KmsTurns
 from enclave_app.kms.errors import KmsRefused, KmsUnavailable
-from enclave_app.kms.turns import KmsTurns
-from enclave_app.unseal import EnvelopeRejected, Unsealer, UnsealSettings
 from tests.enclave_app.conftest import Attested
 from tests.kms_fixtures import RunningKms
 
@@ -502,7 +502,7 @@ def test_sample_files_are_opened_only_where_the_configuration_allows() -> None:
 
 
 def test_a_message_in_very_many_frames_is_not_opened(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(unseal, "MAX_FRAMES", 16)
+    monkeypatch.setattr(opening, "MAX_FRAMES", 16)
     assert unsealer().open(message(bytes(128 * 10), frame=128)) == bytes(128 * 10)
     with pytest.raises(EnvelopeRejected):
         unsealer().open(message(bytes(128 * 20), frame=128))

@@ -19,7 +19,7 @@ from typing import Any
 import cbor2
 import pytest
 
-from enclave_app.credentials import CredentialStore
+from enclave_app.kms.credentials import CredentialStore
 from gateway.aws.credentials import CredentialPusher, NoCredentials, RoleCredentials, RoleSource
 
 

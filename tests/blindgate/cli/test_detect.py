@@ -21,7 +21,7 @@ from blindgate.cli.connection import Connection
 from blindgate.cli.detect import THRESHOLDS
 from blindgate.detections import Box, Detection, Detections, ImageSize, ModelRef
 from devstack.nsm import DevRoot
-from enclave_app.sealed import InnerAnswer
+from enclave_app.handlers.ohttp import InnerAnswer
 from tests import command_line
 from tests.blindgate.client.gateway import FOUND, PCRS, URL, Enclave, Gateway, write_state
 from tests.command_line import Done

@@ -21,14 +21,14 @@ from blindgate.detections import Box, Detection, Detections, ImageSize, ModelRef
 from blindgate.sealing import keys, ohttp
 from blindgate.sealing.xwing import SEED_SIZE
 from devstack.nsm import DevNsm, DevRoot
-from enclave_app.keyring import Keyring
-from enclave_app.sealed import (
+from enclave_app.handlers.ohttp import (
     InnerAnswer,
     InnerRequest,
     OpenRejected,
     SealedEndpoint,
     UnknownKey,
 )
+from enclave_app.keys.keyring import Keyring
 
 URL = "https://gateway.example"
 PCRS = {index: bytes([0xA0 + index]) * 48 for index in (0, 1, 2)}

@@ -17,7 +17,7 @@ from blindgate.client import AnswerRejected, GatewayUnreachable, PhotoSource, Pr
 from blindgate.client.photos import media_type
 from blindgate.sealing import keys, padding
 from devstack.nsm import DevRoot
-from enclave_app.sealed import InnerAnswer, InnerRequest
+from enclave_app.handlers.ohttp import InnerAnswer, InnerRequest
 from tests.blindgate.client.gateway import FOUND, URL, Enclave, Gateway, problem, trust
 
 JPEG = b"\xff\xd8\xff\xe0 the pixels of a photo"

@@ -28,7 +28,7 @@ from blindgate.client import (
 from blindgate.client.errors import ProblemError
 from blindgate.client.trust import resolve
 from devstack.nsm import DevRoot
-from enclave_app.sealed import InnerAnswer
+from enclave_app.handlers.ohttp import InnerAnswer
 from tests.blindgate.client.gateway import FOUND, PCRS, URL, Enclave, Gateway, trust
 
 JPEG = b"\xff\xd8\xff\xe0 the pixels of a photo"

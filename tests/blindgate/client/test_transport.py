@@ -11,7 +11,7 @@ import pytest
 from blindgate import AsyncOhttpTransport, OhttpTransport, problems
 from blindgate.client import AnswerRejected, GatewayProblem, NotSealed, VerificationFailed
 from devstack.nsm import DevRoot
-from enclave_app.sealed import InnerAnswer, InnerRequest
+from enclave_app.handlers.ohttp import InnerAnswer, InnerRequest
 from tests.blindgate.client.gateway import URL, Enclave, Gateway, problem, trust
 
 SEALED = "POST /.well-known/ohttp-gateway"

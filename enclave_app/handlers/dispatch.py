@@ -29,20 +29,20 @@ from blindgate.oip import InferRequest, is_protocol_path, largest_answer
 from blindgate.oip.tensors import Result
 from blindgate.sealing.errors import OpenRejected, UnknownKey
 from enclave_app import limits
-from enclave_app.compute import Compute, Deadline, DeadlineExceeded, Overloaded
 from enclave_app.config import Measured
-from enclave_app.credentials import CredentialsError, CredentialStore
 from enclave_app.detector.detector import Detector, Look
 from enclave_app.detector.errors import UnknownClass
-from enclave_app.inference import answer_inference, oip_problem
-from enclave_app.keyring import Keyring
+from enclave_app.envelopes.opening import EnvelopeRejected
+from enclave_app.handlers.ohttp import InnerAnswer, InnerRequest, SealedEndpoint, failed
+from enclave_app.handlers.oip import answer_inference, oip_problem
+from enclave_app.handlers.pipeline import Pipeline, Upload
+from enclave_app.keys.keyring import Keyring
 from enclave_app.kms import trail
+from enclave_app.kms.credentials import CredentialsError, CredentialStore
 from enclave_app.kms.errors import KmsRefused, KmsUnavailable
+from enclave_app.link_server.server import Answer, Request
 from enclave_app.nsm import Nsm
-from enclave_app.pipeline import Pipeline, Upload
-from enclave_app.sealed import InnerAnswer, InnerRequest, SealedEndpoint, failed
-from enclave_app.server import Answer, Request
-from enclave_app.unseal import EnvelopeRejected
+from enclave_app.scheduling.worker_pool import Compute, Deadline, DeadlineExceeded, Overloaded
 
 #: What a failure looks like from outside: its class, and never why.
 FAILURES: Final[dict[type[Exception], Outcome]] = {

@@ -23,14 +23,14 @@ from blindgate import problems
 from blindgate.oip import parse_path
 from blindgate.sealing import bhttp, fields, ohttp, padding
 from blindgate.sealing.errors import BinaryHttpError, OpenRejected, UnknownKey
-from enclave_app.replay import ReplayCache, name_of
+from enclave_app.keys.replay_window import ReplayCache, name_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from blindgate.problems import Problem
     from blindgate.sealing.fields import Fields
-    from enclave_app.keyring import Keyring
+    from enclave_app.keys.keyring import Keyring
 
 __all__ = ["InnerAnswer", "InnerRequest", "OpenRejected", "SealedEndpoint", "UnknownKey"]
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from enclave_app.kms.errors import KmsRefused
-from enclave_app.own_errors import own_copy
+from enclave_app.scheduling.error_copies import own_copy
 
 #: Seconds for which a refusal is not asked about again: short, since a key policy may be corrected.
 REFUSED_SECONDS: Final = 10.0

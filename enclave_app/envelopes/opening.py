@@ -28,9 +28,9 @@ from blindgate.envelope import sample_file
 from blindgate.envelope.context import contains
 from blindgate.envelope.recognise import EnvelopeKind, recognise
 from blindgate.errors import BlindgateError
-from enclave_app.data_keys import CacheLimits, DataKeyCache
+from enclave_app.envelopes.data_key_cache import CacheLimits, DataKeyCache
+from enclave_app.envelopes.memoryview_file import ViewFile
 from enclave_app.kms.errors import KmsRefused
-from enclave_app.view_file import ViewFile
 
 #: The largest envelope; its plaintext is always smaller. The measured body limit is below it.
 MAX_ENVELOPE_BYTES: Final = 256 * 1024 * 1024

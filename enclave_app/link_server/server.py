@@ -31,8 +31,8 @@ from blindgate.link import (
 )
 from blindgate.link.frames import Body, Params
 from enclave_app import limits
-from enclave_app.body_memory import BodyMemory
-from enclave_app.compute import Deadline, DeadlineExceeded, MemoryBudget, Overloaded
+from enclave_app.link_server.buffer_pool import BodyMemory
+from enclave_app.scheduling.worker_pool import Deadline, DeadlineExceeded, MemoryBudget, Overloaded
 
 log = logging.getLogger("blindgate.worker")
 

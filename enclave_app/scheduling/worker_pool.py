@@ -21,7 +21,7 @@ from contextlib import contextmanager
 from typing import Generic, Protocol, TypeVar, cast
 
 from blindgate.errors import BlindgateError
-from enclave_app.own_errors import own_copy
+from enclave_app.scheduling.error_copies import own_copy
 
 J = TypeVar("J")
 R = TypeVar("R")

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from blindgate.detections import Detections, DetectOptions
 from blindgate.envelope.recognise import is_envelope
 from blindgate.imaging.errors import ImageTooLarge
-from enclave_app.compute import Compute, Deadline, MemoryBudget
 from enclave_app.detector import Detector
 from enclave_app.detector.detector import Look
-from enclave_app.unseal import EnvelopeRejected, Unsealer
+from enclave_app.envelopes.opening import EnvelopeRejected, Unsealer
+from enclave_app.scheduling.worker_pool import Compute, Deadline, MemoryBudget
 
 
 @dataclass(frozen=True, slots=True)

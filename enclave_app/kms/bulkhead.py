@@ -11,9 +11,9 @@ import threading
 from collections.abc import Mapping
 from typing import Final, Protocol
 
-from enclave_app.fair_share import FairShare
 from enclave_app.kms.errors import KmsUnavailable
 from enclave_app.kms.transport import MAX_CONNECTIONS
+from enclave_app.scheduling.fair_share import FairShare
 
 #: As many as there are connections to KMS: more would only wait for one of them.
 WAITING: Final = MAX_CONNECTIONS

@@ -23,7 +23,7 @@ from blindgate.oip import (
 from blindgate.oip.request import HEADER_LENGTH
 from blindgate.oip.tensors import Result, shared_problem
 from enclave_app.detector.errors import UnknownClass
-from enclave_app.sealed import InnerAnswer, InnerRequest, failed
+from enclave_app.handlers.ohttp import InnerAnswer, InnerRequest, failed
 
 if TYPE_CHECKING:
     from blindgate.problems import Problem

@@ -1,0 +1,1 @@
+"""Opening envelopes: data keys from KMS, cached, and the content under them."""

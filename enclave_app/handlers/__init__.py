@@ -1,0 +1,1 @@
+"""What the worker does with a request: dispatch, sealed requests, OIP, and the pipeline."""

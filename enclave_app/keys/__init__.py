@@ -1,0 +1,1 @@
+"""Sealing keys with their rotation, and the window against replayed requests."""

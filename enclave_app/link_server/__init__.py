@@ -1,0 +1,1 @@
+"""The accept loop, connections of the gateway, and the memory of their bodies."""

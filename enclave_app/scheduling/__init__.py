@@ -1,0 +1,1 @@
+"""Who computes when: deadlines, memory, cores, and the pool of worker threads."""
