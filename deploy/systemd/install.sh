@@ -24,7 +24,7 @@ case $region in
   *) kms=kms.$region.amazonaws.com ;;
 esac
 
-install -d -m 0755 /etc/blindgate /etc/blindgate/pcrs /var/lib/blindgate /etc/sysusers.d
+install -d -m 0755 /etc/blindgate /etc/blindgate/pcrs /etc/sysusers.d /var/lib/blindgate /var/log/blindgate
 sed "s/@KMS_HOST@/$kms/" "$release/systemd/vsock-proxy.yaml.in" > /etc/blindgate/vsock-proxy.yaml
 printf 'BLINDGATE_REGION=%s\nBLINDGATE_KMS_HOST=%s\n' "$region" "$kms" > /etc/blindgate/host.env
 install -m 0644 "$release/systemd/blindgate.sysusers.conf" /etc/sysusers.d/blindgate.conf

@@ -11,15 +11,22 @@ import pytest
 
 from enclave_app.kms.endpoints import kms_host
 from tests.deploy import terraform as tf
+from tests.deploy.test_allocator import allocator
 
 UNITS = tf.ROOT / "deploy" / "systemd"
-NAMES = ("blindgate-vsock-proxy.service", "blindgate-enclave@.service", "blindgate-gateway.service")
+NAMES = (
+    "blindgate-vsock-proxy.service",
+    "blindgate-enclave@.service",
+    "blindgate-gateway.service",
+    "blindgate-journal.service",
+)
 
 #: systemd's own measure of what a service could reach, 0 to 10; "OK" ends at 4.9.
 MOST_EXPOSURE = {
     "blindgate-vsock-proxy.service": 1.3,
     "blindgate-enclave@.service": 1.3,
     "blindgate-gateway.service": 1.3,
+    "blindgate-journal.service": 0.5,
 }
 
 
@@ -169,3 +176,30 @@ def test_nitro_cli_s_log_stays_small() -> None:
     # logrotate refuses a folder that a group may write to, unless told whose rights to use.
     assert "su root ne" in rules
     assert re.search(r"^  size \d+M$", rules, re.MULTILINE)
+
+
+def test_the_shipped_journal_is_that_of_every_slot_and_of_no_unit_that_serves_clients() -> None:
+    (command,) = settings("blindgate-journal.service")["ExecStart"]
+    units = re.findall(r"--unit=(\S+)", command)
+    # A pattern is resolved when journalctl starts, before any enclave has logged.
+    assert set(units) == {
+        *(f"blindgate-enclave@{slot}.service" for slot in allocator.SLOTS),
+        "blindgate-vsock-proxy.service",
+        "nitro-enclaves-allocator.service",
+    }
+
+
+def test_journalctl_takes_the_options_of_the_shipped_journal() -> None:
+    if shutil.which("journalctl") is None:
+        pytest.skip("journalctl is not on this machine")
+    (command,) = settings("blindgate-journal.service")["ExecStart"]
+    arguments = [each for each in command.split()[1:] if each not in {"--follow", "--boot"}]
+    done = subprocess.run(
+        ["journalctl", *arguments, "--directory=/var/empty-journal"],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert "option" not in done.stderr
+    assert "No such file or directory" in done.stderr

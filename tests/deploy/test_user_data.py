@@ -59,16 +59,28 @@ class Instance:
         root: A copy of the instance's /etc, /opt, /var/lib and /var/log.
         calls: Every call of a stand-in.
         code: The script's exit code.
+        output: What it wrote to standard output.
         errors: What it wrote to standard error.
     """
 
     root: Path
     calls: list[str]
     code: int
+    output: str
     errors: str
 
     def read(self, path: str) -> str:
         return (self.root / path).read_text()
+
+    def shipped(self) -> dict[str, str]:
+        """The files that the CloudWatch agent ships, and the end of each one's stream."""
+        agent = json.loads(self.read("opt/aws/amazon-cloudwatch-agent/etc/blindgate.json"))
+        entries = agent["logs"]["logs_collected"]["files"]["collect_list"]
+        assert {each["log_group_name"] for each in entries} == {"/blindgate/blindgate/gateway"}
+        return {
+            each["file_path"]: each["log_stream_name"].removeprefix("blue/{instance_id}")
+            for each in entries
+        }
 
 
 class Host:
@@ -171,7 +183,8 @@ class Host:
             text=True,
             check=False,
         )
-        return Instance(left, calls.read_text().splitlines(), done.returncode, done.stderr)
+        called = calls.read_text().splitlines()
+        return Instance(left, called, done.returncode, done.stdout, done.stderr)
 
 
 @pytest.fixture
@@ -188,15 +201,15 @@ def host(tmp_path: Path, program: str) -> Host:
     return Host(tmp_path, program)
 
 
-def test_it_runs_to_its_end_and_starts_the_three_services(host: Host) -> None:
+def test_it_runs_to_its_end_and_starts_the_services(host: Host) -> None:
     instance = host.run(host.render())
     assert (instance.code, instance.errors) == (0, "")
     assert instance.calls[0] == (
         "dnf install -y -q aws-nitro-enclaves-cli python3.11 amazon-cloudwatch-agent logrotate file"
     )
     assert instance.calls[-1] == (
-        "systemctl enable --now blindgate-vsock-proxy.service blindgate-enclave@blue.service "
-        "blindgate-gateway.service"
+        "systemctl enable --now blindgate-journal.service blindgate-vsock-proxy.service "
+        "blindgate-enclave@blue.service blindgate-gateway.service"
     )
     allocator = instance.calls.index("systemctl restart nitro-enclaves-allocator.service")
     assert instance.calls.index("modprobe nitro_enclaves") < allocator < len(instance.calls) - 1
@@ -215,14 +228,56 @@ def test_it_runs_to_its_end_and_starts_the_three_services(host: Host) -> None:
     assert "memory_mib: 1856\n" in instance.read("etc/nitro_enclaves/allocator.yaml")
     assert "BLINDGATE_MEMORY=1856\n" in instance.read("etc/blindgate/enclave-blue.env")
     units = {path.name for path in (instance.root / "etc/systemd/system").glob("*.service")}
-    assert len(units) == 3
+    assert len(units) == 4
     assert units == {path.name for path in (tf.ROOT / "deploy/systemd").glob("*.service")}
     assert "/var/log/nitro_enclaves" in instance.read("etc/logrotate.d/blindgate-nitro-enclaves")
     current = (instance.root / "opt/blindgate/current").readlink()
     assert current.parent == Path("/opt/blindgate/releases")
-    agent = json.loads(instance.read("opt/aws/amazon-cloudwatch-agent/etc/blindgate.json"))
-    streams = agent["logs"]["logs_collected"]["files"]["collect_list"]
-    assert {each["log_group_name"] for each in streams} == {"/blindgate/blindgate/gateway"}
+
+
+def test_the_logs_that_explain_a_failure_reach_the_log_group(host: Host) -> None:
+    instance = host.run(host.render())
+    shipped = instance.shipped()
+    assert shipped["/var/log/cloud-init-output.log"] == "/cloud-init"
+    assert shipped["/var/log/nitro_enclaves/nitro_enclaves.log"] == "/nitro-cli"
+    assert shipped["/var/log/nitro_enclaves/err*.log"] == "/nitro-cli-errors"
+    # The journal of the enclaves' units, which a service copies into a file that is rotated.
+    unit = instance.read("etc/systemd/system/blindgate-journal.service")
+    file = unit.partition("StandardOutput=append:")[2].splitlines()[0]
+    assert shipped[file] == "/units"
+    assert (instance.root / file.lstrip("/")).parent.is_dir()
+    rules = instance.read("etc/logrotate.d/blindgate")
+    assert rules.startswith(f"{Path(file).parent}/*.log {{\n  size 32M\n")
+
+
+def test_no_other_file_reaches_the_log_group_and_none_holds_content(host: Host) -> None:
+    marker = "a-value-of-a-setting"
+    instance = host.run(host.render(environment={"BLINDGATE_ENCLAVES": marker}))
+    assert set(instance.shipped()) == {
+        "/var/log/blindgate/gateway.log",  # JSON lines without content, docs/operations.md
+        "/var/lib/private/blindgate-gateway/audit.log",
+        "/var/log/blindgate/units.log",
+        "/var/log/cloud-init-output.log",
+        "/var/log/nitro_enclaves/nitro_enclaves.log",
+        "/var/log/nitro_enclaves/err*.log",
+    }
+    # cloud-init's output is what this script writes: no settings, no measurements.
+    assert marker in instance.read("etc/blindgate/gateway.env")
+    for text in (marker, "a" * 96):
+        assert text not in instance.output + instance.errors
+
+
+def test_the_agent_runs_before_anything_that_can_fail(host: Host) -> None:
+    host.release = host.store(host.make_release(quick=True), "release/1.gz", "v2")
+    instance = host.run(host.render(release={**host.release, "sha256": "0" * 64}))
+    assert instance.code != 0
+    assert "blindgate: line" in instance.errors
+    started = [call for call in instance.calls if call.startswith("amazon-cloudwatch-agent-ctl")]
+    assert started == [
+        "amazon-cloudwatch-agent-ctl -a fetch-config -m ec2 -s "
+        "-c file:/opt/aws/amazon-cloudwatch-agent/etc/blindgate.json"
+    ]
+    assert "/var/log/cloud-init-output.log" in instance.shipped()
 
 
 @pytest.mark.parametrize("which", ["eif", "release"])
