@@ -274,8 +274,10 @@ def test_the_agent_runs_before_anything_that_can_fail(host: Host) -> None:
     assert "blindgate: line" in instance.errors
     started = [call for call in instance.calls if call.startswith("amazon-cloudwatch-agent-ctl")]
     assert started == [
-        "amazon-cloudwatch-agent-ctl -a fetch-config -m ec2 -s "
-        "-c file:/opt/aws/amazon-cloudwatch-agent/etc/blindgate.json"
+        (
+            "amazon-cloudwatch-agent-ctl -a fetch-config -m ec2 -s "
+            "-c file:/opt/aws/amazon-cloudwatch-agent/etc/blindgate.json"
+        )
     ]
     assert "/var/log/cloud-init-output.log" in instance.shipped()
 
