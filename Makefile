@@ -74,8 +74,8 @@ $(VENV)/.peers: $(STAMP) locks/bench.txt
 
 assets: $(ASSETS) ## build the page that the gateway serves, from locked packages (needs Node 20.19)
 
-$(ASSETS): $(addsuffix /node_modules/.package-lock.json,clients/js gateway/console) $(shell find clients/js/src gateway/console/src gateway/console/*.ts gateway/console/*.html -type f)
-	npm --prefix gateway/console run --silent build
+$(ASSETS): $(addsuffix /node_modules/.package-lock.json,clients/js console) $(shell find clients/js/src console/src console/*.ts console/*.html -type f)
+	npm --prefix console run --silent build
 
 wheel: $(STAMP) $(ASSETS) ## a wheel and a source archive with that page in them, into out/dist
 	$(BIN)/python -m hatchling build -d out/dist

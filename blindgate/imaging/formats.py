@@ -20,7 +20,7 @@ _ACCEPTED: Final[tuple[tuple[bytes, Format], ...]] = (
     (rb"\x89PNG\r\n\x1a\n", "png"),
     (rb"RIFF.{4}WEBP", "webp"),
 )
-#: Names for what people try. The console has the same list (`gateway/console/src/formats.ts`).
+#: Names for what people try. The console has the same list (`console/src/formats.ts`).
 _OTHERS: Final[tuple[tuple[bytes, str], ...]] = (
     (rb".{4}ftyp(?:mif1|msf1).{4}(?:.{4})*avi[fs]", "An AVIF image"),
     (rb".{4}ftyp(?:heic|heix|heim|heis|hevc|hevx|mif1|msf1)", "A HEIC photo"),

@@ -1,6 +1,6 @@
 """The EXIF orientation (JEITA CP-3451, tag 0x0112): which way up an image is.
 
-The console reads it by the same rules: `gateway/console/src/orientation.ts`.
+The console reads it by the same rules: `console/src/orientation.ts`.
 """
 
 from __future__ import annotations

@@ -1,5 +1,6 @@
-"""The page for people, and what it is told.
+"""The page for people, and its configuration.
 
-The TypeScript in `src/` is built by `make assets` into `dist/`: `served/` is what the gateway
-answers at `/`, `standalone/` a template of one file that `python -m gateway.console` completes.
+The TypeScript in `console/` is built by `make assets` into `dist/` here: `served/` is what the
+gateway responds with at `/`, `standalone/` a template of one file that `python -m gateway.console`
+completes.
 """

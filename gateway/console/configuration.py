@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 def configuration(trust: Trust, max_body: int, *, gateway: str | None = None) -> bytes:
-    """The JSON that `src/configuration.ts` reads.
+    """The JSON that `console/src/configuration.ts` reads.
 
     Args:
         trust: The root and the images that the page accepts.

@@ -13,7 +13,7 @@ import pytest
 from gateway.console.assets import SERVED
 from tests.console.chromium import FOLDER, ROOT
 
-CONSOLE = ROOT / "gateway" / "console"
+CONSOLE = ROOT / "console"
 
 
 @pytest.mark.parametrize("folder", [CONSOLE, FOLDER], ids=["console", "tests"])

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from models.registry import DEFAULT, find
 
-FINDINGS = Path(__file__).parents[2] / "gateway" / "console" / "src" / "findings.ts"
+FINDINGS = Path(__file__).parents[2] / "console" / "src" / "findings.ts"
 
 
 def test_the_console_first_shows_what_the_api_returns_by_default() -> None:

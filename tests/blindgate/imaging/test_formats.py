@@ -62,7 +62,7 @@ def test_only_the_first_bytes_matter() -> None:
 
 def test_the_console_has_the_same_list() -> None:
     """The names in the same order, each with a rule of its own."""
-    source = (ROOT / "gateway" / "console" / "src" / "formats.ts").read_text()
+    source = (ROOT / "console" / "src" / "formats.ts").read_text()
     names = re.findall(r'^  \[/.*/[a-z]*, "(.+)"\],$', source, re.MULTILINE)
     assert names == [name for _, name in formats._OTHERS]
     assert len(names) == source.count('"],')

@@ -14,12 +14,14 @@ export default defineConfig(({ mode }) => ({
   base: "/console/",
   publicDir: false,
   resolve: {
-    alias: { "@client": path("../../clients/js/src"), crypto: path("src/no-node-crypto.ts") },
+    alias: { "@client": path("../clients/js/src"), crypto: path("src/no-node-crypto.ts") },
   },
   plugins: mode === "standalone" ? [standalone()] : [],
   build: {
     target: "es2022",
-    outDir: mode === "standalone" ? "dist/standalone" : "dist/served",
+    outDir: mode === "standalone" ? "../gateway/console/dist/standalone" : "../gateway/console/dist/served",
+    // Outside of this folder, so Vite empties it only where told.
+    emptyOutDir: true,
     // Below 4 KiB Vite would put files into the page as data: addresses, which our policy refuses.
     assetsInlineLimit: 0,
     modulePreload: false,
