@@ -29,14 +29,14 @@ from blindgate.attestation import PcrSet
 from blindgate.envelope.context import DEFAULT_CONTEXT
 from blindgate.errors import BlindgateError
 from blindgate.policy.writer import write_policy
+from devstack.configuration import REGION, Configuration
 from devstack.kms.accounts import DevAccount
 from devstack.kms.provision import ensure_key
 from devstack.measure import measure
-from devstack.places import CONFIG_MARK, Places
+from devstack.places import Places
 from devstack.readiness import http_ok, tcp_port, unix_socket
 from devstack.supervisor import Program, Supervisor
 
-REGION: Final = "us-east-1"
 ACCOUNT: Final = "111122223333"
 KEY_ALIAS: Final = "alias/blindgate-dev"
 KMS_HOST: Final = f"kms.{REGION}.amazonaws.com"
@@ -268,27 +268,18 @@ class Stack:
     def configure(self) -> None:
         """Write the measured configuration and measure the worker with it."""
         places, options, enclave = self._places, self._options, self.enclave()
-        clocks = ", ".join(f'"{name}"' for name in enclave.clock_sources)
-        context = ", ".join(f'"{name}" = "{value}"' for name, value in DEFAULT_CONTEXT.items())
-        places.config.write_text(
-            f"{CONFIG_MARK} Every byte of this file is in PCR0.\n"
-            f'listen = "{enclave.listen}"\n'
-            f'answers = "{options.answers}"\n\n'
-            "[nsm]\n"
-            f'device = "{enclave.nsm}"\n'
-            f"clock_sources = [{clocks}]\n\n"
-            "[kms]\n"
-            f'region = "{REGION}"\n'
-            f'key_arns = ["{self._key_arn}"]\n'
-            f'address = "{enclave.kms}"\n'
-            'ca_bundle = "ca.pem"\n'
-            f"encryption_context = {{ {context} }}\n"
-            f"sample_files = {str(options.sample_files).lower()}\n\n"
-            "[model]\n"
-            f'folder = "{enclave.model}"\n\n'
-            "[limits]\n"
-            f"threads = {options.threads}\n"
+        configuration = Configuration(
+            listen=enclave.listen,
+            nsm=enclave.nsm,
+            kms=enclave.kms,
+            model=enclave.model,
+            key_arn=self._key_arn,
+            clock_sources=enclave.clock_sources,
+            answers=options.answers,
+            sample_files=options.sample_files,
+            threads=options.threads,
         )
+        places.config.write_text(configuration.text())
         (places.state / "ca.pem").write_bytes((places.kms / "tls" / "ca.pem").read_bytes())
         self.measure()
 

@@ -18,6 +18,14 @@ WORKER_PORT: Final = 5005
 PROXY_PORT: Final = 8000
 
 
+def clock_sources(architecture: str) -> tuple[str, ...]:
+    """Clock sources that a configuration must accept in an emulated enclave.
+
+    There is no hypervisor's clock without a hypervisor. On arm64 the processor's own is expected.
+    """
+    return ("tsc",) if architecture == X86_64.name else ()
+
+
 class EmulatedStack(Stack):
     """Builds the enclave image, and boots it in place of the worker's process.
 
@@ -51,8 +59,7 @@ class EmulatedStack(Stack):
             listen=f"vsock://any:{WORKER_PORT}",
             address=str(self.machine.address(WORKER_PORT)),
             nsm="/dev/nsm",
-            # There is no hypervisor's clock without a hypervisor; arm64 has none anyway.
-            clock_sources=("tsc",) if self._options.architecture == X86_64.name else (),
+            clock_sources=clock_sources(self._options.architecture),
             kms=f"vsock://{HOST_CID}:{PROXY_PORT}",
             proxy=self.machine.host_port(PROXY_PORT),
             model="model",

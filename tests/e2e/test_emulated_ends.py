@@ -17,6 +17,7 @@ import certifi
 import pytest
 from rich.console import Console
 
+from devstack.configuration import Configuration
 from devstack.model import obtain
 from devstack.nsm.root import DevRoot
 from devstack.qemu.emulator import Emulator
@@ -40,26 +41,8 @@ pytestmark = [
 MODEL = "ssd-mobilenet-v2-coco"
 #: Seconds from the start of a machine to its end, on a busy computer.
 SECONDS = 600.0
-
-
-#: The worker insists on kvm-clock, which an emulated machine does not have, so it ends
-#: immediately.
-CONFIG = """
-listen = "vsock://any:5000"
-
-[nsm]
-device = "/dev/nsm"
-
-[kms]
-region = "us-east-1"
-key_arns = ["arn:aws:kms:us-east-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab"]
-address = "vsock://2:8000"
-ca_bundle = "ca.pem"
-encryption_context = { purpose = "blindgate" }
-
-[model]
-folder = "model"
-"""
+#: The worker requires kvm-clock, which an emulated machine does not have, so it ends immediately.
+CONFIGURATION = Configuration(kms="vsock://2:8000", clock_sources=())
 
 
 class Prepared:
@@ -67,7 +50,7 @@ class Prepared:
 
     def __init__(self, folder: Path) -> None:
         config = folder / "enclave.toml"
-        config.write_text(CONFIG)
+        config.write_text(CONFIGURATION.text())
         (folder / "ca.pem").write_bytes(Path(certifi.where()).read_bytes())
         self._folder = folder
         self._emulator = Emulator.obtain()

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from blindgate.cache import cache_folder
+from devstack.configuration import Configuration
 from devstack.model import obtain
 from enclave_image.build import Recipe, build
 from enclave_image.eif import read
@@ -26,25 +27,12 @@ pytestmark = [
     ),
 ]
 
-CONFIG = """
-listen = "vsock://any:5000"
-
-[kms]
-region = "us-east-1"
-key_arns = ["arn:aws:kms:us-east-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab"]
-address = "vsock://3:8000"
-ca_bundle = "ca.pem"
-encryption_context = { purpose = "blindgate" }
-
-[model]
-folder = "model"
-"""
 MIB = 1024 * 1024
 
 
 def recipe(folder: Path) -> Recipe:
     folder.mkdir()
-    (folder / "enclave.toml").write_text(CONFIG)
+    (folder / "enclave.toml").write_text(Configuration().text())
     (folder / "ca.pem").write_text("CERTIFICATE")
     return Recipe(folder / "enclave.toml", obtain())
 
