@@ -21,7 +21,7 @@ class Configuration:
         kms: Its way to KMS.
         model: The detector's folder.
         key_arn: The key that it may use.
-        clock_sources: Accepted besides the hypervisor's.
+        clock_sources: Accepted instead of the hypervisor's; empty for that one.
         answers: Whether responses outside OHTTP are given.
         sample_files: Whether files of the AWS sample are opened.
         threads: Threads that compute, 0 for one per core.

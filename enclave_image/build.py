@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import tempfile
 import tomllib
@@ -12,6 +13,7 @@ from importlib.metadata import version as version_of
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
+from blindgate.cache import cache_folder
 from enclave_image import layers, manifest, wheels
 from enclave_image.architecture import ARM64, X86_64, Architecture, of_this_machine
 from enclave_image.closure import ROOT, import_closure
@@ -36,6 +38,8 @@ _KERNEL_BYTES: Final = 128 * _MIB
 _IDLE_BYTES: Final = 224 * _MIB
 #: onnxruntime holds a model's file, its parsed form and the packed weights while it loads it.
 _MODEL_COPIES: Final = 5
+#: Seen: downloads 0.3 GB, unpacked packages and layers 0.5 GB, an image of 0.15 GB.
+_NEEDED_GB: Final = 1
 _KERNEL_SOURCE: Final = "linux-source-"
 
 
@@ -98,8 +102,23 @@ def build(
         said: Told of each step.
 
     Raises:
-        ImageError: An input is missing, damaged, or does not fit the others.
+        ImageError: An input is missing, damaged, or does not fit the others, or the disk is full.
     """
+    try:
+        return _build(recipe, mirrors, cache, said)
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        raise ImageError(
+            f"no space left in {cache or cache_folder()} or {tempfile.gettempdir()}: building an "
+            f"image takes {_NEEDED_GB} GB; free some, or set BLINDGATE_CACHE and TMPDIR to folders "
+            "on another disk"
+        ) from None
+
+
+def _build(
+    recipe: Recipe, mirrors: Mirrors | None, cache: Path | None, said: Callable[[str], None]
+) -> Built:
     measured = measured_files(recipe)
     kernel = _kernel(recipe, mirrors=mirrors, cache=cache, on_progress=said)
     said("fetching locked packages")

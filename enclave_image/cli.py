@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from pathlib import Path
 from typing import Annotated
@@ -112,8 +113,11 @@ def build(
         said=lambda step: err.print(f"  {step}", style="dim"),
     )
     contents = (built.eif, built.measurements.to_json().encode(), built.sbom.encode())
-    for target, content in zip(targets, contents, strict=True):
-        write_new(target, content, force=force)
+    with contextlib.ExitStack() as undo:
+        for target, content in zip(targets, contents, strict=True):
+            write_new(target, content, force=force)
+            undo.callback(_remove, target)
+        undo.pop_all()  # an image without its measurements would be half of the output
     _report(built, output)
     typer.echo(built.measurements.to_json(), nl=False)
 
@@ -253,6 +257,11 @@ def _model_folder(model: str) -> Path:
     if not (folder / "model.toml").is_file():
         fail(f"{folder} is not the folder of a model: it has no model.toml", code=2)
     return folder
+
+
+def _remove(path: Path) -> None:
+    if path.is_file():  # and not /dev/null
+        path.unlink()
 
 
 def _report(built: Built, output: Path) -> None:

@@ -27,8 +27,10 @@ import fcntl
 import json
 import logging
 import os
+import platform
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import tempfile
@@ -67,6 +69,10 @@ _TERMINATE_SECONDS: Final = 30.0
 _BOOT_SECONDS: Final = 90.0
 _BOOT_EIF_BYTES: Final = 6 * 1024**3
 _BOOT_MEMORY_MIB: Final = 100 * 1024
+#: How an image begins: magic, version, flags (aws-nitro-enclaves-image-format `src/defs/mod.rs`).
+_EIF_HEADER: Final = struct.Struct(">4sHH")
+_EIF_MAGIC: Final = b".eif"
+_EIF_ARM64: Final = 1
 _BOOT_MARGIN_SECONDS: Final = 60.0
 #: Seconds that a call over the link may take: a worker that decodes a large image answers late.
 _LINK_SECONDS: Final = 10.0
@@ -159,6 +165,33 @@ class Pace:
     grace: float = 30.0
 
 
+def check_architecture(eif: Path, machine: str) -> None:
+    """Refuse an image for the other architecture before nitro-cli takes memory for it.
+
+    A file that is no image is left to nitro-cli.
+
+    Args:
+        eif: The image.
+        machine: As `uname -m` says it.
+
+    Raises:
+        UnitError: It is for another processor; the message says what to do.
+        OSError: The file cannot be read.
+    """
+    with eif.open("rb") as file:
+        header = file.read(_EIF_HEADER.size)
+    if len(header) < _EIF_HEADER.size or not header.startswith(_EIF_MAGIC):
+        return
+    _, _, flags = _EIF_HEADER.unpack(header)
+    wanted = "aarch64" if flags & _EIF_ARM64 else "x86_64"
+    if wanted != machine:
+        ours = "arm64" if machine == "aarch64" else machine
+        raise UnitError(
+            f"{eif} is for {wanted} and this instance is {machine}: build it with "
+            f"`blindgate image build --architecture {ours}`, or take another instance type"
+        )
+
+
 def boot_seconds(eif_bytes: int, memory_mib: int) -> float:
     """How long `run-enclave` may take: nitro-cli's own limit and a margin.
 
@@ -192,6 +225,7 @@ class NitroCli:
             UnitError: It does not start.
         """
         try:
+            check_architecture(plan.eif, platform.machine())
             seconds = boot_seconds(plan.eif.stat().st_size, plan.memory)
         except OSError as error:
             raise UnitError(f"{plan.eif}: {error.strerror}") from None

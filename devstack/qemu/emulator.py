@@ -7,12 +7,15 @@ neither matters nor changes.
 from __future__ import annotations
 
 import hashlib
+import platform
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from blindgate.cache import cache_folder, making
+from blindgate.errors import BlindgateError
+from enclave_image.architecture import X86_64
 from enclave_image.closure import ROOT
 from enclave_image.debian import deb, fetch, lock
 from enclave_image.file_tree import write_tree
@@ -20,6 +23,10 @@ from enclave_image.file_tree import write_tree
 LOCK: Final = ROOT / "locks" / "debian-emulator.toml"
 _LIBRARIES: Final = "usr/lib/x86_64-linux-gnu"
 _FIRMWARE: Final = ("usr/share/qemu", "usr/share/seabios")
+
+
+class EmulatorUnusable(BlindgateError):
+    """The emulator does not run on this machine, or not with this image."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +46,15 @@ class Emulator:
         """Fetch and unpack them, or take them from the cache.
 
         Raises:
+            EmulatorUnusable: The packages are not for this machine.
             FetchFailed: A package cannot be had.
         """
+        if (platform.system(), platform.machine()) != ("Linux", X86_64.machine):
+            raise EmulatorUnusable(
+                f"the emulator's packages are for x86-64 Linux, and this machine is "
+                f"{platform.system()} {platform.machine()}: run the stack without "
+                "--enclave emulated, or on such a machine"
+            )
         locked = lock.read(LOCK)
         digests = "\n".join(each.sha256 for each in locked.packages)
         name = hashlib.sha256(digests.encode()).hexdigest()[:32]

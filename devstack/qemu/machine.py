@@ -23,10 +23,11 @@ from typing import Final
 from blindgate.link.addresses import HybridAddress
 from blindgate.link.dial import open_socket
 from blindgate.link.errors import DialError
-from devstack.qemu.emulator import Emulator
+from devstack.qemu.emulator import Emulator, EmulatorUnusable
 from devstack.qemu.tsc import tsc_khz
 from devstack.supervisor import Program
 from enclave_image import eif
+from enclave_image.architecture import ARM64, X86_64
 from enclave_image.kernel.formats import architecture_of
 from enclave_image.pcrs import measure
 
@@ -120,8 +121,15 @@ class Machine:
 
         Raises:
             MalformedImage: It is none.
+            EmulatorUnusable: Its header and its kernel name different architectures.
         """
         found = eif.read(self.image.read_bytes())
+        said, kernel = (ARM64 if found.arm64 else X86_64).name, architecture_of(bytes(found.kernel))
+        if said != kernel:
+            raise EmulatorUnusable(
+                f"{self.image} says that it is for {said} and its kernel is for {kernel}: no "
+                f"enclave boots it; build it again with --architecture {kernel}"
+            )
         self.files.mkdir(parents=True, exist_ok=True)
         measure(found).write(self.pcrs)
         (self.files / "kernel").write_bytes(found.kernel)

@@ -11,7 +11,7 @@ import httpx
 
 from blindgate.cache import cache_folder, write_file
 from enclave_image.debian.lock import Lock, Package
-from enclave_image.debian.mirrors import Mirrors, find_mirrors
+from enclave_image.debian.mirrors import VARIABLE, Mirrors, find_mirrors
 from enclave_image.errors import FetchFailed
 
 _SECONDS: Final = 60.0
@@ -76,8 +76,11 @@ def _download(client: httpx.Client, package: Package, mirrors: Mirrors, snapshot
         if hashlib.sha256(data).hexdigest() == package.sha256:
             return data
         faults.append(f"{host}: has another file of that name")
-    reasons = "; ".join(faults) or "no mirror is known; name one with --mirror"
-    raise FetchFailed(f"cannot fetch {package.name} {package.version}: {reasons}")
+    reasons = "; ".join(faults) or "no mirror is known"
+    raise FetchFailed(
+        f"cannot fetch {package.name} {package.version}: {reasons}; name another Debian mirror "
+        f"with --mirror or {VARIABLE}"
+    )
 
 
 def _get(client: httpx.Client, url: str, size: int) -> bytes:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import platform
 import queue
 import re
 import signal
@@ -18,6 +19,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -35,7 +37,9 @@ from blindgate.link.frames import (
     Outcome,
     RequestHeader,
 )
+from enclave_image.eif import write
 from tests.deploy import terraform as tf
+from tests.enclave_image.test_eif import image
 
 SCRIPT = tf.ROOT / "deploy" / "systemd" / "enclave_unit.py"
 UNIT = tf.ROOT / "deploy" / "systemd" / "blindgate-enclave@.service"
@@ -306,6 +310,37 @@ def test_a_refusal_of_nitro_cli_is_one_line(host: Host) -> None:
     assert code == 1
     assert errors.startswith("enclave_unit: nitro-cli run-enclave failed: [ E26 ]")
     assert len(errors.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("machine", "arm64", "advice"),
+    [
+        ("x86_64", True, "is for aarch64 and this instance is x86_64: .+--architecture x86_64"),
+        ("aarch64", False, "is for x86_64 and this instance is aarch64: .+--architecture arm64"),
+    ],
+)
+def test_an_image_for_the_other_architecture_is_one_line(
+    module: ModuleType, tmp_path: Path, machine: str, arm64: bool, advice: str
+) -> None:
+    eif = tmp_path / "test.eif"
+    eif.write_bytes(write(replace(image(), arm64=arm64)))
+    with pytest.raises(module.UnitError, match=advice) as caught:
+        module.check_architecture(eif, machine)
+    assert "\n" not in str(caught.value)
+    eif.write_bytes(write(replace(image(), arm64=not arm64)))
+    module.check_architecture(eif, machine)
+    for data in (b"", b".eif", bytes(4096)):  # nitro-cli explains these
+        eif.write_bytes(data)
+        module.check_architecture(eif, machine)
+
+
+def test_nitro_cli_is_not_asked_to_run_an_image_for_the_other_architecture(host: Host) -> None:
+    host.eif.write_bytes(write(replace(image(), arm64=platform.machine() != "aarch64")))
+    with running(host) as process:
+        code, errors = finish(process)
+    assert code == 1
+    assert "build it with `blindgate image build --architecture" in errors
+    assert host.calls("run-enclave") == []
 
 
 def test_debug_mode_is_never_asked_for(host: Host) -> None:

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+import errno
 import json
+import os
 from pathlib import Path
 
 import pytest
 
-from enclave_image.build import Recipe, measured_files
+from enclave_image.build import Recipe, build, measured_files
 from enclave_image.errors import ImageError
+from enclave_image.kernel.choice import ChosenKernel
 from enclave_image.pcrs import Measurements
 from enclave_image.sbom import sbom
 from enclave_image.wheels import Wheel
@@ -104,3 +107,40 @@ def test_the_list_of_ingredients_is_the_same_for_the_same_image(tmp_path: Path) 
     assert set(found["dependencies"][0]["dependsOn"]) == {
         each["bom-ref"] for each in found["components"]
     }
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        "enclave_image.build.own_kernel",
+        "enclave_image.debian.fetch.fetch",
+        "enclave_image.layers.boot",
+    ],
+)
+def test_a_full_disk_is_one_line_at_every_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "somewhere")
+
+    kernel = ChosenKernel(b"kernel", "console=ttyS0")
+    monkeypatch.setattr("enclave_image.build.own_kernel", lambda *_, **__: kernel)
+    monkeypatch.setattr("enclave_image.debian.fetch.fetch", lambda *_, **__: {})
+    monkeypatch.setattr("enclave_image.wheels.download", lambda *_, **__: [])
+    monkeypatch.setattr(step, full)
+    cache = tmp_path / "cache"
+    with pytest.raises(ImageError, match=r"no space left in .+cache.+BLINDGATE_CACHE") as caught:
+        build(recipe(tmp_path), cache=cache)
+    assert "\n" not in str(caught.value)
+    assert not [path for path in cache.rglob("*") if path.is_file()]
+
+
+def test_other_faults_of_the_disk_keep_their_own_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), "somewhere")
+
+    monkeypatch.setattr("enclave_image.build.own_kernel", refused)
+    with pytest.raises(PermissionError, match="somewhere"):
+        build(recipe(tmp_path), cache=tmp_path / "cache")

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+import errno
 import json
+import os
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
-from blindgate.cli import app
+from enclave_image.cli import image as app
 from enclave_image.eif import write
 from enclave_image.errors import MalformedImage
 from enclave_image.pcrs import measure
@@ -23,13 +25,13 @@ def eif(tmp_path: Path) -> Path:
 
 
 def test_pcrs_prints_what_nitro_cli_prints(eif: Path) -> None:
-    done = RUN.invoke(app, ["image", "pcrs", str(eif)])
+    done = RUN.invoke(app, ["pcrs", str(eif)])
     assert done.exit_code == 0
     assert done.stdout == measure(image()).to_json()
 
 
 def test_inspect_says_what_is_measured_where(eif: Path) -> None:
-    done = RUN.invoke(app, ["image", "inspect", str(eif), "--json"])
+    done = RUN.invoke(app, ["inspect", str(eif), "--json"])
     assert done.exit_code == 0
     about = json.loads(done.stdout)
     assert about["command_line"] == "console=ttyS0"
@@ -40,7 +42,7 @@ def test_inspect_says_what_is_measured_where(eif: Path) -> None:
         ["PCR0", "PCR2"],
         ["nothing"],
     ]
-    shown = RUN.invoke(app, ["image", "inspect", str(eif)])
+    shown = RUN.invoke(app, ["inspect", str(eif)])
     assert shown.exit_code == 0
     assert measure(image()).pcr0.hex() in shown.stdout
     assert "not measured" in shown.stdout
@@ -48,7 +50,7 @@ def test_inspect_says_what_is_measured_where(eif: Path) -> None:
 
 def test_a_damaged_image_is_refused(eif: Path) -> None:
     eif.write_bytes(eif.read_bytes()[:-1])
-    done = RUN.invoke(app, ["image", "inspect", str(eif)])
+    done = RUN.invoke(app, ["inspect", str(eif)])
     assert isinstance(done.exception, MalformedImage)
 
 
@@ -56,11 +58,42 @@ def test_missing_files_and_models_are_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("BLINDGATE_CACHE", str(tmp_path))
-    done = RUN.invoke(app, ["image", "pcrs", str(tmp_path / "absent.eif")])
+    done = RUN.invoke(app, ["pcrs", str(tmp_path / "absent.eif")])
     assert done.exit_code == 2
-    command = ["image", "build", "--config", "x.toml", "-o", "x.eif", "--model"]
+    command = ["build", "--config", "x.toml", "-o", "x.eif", "--model"]
     done = RUN.invoke(app, [*command, "absent"])
     assert done.exit_code == 2
     assert "blindgate models pull absent" in done.stderr.replace("\n", " ")
     done = RUN.invoke(app, [*command, str(tmp_path), "--module", "nsm.ko"])
     assert done.exit_code == 2
+
+
+@pytest.mark.parametrize("full_at", [0, 1, 2])
+def test_a_disk_that_is_full_at_the_end_leaves_no_part_of_the_output(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, full_at: int
+) -> None:
+    from enclave_image import build, cli
+
+    model = tmp_path / "model"
+    model.mkdir()
+    (model / "model.toml").touch()
+    built = build.Built(b"image", measure(image()), "{}", 1, 1)
+    monkeypatch.setattr(build, "build", lambda *_, **__: built)
+    written = 0
+
+    def write_new(target: Path, data: bytes, *, force: bool) -> None:
+        nonlocal written
+        if written == full_at:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(target))
+        written += 1
+        target.write_bytes(data)
+
+    command = ["build", "--config", "x.toml", "--model", str(model)]
+    command += ["-o", str(tmp_path / "out" / "test.eif")]
+    with monkeypatch.context() as patch:
+        patch.setattr(cli, "write_new", write_new)
+        done = RUN.invoke(app, command)
+    assert isinstance(done.exception, OSError)
+    assert list(tmp_path.glob("out/*")) == []
+    assert RUN.invoke(app, command).exit_code == 0
+    assert len(list(tmp_path.glob("out/*"))) == 3

@@ -6,19 +6,31 @@ import gzip
 import lzma
 import os
 import struct
+import threading
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
 from blindgate.cache import cache_folder
+from enclave_image.debian.mirrors import Mirrors
 from enclave_image.errors import FetchFailed, ImageError, ToolchainError
 from enclave_image.kernel import command_line, formats, options, sandbox
 from enclave_image.kernel.choice import given_kernel
 from enclave_image.kernel.source import build_kernel, kernel_lock
+from tests.enclave_image.debs import deb, lock, package
 
 CONFIG = "\n".join(f"{name}=y" for name in (*options._REQUIRED, *options._REQUIRED_X86))
 SIGNED = b"\x7fELF code signature~Module signature appended~\n"
 MIB = 1024 * 1024
+
+
+class QuietHandler(SimpleHTTPRequestHandler):
+    """Serves a folder and logs nothing."""
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the parent's name
+        pass
 
 
 def embedded(config: str) -> bytes:
@@ -181,6 +193,39 @@ def test_without_chroot_and_user_namespaces_the_reason_is_one_line(
     with pytest.raises(ToolchainError, match=r"user namespaces.+--kernel") as caught:
         sandbox.run(tmp_path, ["/bin/true"])
     assert "\n" not in str(caught.value)
+
+
+def test_without_a_sandbox_the_build_leaves_nothing_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("enclave_image.debian.lock.read", lambda _: lock())
+    monkeypatch.setattr(sandbox, "_NAMESPACES", ("--no-such-option",))
+    with pytest.raises(ToolchainError, match="user namespaces"):
+        build_kernel("x86_64", cache=tmp_path)
+    assert list((tmp_path / "kernels").iterdir()) == []
+
+
+def test_a_toolchain_archive_with_another_digest_stops_the_build(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compiler = deb({"usr/bin/gcc": b"as locked"})
+    served = tmp_path / "debian" / package(compiler, "gcc").path
+    served.parent.mkdir(parents=True)
+    served.write_bytes(deb({"usr/bin/gcc": b"as changed"}))
+    monkeypatch.setattr("enclave_image.debian.lock.read", lambda _: lock(package(compiler, "gcc")))
+    monkeypatch.setattr(sandbox, "run", lambda *_: pytest.fail("the compiler ran"))
+    handler = partial(QuietHandler, directory=str(tmp_path))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        mirror = Mirrors(
+            {"debian": f"http://127.0.0.1:{server.server_port}/debian"}, snapshot=False
+        )
+        cache = tmp_path / "cache"
+        with pytest.raises(FetchFailed, match=r"gcc 1:1\.0: .+another file.+--mirror") as caught:
+            build_kernel("x86_64", mirrors=mirror, cache=cache)
+        server.shutdown()
+    assert "\n" not in str(caught.value)
+    assert not [path for path in cache.rglob("*") if path.is_file()]
 
 
 def test_a_full_disk_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

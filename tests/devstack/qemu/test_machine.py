@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from devstack.qemu.emulator import Emulator
+from devstack.qemu.emulator import Emulator, EmulatorUnusable
 from devstack.qemu.machine import Machine
 from devstack.qemu.tsc import tsc_khz
 from enclave_image.eif import Image, Section, SectionType, write
 from enclave_image.pcrs import measure
 from tests.enclave_image.test_eif import image
-from tests.enclave_image.test_kernel import bzimage
+from tests.enclave_image.test_kernel import arm64_image, bzimage
 
 
 def bootable() -> Image:
@@ -53,6 +53,49 @@ def test_the_machine_has_vsock_a_security_module_and_a_console_and_nothing_else(
     assert command[command.index("-m") + 1] == "512M"
     assert command[command.index("-append") + 1].startswith("console=ttyS0")
     assert command[command.index("-monitor") + 1] == "none"
+
+
+def machine_with(folder: Path, kernel: bytes, *, arm64: bool) -> Machine:
+    _, *others = image().sections
+    path = folder / "test.eif"
+    path.write_bytes(write(Image((Section(SectionType.KERNEL, kernel), *others), arm64=arm64)))
+    return Machine(Emulator(folder / "emulator"), path, folder / "run", folder / "files", folder)
+
+
+def test_an_arm64_image_gets_an_arm64_machine(tmp_path: Path) -> None:
+    machine = machine_with(tmp_path, arm64_image(), arm64=True)
+    machine.prepare()
+    command = list(machine.enclave(5000).command)
+    assert str(tmp_path / "emulator/usr/bin/qemu-system-aarch64") in command
+    assert command[command.index("-cpu") + 1] == "neoverse-n1"
+    assert "i8042" not in command
+    words = command[command.index("-append") + 1].split()
+    assert words[-1] == "console=ttyAMA0"
+    assert not [word for word in words if word.startswith("tsc_early_khz=")]
+
+
+@pytest.mark.parametrize(("kernel", "arm64"), [(bzimage(), True), (arm64_image(), False)])
+def test_an_image_whose_kernel_is_for_the_other_architecture_is_refused(
+    tmp_path: Path, kernel: bytes, arm64: bool
+) -> None:
+    machine = machine_with(tmp_path, kernel, arm64=arm64)
+    with pytest.raises(EmulatorUnusable, match="build it again with --architecture") as caught:
+        machine.prepare()
+    assert "\n" not in str(caught.value)
+    assert not machine.files.exists()
+
+
+@pytest.mark.parametrize(
+    ("system", "processor"), [("Linux", "aarch64"), ("Darwin", "arm64"), ("Darwin", "x86_64")]
+)
+def test_a_machine_that_cannot_run_the_emulator_is_told_before_a_download(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, system: str, processor: str
+) -> None:
+    monkeypatch.setattr("platform.system", lambda: system)
+    monkeypatch.setattr("platform.machine", lambda: processor)
+    with pytest.raises(EmulatorUnusable, match=f"this machine is {system} {processor}: run"):
+        Emulator.obtain(cache=tmp_path)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_programs_run_with_their_own_libraries(machine: Machine) -> None:
