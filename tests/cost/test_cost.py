@@ -13,6 +13,7 @@ from tests.cost.harness import Case, Cost, check, measure, needs_linux
 MODULES = (
     "attestation_cases",
     "enclave_cases",
+    "envelope_cases",
     "link_cases",
     "oip_cases",
     "operator_cases",

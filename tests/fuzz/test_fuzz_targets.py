@@ -9,14 +9,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.fuzz import attestation, link, sealing
+from tests.blindgate.envelope.messages import SIGNED, Writer
+from tests.fuzz import attestation, envelope, link, sealing
 from tests.vectors import link as link_vectors
 
-TARGETS = [attestation.one_input, link.one_input, sealing.one_input]
+TARGETS = [attestation.one_input, envelope.one_input, link.one_input, sealing.one_input]
 FRAMES = [
     bytes.fromhex(each["frame"])
     for kind in ("requests", "answers")
     for each in json.loads(link_vectors.PATH.read_text())[kind]
+]
+MESSAGES = [
+    Writer(frame=4).write(b"a small photo"),
+    Writer(frame=4, suite=SIGNED).write(b"a small photo"),
+    Writer(frame=0).write(b"a small photo"),
 ]
 
 
@@ -40,3 +46,17 @@ def test_frames_with_a_changed_byte_are_read_or_refused(
     changed = bytearray(frame)
     changed[place % len(changed)] = value
     link.one_input(bytes(changed) + rest)
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    message=st.sampled_from(MESSAGES),
+    place=st.integers(0, 10_000),
+    removed=st.integers(0, 40),
+    put=st.binary(max_size=40),
+)
+def test_messages_with_changed_bytes_are_read_as_the_stock_library_reads_them(
+    message: bytes, place: int, removed: int, put: bytes
+) -> None:
+    at = place % (len(message) + 1)
+    envelope.one_input(message[:at] + put + message[at + removed :])
