@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from blindgate.cache import write_file
+from blindgate.atomic_files import write_file
 from blindgate.cli.console import emit_json, err, fail, out, table
 from blindgate.cli.files import Force, check_folder, check_new, read_file, write_new
 from blindgate.printable import printable

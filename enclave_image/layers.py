@@ -17,7 +17,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
 
-from blindgate.cache import cache_folder, making, write_file
+from blindgate.atomic_files import making_folder, write_file
+from blindgate.cache import cache_folder
 from enclave_image import manifest
 from enclave_image.architecture import X86_64, Architecture
 from enclave_image.closure import ROOT, external_imports, import_closure
@@ -118,7 +119,7 @@ def runtime(
     imports = sorted(_external_imports())
     folder = (cache or cache_folder()) / "layers" / _key(toolchain, packages, wheels, imports)
     if not folder.is_dir():
-        with making(folder) as draft:
+        with making_folder(folder) as draft:
             files = entries_of(packages)
             layer = _make_runtime(toolchain, files, wheels, imports, architecture, draft)
             write_file(draft / "ramdisk", layer.ramdisk)

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from blindgate.cache import cache_folder, making
+from blindgate.atomic_files import making_folder
+from blindgate.cache import cache_folder
 from enclave_image.architecture import Architecture
 from enclave_image.closure import ROOT
 from enclave_image.cpio import Entry
@@ -66,7 +67,7 @@ class Toolchain:
         digest = hashlib.sha256("\n".join(digests).encode()).hexdigest()
         folder = (cache or cache_folder()) / "toolchains" / digest[:32]
         if not folder.is_dir():
-            with making(folder) as draft:
+            with making_folder(folder) as draft:
                 for name in names:
                     write_tree(draft, deb.read_files(packages[name]))
         return cls(folder, architecture)

@@ -19,7 +19,8 @@ from typing import Final
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
-from blindgate.cache import cache_folder, making
+from blindgate.atomic_files import making_folder
+from blindgate.cache import cache_folder
 from enclave_image.architecture import X86_64, Architecture
 from enclave_image.cpio import Entry, file
 from enclave_image.errors import FetchFailed, ImageError, LockError
@@ -119,7 +120,7 @@ def download(
     folder = (cache or cache_folder()) / "wheels" / digest[:32]
     if not folder.is_dir():
         said("Python packages")
-        with making(folder) as draft:
+        with making_folder(folder) as draft:
             _pip(wanted, platforms, draft)
     return [_wheel(path) for path in sorted(folder.glob("*.whl"))]
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
-import os
 import shutil
-import tempfile
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from blindgate.atomic_files import PREFIX, write_file
 from blindgate.cache import cache_folder
 from models.errors import FetchError, UnknownModelError
 
@@ -44,17 +43,7 @@ def write_whole(path: Path, data: bytes) -> None:
         FetchError: It cannot be written; what was there before is unchanged.
     """
     try:
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".part-", delete=False) as file:
-            draft = Path(file.name)
-            try:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-                draft.chmod(0o644)
-                draft.replace(path)
-            except BaseException:
-                draft.unlink(missing_ok=True)
-                raise
+        write_file(path, data)
     except OSError as error:
         raise FetchError(f"cannot write {path}: {error.strerror}") from None
 
@@ -83,7 +72,7 @@ def workshop(name: str, cache: Path | None = None) -> Iterator[Path]:
         fcntl.flock(lock, fcntl.LOCK_EX)
         shutil.rmtree(scratch, ignore_errors=True)
         target = model_folder(name, cache)
-        for part in target.glob(".part-*"):
+        for part in target.glob(f"{PREFIX}*"):
             part.unlink(missing_ok=True)
         scratch.mkdir()
         try:

@@ -8,26 +8,22 @@ with `--force`.
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
-import secrets
 import stat
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Final, NoReturn
+from typing import Annotated, NoReturn
 
 import typer
 
+from blindgate.atomic_files import write_file
 from blindgate.cli.console import fail
 from blindgate.failures import describe_os_error
 from blindgate.imaging import formats
 
 #: The option of every command that may replace a file.
 Force = Annotated[bool, typer.Option("--force", help="Replace files that are there already.")]
-
-#: File systems without hard links, such as FAT, answer with one of these.
-_NO_LINKS: Final = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
 
 
 def read_file(path: Path, *, limit: int | None = None) -> bytes:
@@ -138,35 +134,12 @@ def write_new(target: Path, data: bytes, *, force: bool = False) -> None:
             target.write_bytes(data)
             return
         path = target.resolve()  # behind a link, so that the link stays one
-        path.parent.mkdir(parents=True, exist_ok=True)
-        draft = path.with_name(f".blindgate-{secrets.token_hex(8)}")
-        try:
-            with open(draft, "xb") as file:  # noqa: PTH123 - the umask decides its permissions
-                file.write(data)
-            if force:
-                with contextlib.suppress(FileNotFoundError):
-                    draft.chmod(stat.S_IMODE(path.stat().st_mode))
-                draft.replace(path)
-            else:
-                _move_to_new(draft, path)
-        finally:
-            draft.unlink(missing_ok=True)
+        mode = stat.S_IMODE(path.stat().st_mode) if force and path.exists() else None
+        write_file(path, data, mode=mode, replace=force)
     except FileExistsError:
         fail(f"{target} exists already", "Give another name, or --force to replace it")
     except OSError as error:
         _cannot("write", target, error)
-
-
-def _move_to_new(draft: Path, path: Path) -> None:
-    """Give a draft its name unless the name is taken, in one step."""
-    try:
-        path.hardlink_to(draft)
-    except OSError as error:
-        if error.errno not in _NO_LINKS:
-            raise
-        if os.path.lexists(path):
-            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path)) from None
-        draft.rename(path)
 
 
 def _is_same(one: Path, other: Path) -> bool:

@@ -8,7 +8,7 @@ from datetime import timedelta
 from io import StringIO
 from typing import TYPE_CHECKING, Any
 
-from devstack.kms.files import write_private
+from blindgate.atomic_files import write_file
 from devstack.kms.principals import (
     Principal,
     new_session,
@@ -120,7 +120,7 @@ def write_aws_files(
     for path, content in zip(paths, (config, credentials), strict=True):
         text = StringIO()
         content.write(text)
-        write_private(path, text.getvalue().encode())
+        write_file(path, text.getvalue().encode(), mode=0o600)
     return paths
 
 

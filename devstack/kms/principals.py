@@ -15,9 +15,9 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Protocol
 
+from blindgate.atomic_files import write_file
 from blindgate.errors import BlindgateError
 from blindgate.policy.document import PolicyDocument, parse_identity_policy
-from devstack.kms.files import write_private
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -148,7 +148,7 @@ def read_principals(path: Path) -> list[Principal]:
 def write_principals(path: Path, principals: Iterable[Principal]) -> None:
     """Write the file atomically, readable by its owner only."""
     body = {"principals": [_to_json(each) for each in principals]}
-    write_private(path, json.dumps(body, indent=2).encode())
+    write_file(path, json.dumps(body, indent=2).encode(), mode=0o600)
 
 
 def new_user(arn: str, *, identity_policy: Mapping[str, Any] | None = None) -> Principal:

@@ -16,9 +16,9 @@ from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Self
 
+from blindgate.atomic_files import write_file
 from blindgate.errors import BlindgateError
 from blindgate.policy.document import PolicyDocument, parse_key_policy
-from devstack.kms.files import write_private
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -173,7 +173,7 @@ class Store:
         with self._writing:
             changed = change(self._state)
             if changed is not self._state:
-                write_private(self.path, json.dumps(_encode(changed), indent=1).encode())
+                write_file(self.path, json.dumps(_encode(changed), indent=1).encode(), mode=0o600)
                 self._state = changed
             return changed
 

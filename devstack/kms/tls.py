@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from devstack.kms.files import write_private
+from blindgate.atomic_files import write_file
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -160,4 +160,4 @@ def _lasts(certificate: x509.Certificate, now: datetime) -> bool:
 
 def _write_key(path: Path, key: ec.EllipticCurvePrivateKey) -> None:
     content = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    write_private(path, content)
+    write_file(path, content, mode=0o600)

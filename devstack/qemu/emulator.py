@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from blindgate.cache import cache_folder, making
+from blindgate.atomic_files import making_folder
+from blindgate.cache import cache_folder
 from blindgate.errors import BlindgateError
 from enclave_image.architecture import X86_64
 from enclave_image.closure import ROOT
@@ -61,7 +62,7 @@ class Emulator:
         folder = (cache or cache_folder()) / "emulators" / name
         if not folder.is_dir():
             paths = fetch.fetch(locked, cache=cache, said=said)
-            with making(folder) as draft:
+            with making_folder(folder) as draft:
                 for each in locked.packages:
                     write_tree(draft, deb.read_files(paths[each.name]))
         return cls(folder)

@@ -9,7 +9,8 @@ from typing import Final
 
 import httpx
 
-from blindgate.cache import cache_folder, write_file
+from blindgate.atomic_files import write_file
+from blindgate.cache import cache_folder
 from enclave_image.debian.lock import Lock, Package
 from enclave_image.debian.mirrors import VARIABLE, Mirrors, find_mirrors
 from enclave_image.errors import FetchFailed

@@ -19,7 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from blindgate.cache import cache_folder, making, write_file
+from blindgate.atomic_files import making_folder, write_file
+from blindgate.cache import cache_folder
 from enclave_image.architecture import of_this_machine
 from enclave_image.closure import ROOT
 from enclave_image.debian import deb, fetch, lock
@@ -126,7 +127,7 @@ def build_kernel(
             folder.parent.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(prefix=".kernel-", dir=folder.parent) as place:
                 kernel = _build(architecture, locked, paths, Path(place), on_progress)
-            with making(folder) as draft:
+            with making_folder(folder) as draft:
                 write_file(draft / "image", kernel.image)
                 write_file(draft / "config", kernel.config.encode())
                 write_file(draft / "sha256", json.dumps(_sums(kernel)).encode())

@@ -6,10 +6,10 @@ import contextlib
 import fcntl
 import logging
 import os
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from blindgate.atomic_files import writing
 from gateway.auth.keys import InvalidKeyStore, KeyRecord, Keys, KeyStore
 
 _log = logging.getLogger(__name__)
@@ -86,18 +86,9 @@ def change_keys(path: Path, change: Callable[[KeyStore], KeyStore]) -> None:
     with _locked(path):
         store = read_keys(path) if path.exists() else KeyStore()
         text = change(store).to_json()
-        # mkstemp makes files that only their owner can read.
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        try:
-            with os.fdopen(handle, "w") as file:
-                _take_over(path, handle)
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            Path(name).replace(path)
-        except BaseException:
-            Path(name).unlink(missing_ok=True)
-            raise
+        with writing(path, mode=0o600) as file:
+            _take_over(path, file.fileno())
+            file.write(text.encode())
 
 
 def _take_over(path: Path, handle: int) -> None:

@@ -6,8 +6,8 @@ import argparse
 import os
 from pathlib import Path
 
+from blindgate.atomic_files import write_file
 from blindgate.attestation import AWS_NITRO_ROOT, PcrSet, Root, Trust
-from blindgate.cache import write_file
 from blindgate.errors import BlindgateError
 from blindgate.failures import one_line_errors
 
