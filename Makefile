@@ -17,11 +17,11 @@ help: ## show what can be made
 
 install: $(STAMP) $(if $(NODE),$(ASSETS)) ## build .venv from the locked, hashed dependency set
 
-$(STAMP): locks/dev.txt pyproject.toml
+$(STAMP): locks/dev.txt pyproject.toml applications/pyproject.toml
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(None if v >= (3, 11) else f"Blindgate needs Python 3.11 or newer, this is {v.major}.{v.minor}: run make PYTHON=python3.12")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r locks/dev.txt
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --no-index -e .
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --no-index -e . -e applications
 	@touch $@
 
 demo: $(STAMP) ## a photo, encrypted, detected inside the enclave worker: PHOTO=path takes yours
@@ -77,7 +77,7 @@ assets: $(ASSETS) ## build the page that the gateway serves, from locked package
 $(ASSETS): $(addsuffix /node_modules/.package-lock.json,clients/js console) $(shell find clients/js/src console/src console/*.ts console/*.html -type f)
 	npm --prefix console run --silent build
 
-wheel: $(STAMP) $(ASSETS) ## a wheel and a source archive with that page in them, into out/dist
+wheel: $(STAMP) ## the wheel and the source archive that clients install, into out/dist
 	$(BIN)/python -m hatchling build -d out/dist
 
 %/node_modules/.package-lock.json: %/package-lock.json
@@ -128,9 +128,9 @@ lint: $(STAMP) ## ruff, ruff format --check, mypy --strict
 	$(BIN)/mypy
 
 lock: ## renew locks/ (needs uv)
-	uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-annotate --no-emit-find-links --no-header --extra dev pyproject.toml -o locks/dev.txt
-	uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-annotate --no-emit-find-links --no-header --extra gateway --extra tracing --extra redis -c locks/dev.txt pyproject.toml -o locks/gateway.txt
-	uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-annotate --no-emit-find-links --no-header --extra enclave -c locks/dev.txt pyproject.toml -o locks/enclave.txt
+	uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-annotate --no-emit-find-links --no-header --extra cli --group dev pyproject.toml -o locks/dev.txt
+	uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-annotate --no-emit-find-links --no-header --group gateway --group tracing --group redis -c locks/dev.txt pyproject.toml -o locks/gateway.txt
+	uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-annotate --no-emit-find-links --no-header --group enclave -c locks/dev.txt pyproject.toml -o locks/enclave.txt
 	uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-annotate --no-emit-find-links --no-header bench/peers/requirements.in -o locks/bench.txt
 	uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-annotate --no-emit-find-links --no-header locks/deploy.in -o locks/deploy.txt
 	uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-annotate --no-emit-find-links --no-header locks/clients.in -o locks/clients.txt

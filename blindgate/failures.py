@@ -16,6 +16,9 @@ from typing import Any, Final, NoReturn
 from blindgate.errors import BlindgateError
 from blindgate.printable import printable
 
+#: What installs packages that are missing: for the client's commands, and for the applications.
+INSTALL_CLIENT: Final = "pip install 'blindgate[cli]'"
+INSTALL_CHECKOUT: Final = "make install, in a checkout"
 #: Set to anything, it shows the traceback instead of the line.
 DEBUG_VARIABLE: Final = "BLINDGATE_DEBUG"
 #: As a shell reports programs that SIGINT and SIGPIPE ended.
@@ -27,13 +30,12 @@ _DEBUG_HINT: Final = f"Set {DEBUG_VARIABLE}=1 for the traceback"
 
 
 @contextlib.contextmanager
-def one_line_errors(program: str, *, extra: str = "", code: int = 1) -> Iterator[None]:
+def one_line_errors(program: str, *, install: str = "", code: int = 1) -> Iterator[None]:
     """End the process with one line on standard error if the block fails.
 
     Args:
         program: Its name, which begins the line.
-        extra: What to install if a package is missing, such as `models` for
-            `pip install 'blindgate[models]'`.
+        install: What to do if a package is missing: `INSTALL_CLIENT` or `INSTALL_CHECKOUT`.
         code: The exit code of a failure.
 
     Raises:
@@ -52,23 +54,23 @@ def one_line_errors(program: str, *, extra: str = "", code: int = 1) -> Iterator
     except Exception as error:
         if os.environ.get(DEBUG_VARIABLE):
             raise
-        _end(program, describe(error, extra=extra), code)
+        _end(program, describe(error, install=install), code)
 
 
-def describe(error: BaseException, *, extra: str = "") -> str:
+def describe(error: BaseException, *, install: str = "") -> str:
     """What to tell a person about an error, without a trailing full stop.
 
     Args:
         error: What was raised.
-        extra: As for `one_line_errors`.
+        install: As for `one_line_errors`.
     """
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     match error:
         case BlindgateError():
             return str(error)
-        case ModuleNotFoundError() if extra:
-            return f"this needs: pip install 'blindgate[{extra}]' (no module {error.name})"
+        case ModuleNotFoundError() if install:
+            return f"this needs: {install} (no module {error.name})"
         case ImportError():
             return f"a package cannot be imported: {_first_line(error)}"
         case OSError():

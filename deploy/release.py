@@ -2,9 +2,9 @@
 
     python deploy/release.py -o out/blindgate-release.tar.gz
 
-holds `wheels/` (this project's and all of locks/gateway.txt, checked by hash, for the instances'
-Python), `requirements.txt` (that lock), and `systemd/` (units, install.sh). Instances install it
-without asking any package index. The same source and lock give the same bytes.
+holds `wheels/` (the client's, the gateway's, and all of locks/gateway.txt, checked by hash, for the
+instances' Python), `requirements.txt` (that lock), and `systemd/` (units, install.sh). Instances
+install it without asking any package index. The same source and lock give the same bytes.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ ROOT: Final = Path(__file__).resolve().parents[1]
 PYTHON: Final = "3.11"
 GLIBC: Final = ("2_34", "2_31", "2_28", "2_27", "2_26", "2_24", "2_17", "2_12", "2_5")
 LEGACY: Final = ("2014", "2010", "1")
-#: Part of the gateway's wheel if it was built.
+#: Part of the gateway's wheel if it was built; `applications/gateway_files.py` adds it.
 PAGE: Final = "gateway/console/dist/served/index.html"
 
 
@@ -36,7 +36,7 @@ class ReleaseError(Exception):
 
 
 def collect_wheels(folder: Path, architecture: str) -> None:
-    """Put the project's wheel and those that it needs into a folder.
+    """Put the project's wheels and those that they need into a folder.
 
     Raises:
         ReleaseError: A package cannot be had as a wheel for the instances, or its hash is wrong.
@@ -54,13 +54,14 @@ def collect_wheels(folder: Path, architecture: str) -> None:
     _python(*command, "-r", str(ROOT / "locks" / "gateway.txt"))
     if not (ROOT / PAGE).is_file():
         print("no console in this release: `make assets` builds it (Node)", file=sys.stderr)
-    _python("hatchling", "build", "-t", "wheel", "-d", str(folder))
+    for project in (ROOT, ROOT / "applications"):
+        _python("hatchling", "build", "-t", "wheel", "-d", str(folder), project=project)
 
 
-def _python(*arguments: str) -> None:
+def _python(*arguments: str, project: Path = ROOT) -> None:
     done = subprocess.run(
         [sys.executable, "-m", *arguments],
-        cwd=ROOT,
+        cwd=project,
         # Wheels hold times; these are the same every time.
         env={**os.environ, "SOURCE_DATE_EPOCH": "1767225600"},
         stdout=subprocess.DEVNULL,

@@ -14,11 +14,14 @@ import hashlib
 import sys
 import tomllib
 from collections.abc import Iterable
-from importlib.metadata import distributions
 from pathlib import Path
+from typing import Final
 
 from enclave_image.closure import ROOT, import_closure
 from enclave_image.pcrs import Measurements, extend
+
+#: The worker's dependencies, by hash.
+LOCK: Final = "locks/enclave.txt"
 
 
 def measure(config_path: Path, root: Path = ROOT) -> Measurements:
@@ -51,12 +54,7 @@ def measure(config_path: Path, root: Path = ROOT) -> Measurements:
 
 
 def _dependencies(root: Path) -> tuple[str, bytes]:
-    """The locked dependencies, or where a wheel was installed, without locks, those there are."""
-    lock = root / "locks/enclave.txt"
-    if lock.is_file():
-        return "locks/enclave.txt", lock.read_bytes()
-    names = sorted({f"{each.name}=={each.version}" for each in distributions()})
-    return "installed", "\n".join(names).encode()
+    return LOCK, (root / LOCK).read_bytes()
 
 
 def _model_folders(folder: Path) -> list[Path]:

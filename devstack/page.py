@@ -24,12 +24,12 @@ def prepare_page(said: Callable[[str], None], *, root: Path = ROOT) -> None:
 
     Args:
         said: Told in one line what is built, or why there will be no page.
-        root: The folder that holds the packages: a checkout, or `site-packages`.
+        root: The folder that holds the packages: a checkout, or its copy in a container.
     """
     if (root / PAGE).is_file():
         return
     if not (root / "Makefile").is_file():
-        said("no console: this installation holds none; `make wheel` in a checkout makes one")
+        said("no console: this installation holds none; `make assets` in a checkout builds it")
         return
     if (missing := _missing()) is not None:
         said(f"no console: building it takes {missing}; everything else runs without")

@@ -13,7 +13,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from blindgate.failures import one_line_errors
+from blindgate.failures import INSTALL_CHECKOUT, one_line_errors
 from devstack.model import obtain
 from devstack.nsm.root import DevRoot
 from devstack.places import Places, default_state
@@ -47,7 +47,7 @@ def main() -> None:
     parser.add_argument("--state", type=Path, default=None, help="as for `blindgate dev up`")
     parser.add_argument("--model", default="", help="a model's name or folder")
     arguments = parser.parse_args()
-    with one_line_errors("prepare", extra="stack"):
+    with one_line_errors("prepare", install=INSTALL_CHECKOUT):
         places = Places.prepare(arguments.state or default_state())
         if arguments.step == "root":
             DevRoot.load_or_create(places.state)

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Final
 
 from blindgate.errors import BlindgateError
-from blindgate.failures import one_line_errors
+from blindgate.failures import INSTALL_CHECKOUT, one_line_errors
 from blindgate.link import parse_address
 from blindgate.link.dial import listen
 
@@ -136,7 +136,7 @@ def main() -> None:
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     wanted = Remote(arguments.host, arguments.port)
-    with one_line_errors("vsock-proxy", extra="stack"):
+    with one_line_errors("vsock-proxy", install=INSTALL_CHECKOUT):
         if wanted not in read_allowlist(arguments.config):
             raise AllowlistError(f"{wanted.host} port {wanted.port} is not in the allow-list")
         asyncio.run(_serve(arguments, arguments.connect_to or wanted))

@@ -16,10 +16,10 @@ from pathlib import Path
 from types import FrameType
 
 from blindgate.errors import BlindgateError
-from blindgate.failures import one_line_errors
+from blindgate.failures import INSTALL_CHECKOUT, one_line_errors
 
 # Around the imports, too: a package that is not installed is one line.
-with one_line_errors("enclave_app", extra="enclave"):
+with one_line_errors("enclave_app", install=INSTALL_CHECKOUT):
     from blindgate.link import parse_address
     from blindgate.link.dial import listen
     from blindgate.sealing import bhttp
@@ -65,7 +65,7 @@ def main() -> None:
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     forbid_dumps()
-    with one_line_errors("enclave_app", extra="enclave"):
+    with one_line_errors("enclave_app", install=INSTALL_CHECKOUT):
         _run(arguments.config, arguments.ready_fd)
 
 

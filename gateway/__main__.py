@@ -6,10 +6,10 @@ import gc
 import sys
 
 from blindgate.errors import BlindgateError
-from blindgate.failures import one_line_errors
+from blindgate.failures import INSTALL_CHECKOUT, one_line_errors
 
 # Around the imports, too: a package that is not installed is one line.
-with one_line_errors("blindgate-gateway", extra="gateway", code=2):
+with one_line_errors("blindgate-gateway", install=INSTALL_CHECKOUT, code=2):
     import uvicorn
     from pydantic import ValidationError
     from pydantic_settings import CliApp, SettingsError
@@ -26,7 +26,7 @@ class Misused(BlindgateError):
 
 def main(arguments: list[str] | None = None) -> None:
     """Read the settings and serve until a signal comes."""
-    with one_line_errors("blindgate-gateway", extra="gateway", code=2):
+    with one_line_errors("blindgate-gateway", install=INSTALL_CHECKOUT, code=2):
         settings = _read(sys.argv[1:] if arguments is None else arguments)
         app = create_app(settings)
     log_to_stdout(settings.log_level)

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from blindgate.failures import INSTALL_CHECKOUT, INSTALL_CLIENT
+
 ROOT = Path(__file__).resolve().parents[1]
 NSM = "devstack.nsm --socket s --root-dir {folder} --pcrs"
 MISTAKES = [
@@ -75,18 +77,18 @@ def test_a_mistake_is_one_line(line: str, says: str, places: dict[str, str]) -> 
 
 
 @pytest.mark.parametrize(
-    ("program", "missing", "extra"),
+    ("program", "missing", "install"),
     [
-        ("gateway", "uvicorn", "gateway"),
-        ("gateway.console", "pydantic_settings", "gateway"),
-        ("enclave_app", "onnxruntime", "enclave"),
-        ("devstack.kms", "typer", "stack"),
-        ("devstack.vsock_proxy", "yaml", "stack"),
-        ("blindgate", "rich", "cli"),
+        ("gateway", "uvicorn", INSTALL_CHECKOUT),
+        ("gateway.console", "pydantic_settings", INSTALL_CHECKOUT),
+        ("enclave_app", "onnxruntime", INSTALL_CHECKOUT),
+        ("devstack.kms", "typer", INSTALL_CHECKOUT),
+        ("devstack.vsock_proxy", "yaml", INSTALL_CHECKOUT),
+        ("blindgate", "rich", INSTALL_CLIENT),
     ],
 )
 def test_a_package_that_is_missing_is_one_line(
-    program: str, missing: str, extra: str, places: dict[str, str]
+    program: str, missing: str, install: str, places: dict[str, str]
 ) -> None:
     options = {
         "gateway": "--pcrs {pcrs}",
@@ -98,5 +100,5 @@ def test_a_package_that_is_missing_is_one_line(
     words = [program, *options.get(program, "").format_map(places).split()]
     done = started(words, places["folder"], f"import sys; sys.modules[{missing!r}] = None")
     assert done.returncode in (1, 2)
-    assert f"this needs: pip install 'blindgate[{extra}]'" in done.stderr
+    assert f"this needs: {install} (no module {missing}" in done.stderr
     assert len(done.stderr.splitlines()) == 1, done.stderr

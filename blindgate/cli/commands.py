@@ -10,13 +10,14 @@ from __future__ import annotations
 import contextlib
 import io
 import sys
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from typing import Annotated
 
 import typer
 from typer.exceptions import TyperException
 
 import blindgate
+from blindgate.cli import COMMAND_GROUP, CheckoutCommand
 from blindgate.cli.console import err
 from blindgate.cli.detect import detect
 from blindgate.cli.encrypt import encrypt
@@ -78,13 +79,30 @@ def run(command: str | None) -> int:
 
 def add_plugins(command: str | None = None) -> None:
     """Add the commands of other packages: one by its name, or all that can be loaded."""
-    plugins = {plugin.name: plugin for plugin in entry_points(group="blindgate.commands")}
+    plugins = {plugin.name: plugin for plugin in entry_points(group=COMMAND_GROUP)}
     for name in [command] if command else sorted(plugins):
         if name not in plugins:
             continue
-        # For the list of all commands, those that lack a package are left out.
-        with contextlib.suppress(ImportError) if not command else contextlib.nullcontext():
-            app.add_typer(plugins[name].load(), name=name)
+        # The list of all commands omits those that lack a package.
+        lacking = (ImportError, CheckoutCommand) if not command else ()
+        with contextlib.suppress(*lacking):
+            app.add_typer(_load(plugins[name]), name=name)
+
+
+def _load(plugin: EntryPoint) -> typer.Typer:
+    """The commands of an entry point.
+
+    Raises:
+        CheckoutCommand: Its package is not installed: a release holds the gateway's only.
+        ModuleNotFoundError: A package that its package needs is not installed.
+    """
+    try:
+        commands: typer.Typer = plugin.load()
+    except ModuleNotFoundError as error:
+        if error.name == plugin.module.partition(".")[0]:
+            raise CheckoutCommand(plugin.name) from None
+        raise
+    return commands
 
 
 def _misused(error: TyperException) -> int:

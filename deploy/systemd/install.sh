@@ -14,7 +14,7 @@ python=${PYTHON:-python3.11}
 "$python" -m venv "$release/venv"
 "$release/venv/bin/pip" install --quiet --no-index --find-links "$release/wheels" \
   --only-binary :all: --require-hashes -r "$release/requirements.txt"
-"$release/venv/bin/pip" install --quiet --no-index --no-deps "$release"/wheels/blindgate-*.whl
+"$release/venv/bin/pip" install --quiet --no-index --no-deps "$release"/wheels/blindgate-*.whl "$release"/wheels/blindgate_applications-*.whl
 
 # The partition decides the suffix of KMS's name, as in enclave_app/kms/endpoints.py.
 case $region in

@@ -67,7 +67,7 @@ def _connections(url: str) -> ConnectionPool:
         from redis.backoff import NoBackoff
     except ImportError:
         raise CountersUnavailable(
-            "rate_limit_storage needs Redis: install blindgate[gateway,redis]"
+            "rate_limit_storage needs Redis: install locks/gateway.txt, which holds its client"
         ) from None
     try:
         return BlockingConnectionPool.from_url(

@@ -9,7 +9,7 @@ from pathlib import Path
 from blindgate.atomic_files import write_file
 from blindgate.attestation import AWS_NITRO_ROOT, PcrSet, Root, Trust
 from blindgate.errors import BlindgateError
-from blindgate.failures import one_line_errors
+from blindgate.failures import INSTALL_CHECKOUT, one_line_errors
 
 
 class NotWritten(BlindgateError):
@@ -18,7 +18,7 @@ class NotWritten(BlindgateError):
 
 def main(arguments: list[str] | None = None) -> None:
     """Read the arguments and write the file."""
-    with one_line_errors("make console", extra="gateway", code=2):
+    with one_line_errors("make console", install=INSTALL_CHECKOUT, code=2):
         _write(arguments)
 
 

@@ -159,7 +159,7 @@ def tracing_from_environment() -> Tracing | None:
         from opentelemetry.sdk.trace.export import BatchSpanProcessor
     except ImportError:
         raise TracingUnavailable(
-            "OTEL_… variables ask for traces: install blindgate[gateway,tracing], or set "
+            "OTEL_… variables ask for traces: install locks/gateway.txt, or set "
             "OTEL_TRACES_EXPORTER=none"
         ) from None
     name = environment.get("OTEL_SERVICE_NAME") or _SERVICE

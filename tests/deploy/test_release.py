@@ -17,11 +17,8 @@ from tests.deploy import terraform as tf
 PINS = tf.ROOT / "deploy" / "pins.py"
 
 
-#: What a wheel is built from, and what a release holds beside it.
-SOURCES = (
-    *("blindgate", "gateway", "enclave_app", "enclave_image", "devstack", "models", "bench"),
-    *("deploy", "locks"),
-)
+#: What its wheels are built from, and what else a release holds.
+SOURCES = ("applications", "blindgate", "gateway", "deploy", "locks")
 
 
 @pytest.fixture(scope="module")
@@ -79,9 +76,9 @@ def test_it_installs_without_an_index_and_starts(release: Path, tmp_path: Path) 
         check=False,
     )
     assert installed.returncode == 0, installed.stderr
-    for command in (["-m", "gateway", "--help"], ["systemd/enclave_unit.py", "--help"]):
+    for command in (["-m", "gateway"], ["venv/bin/blindgate-gateway"], ["systemd/enclave_unit.py"]):
         done = subprocess.run(
-            [tmp_path / "venv" / "bin" / "python", *command],
+            [tmp_path / "venv" / "bin" / "python", *command, "--help"],
             cwd=tmp_path,
             capture_output=True,
             text=True,
@@ -94,7 +91,7 @@ def test_a_release_holds_nothing_that_opens_images(release: Path) -> None:
     with tarfile.open(release) as archive:
         names = archive.getnames()
     packages = {name.split("/")[1].split("-")[0] for name in names if name.startswith("wheels/")}
-    assert {"blindgate", "fastapi", "uvicorn"} <= packages
+    assert {"blindgate", "blindgate_applications", "fastapi", "uvicorn"} <= packages
     assert not packages & {"onnxruntime", "pillow", "numpy"}
     assert {"systemd/install.sh", "systemd/blindgate-gateway.service"} <= set(names)
 

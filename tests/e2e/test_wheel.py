@@ -1,11 +1,12 @@
-"""A wheel in an environment that holds nothing but what one extra names, far from the checkout.
+"""The wheel that clients install, in environments that hold nothing but what one extra names.
 
-The environments are offline: they link the packages of the one that runs the tests, and only those
-that the wheel's metadata asks for, so that a requirement that is not declared is not there.
+pip installs the wheel; the environments are offline, and link those packages of the one that runs
+the tests that the wheel's metadata asks for. So a requirement that is not declared is not there.
 """
 
 from __future__ import annotations
 
+import configparser
 import os
 import re
 import subprocess
@@ -20,87 +21,86 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
-from blindgate.cache import cache_folder
 from devstack.page import PAGE
 from tests.e2e.live import LiveStack, live_stack
+from tests.requirements import GROUPS
 
 ROOT = Path(__file__).resolve().parents[2]
+CHECKOUT_COMMANDS = ("audit", "dev", "image", "keys", "models")
 
 pytestmark = pytest.mark.e2e
 
 
-@pytest.fixture(scope="module")
-def archives(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """The wheel and the source archive."""
-    folder = tmp_path_factory.mktemp("dist")
+def build(project: Path, folder: Path, *targets: str) -> None:
+    words = [each for target in targets for each in ("-t", target)]
     done = subprocess.run(
-        [sys.executable, "-m", "hatchling", "build", "-d", str(folder)],
-        cwd=ROOT,
+        [sys.executable, "-m", "hatchling", "build", "-d", str(folder), *words],
+        cwd=project,
         capture_output=True,
         text=True,
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    (wheel,), (source,) = folder.glob("*.whl"), folder.glob("*.tar.gz")
-    return wheel, source
+
+
+@pytest.fixture(scope="module")
+def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The client's wheel and source archive, and the wheel of the applications."""
+    folder = tmp_path_factory.mktemp("dist")
+    build(ROOT, folder, "wheel", "sdist")
+    build(ROOT / "applications", folder, "wheel")
+    return folder
+
+
+def only(folder: Path, pattern: str) -> Path:
+    (found,) = folder.glob(pattern)
+    return found
 
 
 class Environment:
-    """A virtual environment in which the wheel was installed with one extra.
+    """A virtual environment in which wheels were installed with what they need.
 
     Args:
         folder: Where it is made.
-        wheel: The wheel.
-        extra: Such as `cli`, or several with commas between them; empty for none.
+        wheels: To install, in this order.
+        extra: Of the first wheel, such as `cli`; empty for none.
+        requirements: Further ones, as a dependency group lists them.
     """
 
-    def __init__(self, folder: Path, wheel: Path, extra: str) -> None:
+    def __init__(
+        self, folder: Path, wheels: list[Path], extra: str, requirements: list[str]
+    ) -> None:
         self.folder = folder
+        self.bin = folder / "env/bin"
         venv.create(folder / "env", symlinks=True)
-        (self._packages,) = (folder / "env/lib").glob("python*/site-packages")
-        with zipfile.ZipFile(wheel) as file:
-            file.extractall(self._packages)
-        (about,) = metadata.distributions(name="blindgate", path=[str(self._packages)])
-        for each in extra.split(","):
-            for name in self._needed(about.requires or [], each):
-                self._link(metadata.distribution(name))
-
-    def _needed(self, requirements: list[str], extra: str) -> set[str]:
-        found: set[str] = set()
-        waiting = [(each, extra, requirements) for each in requirements]
-        while waiting:
-            text, wanted, own = waiting.pop()
-            asked = Requirement(text)
-            if asked.marker is not None and not asked.marker.evaluate({"extra": wanted}):
-                continue
-            for another in asked.extras or {""}:
-                if asked.name == "blindgate":
-                    waiting += [(each, another, own) for each in own]
-                elif f"{asked.name}[{another}]" not in found:
-                    found.add(f"{asked.name}[{another}]")
-                    below = metadata.requires(asked.name) or []
-                    waiting += [(each, another, below) for each in below]
-        return {each.split("[")[0] for each in found}
+        self.packages = only(folder, "env/lib/python*/site-packages")
+        pip = [sys.executable, "-m", "pip", "--python", str(self.bin / "python"), "install"]
+        subprocess.run(
+            [*pip, "--quiet", "--no-deps", "--no-index", *map(str, wheels)],
+            capture_output=True,
+            check=True,
+        )
+        (client,) = metadata.distributions(name="blindgate", path=[str(self.packages)])
+        for name in needed(client.requires or [], extra) | needed(requirements, ""):
+            self._link(metadata.distribution(name))
 
     def _link(self, distribution: metadata.Distribution) -> None:
         for file in distribution.files or []:
             top = file.parts[0]
             if top not in ("..", "__pycache__", "bin"):
-                link = self._packages / top
+                link = self.packages / top
                 if not link.exists():
                     link.symlink_to(Path(str(distribution.locate_file(top))))
 
     def run(self, *command: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
-        """Run a module's command line in it, in an empty folder and with an empty home."""
+        """Run one of its programs in an empty folder and with an empty home."""
         kept = {name: os.environ[name] for name in ("PATH", "TMPDIR") if name in os.environ}
-        models = str(cache_folder())  # which the first test run filled
         home = self.folder / "home"
         home.mkdir(exist_ok=True)
         return subprocess.run(
-            [self.folder / "env/bin/python", "-I", "-m", *map(str, command)],
+            [self.bin / command[0], *map(str, command[1:])],
             cwd=home,
-            env={**kept, "HOME": str(home), "BLINDGATE_CACHE": models, "COLUMNS": "200"}
-            | environment,
+            env={**kept, "HOME": str(home), "COLUMNS": "200"} | environment,
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
@@ -109,18 +109,43 @@ class Environment:
         )
 
 
+def needed(requirements: list[str], extra: str) -> set[str]:
+    """The names of all distributions that these requirements and their own ones ask for."""
+    found: set[str] = set()
+    waiting = [(each, extra) for each in requirements]
+    while waiting:
+        text, wanted = waiting.pop()
+        asked = Requirement(text)
+        if asked.marker is not None and not asked.marker.evaluate({"extra": wanted}):
+            continue
+        for another in asked.extras or {""}:
+            if f"{asked.name}[{another}]" not in found:
+                found.add(f"{asked.name}[{another}]")
+                waiting += [(each, another) for each in metadata.requires(asked.name) or []]
+    return {each.split("[")[0] for each in found}
+
+
 @pytest.fixture(scope="module")
 def environments(
-    archives: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory
+    dist: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Callable[[str], Environment]:
+    """The client's environments by the name of an extra, each made once."""
     made: dict[str, Environment] = {}
 
     def environment(extra: str) -> Environment:
         if extra not in made:
-            made[extra] = Environment(tmp_path_factory.mktemp(extra or "bare"), archives[0], extra)
+            folder = tmp_path_factory.mktemp(extra or "bare")
+            made[extra] = Environment(folder, [only(dist, "blindgate-*.whl")], extra, [])
         return made[extra]
 
     return environment
+
+
+@pytest.fixture(scope="module")
+def instance(dist: Path, tmp_path_factory: pytest.TempPathFactory) -> Environment:
+    """What install.sh makes on a parent instance."""
+    wheels = [only(dist, "blindgate-*.whl"), only(dist, "blindgate_applications-*.whl")]
+    return Environment(tmp_path_factory.mktemp("instance"), wheels, "", GROUPS["gateway"])
 
 
 @pytest.fixture(scope="module")
@@ -134,14 +159,63 @@ def succeeds(done: subprocess.CompletedProcess[str]) -> str:
     return done.stdout
 
 
-def test_both_archives_hold_the_page_if_it_was_built(archives: tuple[Path, Path]) -> None:
-    built = (ROOT / PAGE).is_file()
-    with zipfile.ZipFile(archives[0]) as wheel:
-        assert (PAGE in wheel.namelist()) == built
-    with tarfile.open(archives[1]) as source:
+def fails_in_one_line(done: subprocess.CompletedProcess[str]) -> str:
+    assert done.returncode != 0
+    assert done.stdout == ""
+    assert len(done.stderr.strip().splitlines()) == 1, done.stderr
+    return done.stderr
+
+
+def commands(help_text: str) -> set[str]:
+    """The commands that a help page lists."""
+    return set(re.findall(r"^│ ([a-z]+) ", help_text, re.MULTILINE))
+
+
+def top_level(wheel: Path) -> set[str]:
+    with zipfile.ZipFile(wheel) as file:
+        return {name.split("/")[0] for name in file.namelist()}
+
+
+def test_clients_install_one_package_and_one_program(dist: Path) -> None:
+    wheel = only(dist, "blindgate-*.whl")
+    (about,) = {name for name in top_level(wheel) if name.endswith(".dist-info")}
+    assert top_level(wheel) == {"blindgate", about}
+    with zipfile.ZipFile(wheel) as file:
+        names = file.namelist()
+        entries = configparser.ConfigParser()
+        entries.read_string(file.read(f"{about}/entry_points.txt").decode())
+    assert {"blindgate/py.typed", "blindgate/cli/detect.py"} <= set(names)
+    assert not [name for name in names if name.startswith("blindgate/image")]
+    assert {section: dict(entries[section]) for section in entries.sections()} == {
+        "console_scripts": {"blindgate": "blindgate.cli:main"}
+    }
+
+
+def test_the_source_archive_holds_the_client_and_its_licence(dist: Path) -> None:
+    with tarfile.open(only(dist, "blindgate-*.tar.gz")) as source:
         names = {name.split("/", 1)[-1] for name in source.getnames()}
-    assert (PAGE in names) == built
-    assert "LICENSE" in names
+    assert {"LICENSE", "pyproject.toml", "README.md", "blindgate/__init__.py"} <= names
+    assert {name.split("/")[0] for name in names if "/" in name} == {"blindgate"}
+
+
+def test_the_wheel_of_the_applications_holds_the_gateway_and_its_page(dist: Path) -> None:
+    wheel = only(dist, "blindgate_applications-*.whl")
+    (about,) = {name for name in top_level(wheel) if name.endswith(".dist-info")}
+    assert top_level(wheel) == {"gateway", about}
+    with zipfile.ZipFile(wheel) as file:
+        names = set(file.namelist())
+        metadata_text = file.read(f"{about}/METADATA").decode()
+    sources = (ROOT / "gateway").rglob("*.py")
+    modules = {str(path.relative_to(ROOT)) for path in sources if "node_modules" not in path.parts}
+    assert modules <= names
+    assert (PAGE in names) == (ROOT / PAGE).is_file()
+    assert "Private :: Do Not Upload" in metadata_text
+
+
+def test_there_is_one_extra(environments: Callable[[str], Environment]) -> None:
+    """The tests below cover each extra that the wheel offers, and none at all."""
+    (about,) = metadata.distributions(name="blindgate", path=[str(environments("").packages)])
+    assert about.metadata.get_all("Provides-Extra") == ["cli"]
 
 
 def test_the_sdk_alone_detects(
@@ -159,21 +233,23 @@ def test_the_sdk_alone_detects(
         "with Blindgate(url, trust=trust) as client:\n"
         "    print([each.label for each in client.detect(photo).detections])\n"
     )
-    done = subprocess.run(
-        [
-            environments("").folder / "env/bin/python", "-I",
-            program, stack.url, stack.running.state, coffee,
-        ],
-        capture_output=True, text=True, check=False, timeout=300,
-    )  # fmt: skip
-    assert "'cup'" in succeeds(done)
+    words = (stack.url, stack.running.state, coffee)
+    assert "'cup'" in succeeds(environments("").run("python", "-I", program, *words))
+
+
+def test_the_command_line_describes_itself(environments: Callable[[str], Environment]) -> None:
+    cli = environments("cli")
+    assert succeeds(cli.run("blindgate", "--version")).startswith("blindgate ")
+    assert "--pcrs" in succeeds(cli.run("blindgate", "verify", "--help"))
+    listed = commands(succeeds(cli.run("blindgate", "--help")))
+    assert {"detect", "encrypt", "policy", "verify"} <= listed
+    assert not listed & set(CHECKOUT_COMMANDS)
 
 
 def test_the_command_line_encrypts_detects_and_verifies(
     environments: Callable[[str], Environment], stack: LiveStack, coffee: Path, tmp_path: Path
 ) -> None:
     cli, data_owner = environments("cli"), stack.running.client_environment()
-    assert "encrypt" in succeeds(cli.run("blindgate", "--help"))
     encrypted = tmp_path / "coffee.png.encrypted"
     key = ("--key-id", stack.running.key_alias)
     succeeds(cli.run("blindgate", "encrypt", coffee, *key, "--output", encrypted, **data_owner))
@@ -187,43 +263,62 @@ def test_the_command_line_encrypts_detects_and_verifies(
     assert '"kms:Decrypt"' in succeeds(policy)
 
 
+@pytest.mark.parametrize("words", [["--version"], ["--help"], ["detect", "photo.jpg"]])
+def test_without_the_extra_the_command_line_names_it(
+    environments: Callable[[str], Environment], words: list[str]
+) -> None:
+    said = fails_in_one_line(environments("").run("blindgate", *words))
+    assert "pip install 'blindgate[cli]'" in said
+
+
+@pytest.mark.parametrize("extra", ["", "cli"])
+@pytest.mark.parametrize("command", CHECKOUT_COMMANDS)
+def test_a_command_of_a_checkout_says_where_it_runs(
+    environments: Callable[[str], Environment], extra: str, command: str
+) -> None:
+    said = fails_in_one_line(environments(extra).run("blindgate", command, "--help"))
+    assert f"`{command}` is not part of the installed package" in said
+    assert "make install" in said
+
+
+def test_a_package_of_the_users_own_is_never_taken_for_ours(
+    environments: Callable[[str], Environment],
+) -> None:
+    """Packages named `models` are common, and this one has a module `cli`, too."""
+    cli = environments("cli")
+    folder = cli.packages / "models"
+    folder.mkdir()
+    for name in ("__init__.py", "cli.py"):
+        (folder / name).write_text("raise SystemExit('the wrong package was run')\n")
+    said = fails_in_one_line(cli.run("blindgate", "models", "list"))
+    assert "not part of the installed package" in said
+    assert "detect" in succeeds(cli.run("blindgate", "--help"))
+
+
+def test_an_instance_runs_the_gateway(instance: Environment) -> None:
+    assert "no measurements given" in fails_in_one_line(instance.run("blindgate-gateway"))
+    assert "--pcrs" in succeeds(instance.run("python", "-I", "-m", "gateway", "--help"))
+
+
 @pytest.mark.parametrize(
-    ("extra", "command", "needs"),
+    ("command", "says"),
     [
-        ("", ("blindgate", "--help"), "blindgate[cli]"),
-        ("", ("blindgate", "detect", "photo.jpg"), "blindgate[cli]"),
-        ("", ("gateway",), "blindgate[gateway]"),
-        ("cli", ("blindgate", "dev", "up"), "blindgate[stack]"),
-        ("cli", ("blindgate", "models", "pull"), "blindgate[models]"),
-        ("models", ("blindgate", "dev", "demo"), "blindgate[stack]"),
-        ("cli,gateway", ("blindgate", "dev", "demo"), "blindgate[stack]"),
+        # Its package is there, and typer, which commands need, is not.
+        ("keys", "make install, in a checkout (no module typer)"),
+        ("detect", "pip install 'blindgate[cli]'"),
     ],
 )
-def test_a_missing_extra_is_one_line(
-    environments: Callable[[str], Environment],
-    extra: str,
-    command: tuple[str, ...],
-    needs: str,
+def test_what_an_instance_lacks_is_one_line(instance: Environment, command: str, says: str) -> None:
+    assert says in fails_in_one_line(instance.run("blindgate", command, "--help"))
+
+
+def test_an_instance_with_the_commands_still_lacks_those_of_a_checkout(
+    dist: Path, tmp_path: Path
 ) -> None:
-    done = environments(extra).run(*command)
-    assert done.returncode != 0
-    assert f"pip install '{needs}'" in done.stderr
-    assert len(done.stderr.strip().splitlines()) == 1, done.stderr
-
-
-def test_what_needs_a_checkout_says_so(environments: Callable[[str], Environment]) -> None:
-    stack = environments("stack")
-    (stack.folder / "enclave.toml").write_text("")
-    for command in (("image", "lock"), ("dev", "up", "--enclave", "emulated", "--no-console")):
-        done = stack.run("blindgate", *command)
-        assert done.returncode == 1
-        assert "checkout" in done.stderr.splitlines()[-1]
-        assert "Traceback" not in done.stderr
-
-
-def test_the_demo_runs_from_a_wheel(
-    environments: Callable[[str], Environment], tmp_path: Path
-) -> None:
-    done = environments("stack").run("blindgate", "dev", "demo", "--output", tmp_path / "out")
-    assert re.search(r"cup\W+0\.9", succeeds(done))
-    assert (tmp_path / "out/coffee.detections.png").is_file()
+    wheels = [only(dist, "blindgate-*.whl"), only(dist, "blindgate_applications-*.whl")]
+    environment = Environment(tmp_path, wheels, "cli", GROUPS["gateway"])
+    listed = commands(succeeds(environment.run("blindgate", "--help")))
+    assert listed & set(CHECKOUT_COMMANDS) == {"audit", "keys"}
+    assert "create" in succeeds(environment.run("blindgate", "keys", "--help"))
+    said = fails_in_one_line(environment.run("blindgate", "dev", "up"))
+    assert "`dev` is not part of the installed package" in said

@@ -18,7 +18,7 @@ import typer
 
 from blindgate.cli import main
 from blindgate.cli.commands import add_plugins, app
-from blindgate.failures import DEBUG_VARIABLE
+from blindgate.failures import DEBUG_VARIABLE, INSTALL_CHECKOUT, INSTALL_CLIENT
 from tests import command_line
 from tests.vectors.forge import PCRS, ROOT
 
@@ -391,19 +391,20 @@ def test_the_traceback_can_be_had(places: dict[str, str], monkeypatch: pytest.Mo
 
 
 @pytest.mark.parametrize(
-    ("words", "module", "extra"),
+    ("words", "module", "install"),
     [
-        (["detect", "x"], "typer", "cli"),
-        (["encrypt", "{png}", "--key-id", "k"], "boto3", "cli"),
-        (["keys", "list", "--secret", "x"], "botocore", "cli,gateway"),
-        (["models", "list"], "enclave_app.detector.manifest", "models"),
-        (["dev", "status"], "boto3", "stack"),
+        (["detect", "x"], "typer", INSTALL_CLIENT),
+        (["encrypt", "{png}", "--key-id", "k"], "boto3", INSTALL_CLIENT),
+        (["keys", "list", "--secret", "x"], "botocore", INSTALL_CHECKOUT),
+        (["models", "list"], "enclave_app.detector.manifest", INSTALL_CHECKOUT),
+        (["image", "build", "--config", "c"], "typer", INSTALL_CHECKOUT),
+        (["dev", "status"], "boto3", INSTALL_CHECKOUT),
     ],
 )
 def test_a_missing_package_is_one_line_with_what_to_install(
     words: list[str],
     module: str,
-    extra: str,
+    install: str,
     places: dict[str, str],
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
@@ -424,7 +425,7 @@ def test_a_missing_package_is_one_line_with_what_to_install(
     importlib.invalidate_caches()
     assert stopped.value.code == 1
     said = capfd.readouterr().err
-    assert f"this needs: pip install 'blindgate[{extra}]'" in said
+    assert f"this needs: {install} (no module {module})" in said
     assert len(said.splitlines()) == 1
 
 
