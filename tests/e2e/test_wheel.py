@@ -185,7 +185,7 @@ def test_clients_install_one_package_and_one_program(dist: Path) -> None:
         entries = configparser.ConfigParser()
         entries.read_string(file.read(f"{about}/entry_points.txt").decode())
     assert {"blindgate/py.typed", "blindgate/cli/detect.py"} <= set(names)
-    assert not [name for name in names if name.startswith("blindgate/image")]
+    assert not [name for name in names if name.startswith("enclave_image")]
     assert {section: dict(entries[section]) for section in entries.sections()} == {
         "console_scripts": {"blindgate": "blindgate.cli:main"}
     }
