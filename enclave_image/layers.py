@@ -36,13 +36,13 @@ _MOUNT_POINTS: Final = ("dev", "proc", "sys", "tmp")
 #: What decides the bytes of a layer besides its inputs.
 _RECIPES: Final = (
     "bytecode.py",
-    "contents.py",
     "cpio.py",
     "elf.py",
+    "file_tree.py",
+    "import_scan.py",
     "layers.py",
-    "reach.py",
+    "manifest.py",
     "toolchain.py",
-    "tree.py",
     "wheels.py",
     "debian/deb.py",
 )

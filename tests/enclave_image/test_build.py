@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from enclave_image import layers
 from enclave_image.build import Recipe, build, measured_files
 from enclave_image.errors import ImageError
+from enclave_image.kernel import source
 from enclave_image.kernel.choice import ChosenKernel
 from enclave_image.pcrs import Measurements
 from enclave_image.sbom import sbom
@@ -107,6 +109,12 @@ def test_the_list_of_ingredients_is_the_same_for_the_same_image(tmp_path: Path) 
     assert set(found["dependencies"][0]["dependsOn"]) == {
         each["bom-ref"] for each in found["components"]
     }
+
+
+def test_what_decides_the_bytes_of_a_layer_or_a_kernel_is_there() -> None:
+    for module in (layers, source):
+        for name in module._RECIPES:
+            assert (module._HERE / name).is_file(), name
 
 
 @pytest.mark.parametrize(
