@@ -38,7 +38,8 @@ with one_line_errors("enclave_app", install=INSTALL_CHECKOUT):
     from enclave_app.kms.credentials import CredentialStore
     from enclave_app.link_server.server import LinkServer
     from enclave_app.nsm import check_hardware, open_nsm, seed_kernel
-    from enclave_app.scheduling.worker_pool import Compute, MemoryBudget
+    from enclave_app.scheduling.memory_budget import MemoryBudget
+    from enclave_app.scheduling.worker_pool import WorkerPool
 
 log = logging.getLogger("blindgate.worker")
 #: Seconds between two checks of what an idle worker must still do: drop keys that have expired.
@@ -81,7 +82,7 @@ def _run(path: Path, ready_fd: int | None) -> None:
         config.model.folder, limits=config.limits.image, threads=config.threads_alone
     )
     credentials = CredentialStore()
-    compute = Compute(
+    compute = WorkerPool(
         detector.detect_together,
         threads=config.threads,
         queue=config.limits.queue,

@@ -42,7 +42,9 @@ from enclave_app.kms.credentials import CredentialsError, CredentialStore
 from enclave_app.kms.errors import KmsRefused, KmsUnavailable
 from enclave_app.link_server.server import Answer, Request
 from enclave_app.nsm import Nsm
-from enclave_app.scheduling.worker_pool import Compute, Deadline, DeadlineExceeded, Overloaded
+from enclave_app.scheduling.deadline import Deadline
+from enclave_app.scheduling.errors import DeadlineExceeded, Overloaded
+from enclave_app.scheduling.worker_pool import WorkerPool
 
 #: What a failure looks like from outside: its class, and never why.
 FAILURES: Final[dict[type[Exception], Outcome]] = {
@@ -104,7 +106,7 @@ class Service:
         credentials: CredentialStore,
         sealed: SealedEndpoint,
         detector: Detector,
-        compute: Compute[Look, Detections],
+        compute: WorkerPool[Look, Detections],
         pipeline: Pipeline,
     ) -> None:
         self._measured = measured

@@ -11,7 +11,9 @@ from blindgate.imaging.errors import ImageTooLarge
 from enclave_app.detector import Detector
 from enclave_app.detector.detector import Look
 from enclave_app.envelopes.opening import EnvelopeRejected, Unsealer
-from enclave_app.scheduling.worker_pool import Compute, Deadline, MemoryBudget
+from enclave_app.scheduling.deadline import Deadline
+from enclave_app.scheduling.memory_budget import MemoryBudget
+from enclave_app.scheduling.worker_pool import WorkerPool
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +51,7 @@ class Pipeline:
         self,
         unsealer: Unsealer,
         detector: Detector,
-        compute: Compute[Look, Detections],
+        compute: WorkerPool[Look, Detections],
         images: MemoryBudget,
     ) -> None:
         self._unsealer = unsealer

@@ -6,8 +6,8 @@ import hashlib
 import threading
 from typing import Final
 
+from enclave_app.scheduling.errors import Overloaded
 from enclave_app.scheduling.fair_share import FairShare
-from enclave_app.scheduling.worker_pool import Overloaded
 
 #: About 150 bytes each, so 40 MB at worst; at six minutes of memory that is 728 requests a
 #: second, more than any one worker detects, of which one caller gets 546.

@@ -32,7 +32,9 @@ from blindgate.link import (
 from blindgate.link.frames import Body, Params
 from enclave_app import limits
 from enclave_app.link_server.buffer_pool import BodyMemory
-from enclave_app.scheduling.worker_pool import Deadline, DeadlineExceeded, MemoryBudget, Overloaded
+from enclave_app.scheduling.deadline import Deadline
+from enclave_app.scheduling.errors import DeadlineExceeded, Overloaded
+from enclave_app.scheduling.memory_budget import MemoryBudget
 
 log = logging.getLogger("blindgate.worker")
 

@@ -1,27 +1,24 @@
-"""The threads that burn CPU, and who may use them.
+"""Worker pool for CPU-bound inference: one thread per core, FIFO, batches of what is queued.
 
-As many threads as cores: more only take memory and caches from each other. They are threads of
-their own, since one that hands its turn on still holds the interpreter's lock, and keeps its
-successor and a core waiting. What waits does so in order of arrival, which is fair between
-connections, since each has one request in flight.
-Admission is by memory as well as by count: ten large pictures at once need more than a hundred
-small ones.
-A thread may do several jobs at once: the network reads its weights once for all their pictures, and
-what surrounds it finds warm caches. It draws one after the other and prepares each before the next,
-so that whoever comes meanwhile may still join; it never waits for one to come.
+More threads than cores only take memory and caches from each other. The queue is FIFO, which is
+fair between connections, since each has one request in flight. It is bounded: what does not fit is
+rejected immediately.
+
+A thread takes a batch: the network reads its weights once for all images of a batch. It takes one
+job after the other and prepares each one before it takes the next, so jobs that arrive during
+preparation join the batch; it never waits for more jobs to arrive.
 """
 
 from __future__ import annotations
 
 import threading
-import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from typing import Generic, Protocol, TypeVar, cast
 
-from blindgate.errors import BlindgateError
+from enclave_app.scheduling.deadline import Deadline
 from enclave_app.scheduling.error_copies import own_copy
+from enclave_app.scheduling.errors import DeadlineExceeded, Overloaded
 
 J = TypeVar("J")
 R = TypeVar("R")
@@ -29,101 +26,8 @@ J_contra = TypeVar("J_contra", contravariant=True)
 R_co = TypeVar("R_co", covariant=True)
 
 
-class Overloaded(BlindgateError):
-    """Too much waits already."""
-
-
-class DeadlineExceeded(BlindgateError):
-    """Nobody waits for this answer any more."""
-
-
-class Deadline:
-    """The moment after which an answer is of no use, on the monotonic clock."""
-
-    def __init__(self, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
-        self._at = clock() + seconds
-
-    def remaining(self) -> float:
-        """Seconds left, zero at least."""
-        return max(0.0, self._at - self._clock())
-
-    def check(self) -> None:
-        """Do nothing in time.
-
-        Raises:
-            DeadlineExceeded: It is too late.
-        """
-        if self._clock() >= self._at:
-            raise DeadlineExceeded("the deadline has passed")
-
-
-class MemoryBudget:
-    """Bytes that may be taken at once, handed out in order of asking.
-
-    Args:
-        total: How many there are.
-    """
-
-    def __init__(self, total: int) -> None:
-        self._total = total
-        self._free = total
-        self._turns: deque[object] = deque()
-        self._changed = threading.Condition()
-
-    def __repr__(self) -> str:
-        return f"<MemoryBudget {self._free} of {self._total} bytes free>"
-
-    @property
-    def total(self) -> int:
-        """How many bytes there are, free or not."""
-        return self._total
-
-    @contextmanager
-    def hold(self, count: int, deadline: Deadline) -> Iterator[None]:
-        """Hold `count` bytes for the time of the block, waiting for them if need be.
-
-        What takes no memory waits for none: a gateway that gets no status within some seconds
-        takes the enclave out of service, however many uploads wait.
-
-        Raises:
-            Overloaded: More than there are in total.
-            DeadlineExceeded: They did not become free in time.
-        """
-        if not count:
-            yield
-            return
-        if count > self._total:
-            raise Overloaded(f"{count} bytes are over the budget of {self._total}")
-        with self._changed:
-            if self._turns or self._free < count:
-                self._wait_for(count, deadline)
-            self._free -= count
-        try:
-            yield
-        finally:
-            with self._changed:
-                self._free += count
-                if self._turns:
-                    self._changed.notify_all()
-
-    def _wait_for(self, count: int, deadline: Deadline) -> None:
-        # First come, first served: a large picture is not passed by small ones for ever.
-        turn = object()
-        self._turns.append(turn)
-        try:
-            granted = self._changed.wait_for(
-                lambda: self._turns[0] is turn and self._free >= count, deadline.remaining()
-            )
-            if not granted:
-                raise DeadlineExceeded("no memory became free in time")
-        finally:
-            self._turns.remove(turn)
-            self._changed.notify_all()
-
-
 class _Ticket(Generic[J, R]):
-    """A job, and where its result goes."""
+    """A queued job and its result."""
 
     __slots__ = ("_ready", "deadline", "job", "outcome", "wanted")
 
@@ -131,13 +35,13 @@ class _Ticket(Generic[J, R]):
         self.job = job
         self.deadline = deadline
         self.wanted = wanted
-        self.outcome: R | Exception = DeadlineExceeded("nobody answered")
-        # A lock that somebody else opens: a tenth of what a Future or an Event takes.
+        self.outcome: R | Exception = DeadlineExceeded("the job was not done")
+        # A lock that another thread releases: a tenth of the cost of a Future or an Event.
         self._ready = threading.Lock()
         self._ready.acquire()
 
     def settle(self, outcome: R | Exception) -> None:
-        del self.job  # whose memory may have another use as soon as there is a result
+        del self.job  # its memory may be reused as soon as there is a result
         self.outcome = outcome
         self._ready.release()
 
@@ -148,40 +52,40 @@ class _Ticket(Generic[J, R]):
         return self.outcome
 
     def refusal(self) -> Exception | None:
-        """Why the job need not begin any more."""
+        """Why the job is not started any more; None if it is."""
         try:
             self.deadline.check()
         except DeadlineExceeded as late:
             return late
-        return None if self.wanted() else DeadlineExceeded("whoever asked has left")
+        return None if self.wanted() else DeadlineExceeded("the client has disconnected")
 
 
 class Work(Protocol[J_contra, R_co]):
-    """What the threads do."""
+    """A batch of jobs, done by one thread."""
 
     def __call__(
         self, jobs: Iterator[J_contra], /, *, alone: Callable[[], bool]
     ) -> Sequence[R_co | Exception]:
-        """Draw all jobs and do them.
+        """Take all jobs from the iterator and do them.
 
         Args:
-            jobs: One at least, and then whoever waits when the next one is drawn.
-            alone: Whether no other thread has anything to do.
+            jobs: At least one, then those that are queued when the next one is taken.
+            alone: Whether all other threads are idle.
 
         Returns:
-            For each job what came of it, or the error that is its own.
+            The result of each job, or its error.
         """
         ...
 
 
-class Compute(Generic[J, R]):
-    """A fixed number of threads behind one bounded queue.
+class WorkerPool(Generic[J, R]):
+    """A fixed number of threads behind one bounded FIFO queue.
 
     Args:
-        work: Does some jobs at once.
-        threads: How many compute at once.
-        queue: How many jobs may wait.
-        together: How many jobs `work` can draw, if so many wait.
+        work: Does a batch of jobs.
+        threads: How many batches run concurrently.
+        queue: How many jobs may be queued.
+        together: The largest batch.
     """
 
     def __init__(
@@ -198,7 +102,7 @@ class Compute(Generic[J, R]):
         self._together = together
         self._waiting: deque[_Ticket[J, R]] = deque()
         self._lock = threading.Lock()
-        #: What wakes the threads that have nothing to do, the last to have worked last.
+        #: The locks that idle threads sleep on; the one that worked last is at the end.
         self._asleep: list[threading.Lock] = []
         self._free = threads
         self._closed = False
@@ -210,34 +114,34 @@ class Compute(Generic[J, R]):
             worker.start()
 
     def __repr__(self) -> str:
-        return f"<Compute {self.busy} of {self.threads} busy, {len(self._waiting)} waiting>"
+        return f"<WorkerPool {self.busy} of {self.threads} busy, {len(self._waiting)} queued>"
 
     @property
     def busy(self) -> int:
-        """Threads that compute now."""
+        """Threads that run a batch."""
         return self.threads - self._free
 
     @property
     def queued(self) -> int:
-        """Jobs that wait."""
+        """Jobs in the queue."""
         return len(self._waiting)
 
     @property
     def has_room(self) -> bool:
-        """Whether one more job would be taken."""
+        """Whether one more job would be accepted."""
         return not self._closed and len(self._waiting) < self._limit
 
     def run(self, job: J, deadline: Deadline, wanted: Callable[[], bool] = lambda: True) -> R:
-        """Have a job done on one of the threads and wait for its result.
+        """Run a job on one of the threads and wait for its result.
 
         Args:
-            job: What to compute.
-            deadline: Checked once more before the job begins.
-            wanted: Asked before the job begins; False if whoever asked has left.
+            job: The job.
+            deadline: Checked again before the job starts.
+            wanted: Called before the job starts; False if the client has disconnected.
 
         Raises:
             Overloaded: The queue is full, or the threads have stopped.
-            DeadlineExceeded: Its turn came too late, or nobody wanted it any more.
+            DeadlineExceeded: It was queued for too long, or the client has disconnected.
             Exception: The job's own error.
         """
         ticket: _Ticket[J, R] = _Ticket(job, deadline, wanted)
@@ -246,12 +150,12 @@ class Compute(Generic[J, R]):
                 raise Overloaded("the queue is full")
             self._waiting.append(ticket)
             if self._asleep:
-                # The last to fall asleep: its core and its caches still know the work.
+                # The last one to become idle: the caches of its core are warm.
                 self._asleep.pop().release()
         return ticket.wait()
 
     def close(self) -> None:
-        """Finish what waits and stop the threads."""
+        """Finish the queue and stop the threads."""
         with self._lock:
             self._closed = True
             while self._asleep:
@@ -275,7 +179,7 @@ class Compute(Generic[J, R]):
                 alarm.acquire()
             else:
                 self._do(first)
-                del first  # what it holds would stay as long as the thread sleeps
+                del first  # otherwise its result is kept as long as the thread sleeps
 
     def _do(self, first: _Ticket[J, R]) -> None:
         begun = [first]
@@ -285,13 +189,13 @@ class Compute(Generic[J, R]):
                 outcomes = self._work(self._draw(begun), alone=self._is_alone)
             else:
                 outcomes = [refusal]
-        except Exception as error:  # noqa: BLE001 - it belongs to whoever waits for it
+        except Exception as error:  # noqa: BLE001 - re-raised in the thread that waits
             outcomes = [error] * len(begun)
         with self._lock:
             self._free += 1
         raised: set[int] = set()
         for ticket, outcome in zip(begun, outcomes, strict=True):
-            if id(outcome) in raised:  # what failed was done for several jobs
+            if id(outcome) in raised:  # one failure of several jobs
                 ticket.settle(cast("Exception", own_copy(cast("Exception", outcome))))
                 continue
             if isinstance(outcome, Exception):
@@ -299,17 +203,17 @@ class Compute(Generic[J, R]):
             ticket.settle(outcome)
 
     def _draw(self, begun: list[_Ticket[J, R]]) -> Iterator[J]:
-        """The job that was begun, and those that join it while they are drawn."""
+        """The first job of the batch, and those that join it while they are taken."""
         yield begun[0].job
         while len(begun) < self._together and (ticket := self._next()) is not None:
             begun.append(ticket)
             yield ticket.job
 
     def _next(self) -> _Ticket[J, R] | None:
-        """Who may join and is still waited for."""
+        """The next job that may join the batch and is still wanted."""
         while True:
             with self._lock:
-                # Whoever is free has one each, sooner than it would come behind another one here.
+                # An idle thread starts a job sooner than this batch would.
                 if len(self._waiting) <= self._free:
                     return None
                 ticket = self._waiting.popleft()

@@ -14,7 +14,10 @@ from blindgate.imaging.limits import ImageLimits
 from enclave_app.detector.detector import Inspected, Look
 from enclave_app.envelopes.opening import EnvelopeRejected
 from enclave_app.handlers.pipeline import Pipeline, Upload
-from enclave_app.scheduling.worker_pool import Compute, Deadline, DeadlineExceeded, MemoryBudget
+from enclave_app.scheduling.deadline import Deadline
+from enclave_app.scheduling.errors import DeadlineExceeded
+from enclave_app.scheduling.memory_budget import MemoryBudget
+from enclave_app.scheduling.worker_pool import WorkerPool
 from tests.blindgate.imaging.files import png
 
 ENVELOPE = b"\x02\x04\x78 an Encryption SDK message by its first bytes"
@@ -56,7 +59,7 @@ class Parts:
     def __init__(self) -> None:
         self.unsealer = FakeUnsealer()
         self.detector = FakeDetector()
-        self.compute: Compute[Look, Any] = Compute(
+        self.compute: WorkerPool[Look, Any] = WorkerPool(
             self.detector.detect_together, threads=1, queue=4
         )
         self.images = MemoryBudget(100)

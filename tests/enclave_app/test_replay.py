@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from enclave_app.keys.replay_window import CAPACITY, ReplayCache
-from enclave_app.scheduling.worker_pool import Overloaded
+from enclave_app.scheduling.errors import Overloaded
 
 
 def test_a_key_is_new_once_until_it_expires() -> None:

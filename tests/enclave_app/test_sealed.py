@@ -26,7 +26,7 @@ from enclave_app.handlers.ohttp import (
 )
 from enclave_app.keys.keyring import Keyring
 from enclave_app.keys.replay_window import ReplayCache
-from enclave_app.scheduling.worker_pool import Overloaded
+from enclave_app.scheduling.errors import Overloaded
 
 NOW = 1_800_000_000.0
 

@@ -38,7 +38,7 @@ from enclave_app.link_server.server import (
     _give_up_after,
     _most_at_once,
 )
-from enclave_app.scheduling.worker_pool import MemoryBudget
+from enclave_app.scheduling.memory_budget import MemoryBudget
 
 ID = bytes(16)
 

@@ -38,7 +38,9 @@ from enclave_app.kms import trail
 from enclave_app.kms.credentials import CredentialStore
 from enclave_app.kms.errors import KmsRefused, KmsUnavailable, KmsUntrusted
 from enclave_app.link_server.server import Answer, Request
-from enclave_app.scheduling.worker_pool import Compute, Deadline, DeadlineExceeded, Overloaded
+from enclave_app.scheduling.deadline import Deadline
+from enclave_app.scheduling.errors import DeadlineExceeded, Overloaded
+from enclave_app.scheduling.worker_pool import WorkerPool
 
 FOUND = Detections(
     model=ModelRef(name="m", version="1"),
@@ -93,7 +95,7 @@ class Worker:
         self.pipeline = FakePipeline()
         self.keyring = Keyring()
         self.credentials = CredentialStore()
-        self.compute: Compute[Look, Any] = Compute(_no_work, threads=1, queue=1)
+        self.compute: WorkerPool[Look, Any] = WorkerPool(_no_work, threads=1, queue=1)
         thresholds = SimpleNamespace(max_detections=100)
         manifest = SimpleNamespace(name="m", version="1", labels=labels, thresholds=thresholds)
         detector: Any = SimpleNamespace(manifest=manifest, manifest_digest=b"\x22" * 32)

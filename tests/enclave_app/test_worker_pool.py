@@ -12,13 +12,10 @@ from typing import Any
 
 import pytest
 
-from enclave_app.scheduling.worker_pool import (
-    Compute,
-    Deadline,
-    DeadlineExceeded,
-    MemoryBudget,
-    Overloaded,
-)
+from enclave_app.scheduling.deadline import Deadline
+from enclave_app.scheduling.errors import DeadlineExceeded, Overloaded
+from enclave_app.scheduling.memory_budget import MemoryBudget
+from enclave_app.scheduling.worker_pool import WorkerPool
 
 SOON = 10.0
 
@@ -37,8 +34,8 @@ def call_each(jobs: Iterable[Job], *, alone: Callable[[], bool]) -> list[Any]:
 
 
 @pytest.fixture
-def one_thread() -> Iterator[Compute[Job, Any]]:
-    compute: Compute[Job, Any] = Compute(call_each, threads=1, queue=2)
+def one_thread() -> Iterator[WorkerPool[Job, Any]]:
+    compute: WorkerPool[Job, Any] = WorkerPool(call_each, threads=1, queue=2)
     yield compute
     compute.close()
 
@@ -56,18 +53,18 @@ class Blocker:
         return "done"
 
 
-def wait_for_queue(compute: Compute[Any, Any], length: int) -> None:
+def wait_for_queue(compute: WorkerPool[Any, Any], length: int) -> None:
     ends = Deadline(SOON)
     while compute.queued != length:
         ends.check()
         time.sleep(0.001)
 
 
-def test_a_job_gives_its_result(one_thread: Compute[Job, Any]) -> None:
+def test_a_job_gives_its_result(one_thread: WorkerPool[Job, Any]) -> None:
     assert one_thread.run(lambda: 6 * 7, Deadline(SOON)) == 42
 
 
-def test_a_job_gives_its_own_error(one_thread: Compute[Job, Any]) -> None:
+def test_a_job_gives_its_own_error(one_thread: WorkerPool[Job, Any]) -> None:
     def fail() -> None:
         raise KeyError("its own")
 
@@ -76,7 +73,7 @@ def test_a_job_gives_its_own_error(one_thread: Compute[Job, Any]) -> None:
     assert one_thread.run(lambda: "still there", Deadline(SOON)) == "still there"
 
 
-def test_a_full_queue_is_said_at_once(one_thread: Compute[Job, Any]) -> None:
+def test_a_full_queue_is_said_at_once(one_thread: WorkerPool[Job, Any]) -> None:
     blocker = Blocker()
     with ThreadPoolExecutor(3) as pool:
         running = pool.submit(one_thread.run, blocker, Deadline(SOON))
@@ -90,7 +87,7 @@ def test_a_full_queue_is_said_at_once(one_thread: Compute[Job, Any]) -> None:
         assert [future.result() for future in waiting] == ["later", "later"]
 
 
-def test_jobs_run_in_the_order_of_their_arrival(one_thread: Compute[Job, Any]) -> None:
+def test_jobs_run_in_the_order_of_their_arrival(one_thread: WorkerPool[Job, Any]) -> None:
     blocker = Blocker()
     ran: list[int] = []
     with ThreadPoolExecutor(3) as pool:
@@ -105,7 +102,7 @@ def test_jobs_run_in_the_order_of_their_arrival(one_thread: Compute[Job, Any]) -
 
 @pytest.mark.parametrize("reason", ["late", "left"])
 def test_work_that_nobody_waits_for_is_not_begun(
-    one_thread: Compute[Job, Any], reason: str
+    one_thread: WorkerPool[Job, Any], reason: str
 ) -> None:
     now = 0.0
     deadline = Deadline(5, clock=lambda: now)
@@ -126,7 +123,7 @@ def test_work_that_nobody_waits_for_is_not_begun(
 
 
 def test_as_many_jobs_run_at_once_as_there_are_threads() -> None:
-    compute: Compute[Job, Any] = Compute(call_each, threads=2, queue=8)
+    compute: WorkerPool[Job, Any] = WorkerPool(call_each, threads=2, queue=8)
     together = threading.Barrier(2, timeout=SOON)
     with ThreadPoolExecutor(2) as pool:
         futures = [pool.submit(compute.run, together.wait, Deadline(SOON)) for _ in range(2)]
@@ -155,7 +152,7 @@ class Recorder:
 
 def test_what_waits_anyway_is_done_together_and_everybody_gets_his_own() -> None:
     work = Recorder()
-    compute: Compute[object, object] = Compute(work, threads=1, queue=8, together=2)
+    compute: WorkerPool[object, object] = WorkerPool(work, threads=1, queue=8, together=2)
     with ThreadPoolExecutor(4) as pool:
         futures = [pool.submit(compute.run, 0, Deadline(SOON))]
         assert work.started.acquire(timeout=SOON)
@@ -170,7 +167,7 @@ def test_what_waits_anyway_is_done_together_and_everybody_gets_his_own() -> None
 
 def test_nobody_waits_behind_another_one_while_a_thread_is_free() -> None:
     work = Recorder()
-    compute: Compute[object, object] = Compute(work, threads=2, queue=8, together=2)
+    compute: WorkerPool[object, object] = WorkerPool(work, threads=2, queue=8, together=2)
     with ThreadPoolExecutor(4) as pool:
         futures = [pool.submit(compute.run, number, Deadline(SOON)) for number in (0, 1)]
         assert work.started.acquire(timeout=SOON)
@@ -183,7 +180,7 @@ def test_nobody_waits_behind_another_one_while_a_thread_is_free() -> None:
 
 def test_work_is_told_when_it_is_alone() -> None:
     work = Recorder()
-    compute: Compute[object, object] = Compute(work, threads=2, queue=8)
+    compute: WorkerPool[object, object] = WorkerPool(work, threads=2, queue=8)
     with ThreadPoolExecutor(2) as pool:
         first = pool.submit(compute.run, 0, Deadline(SOON))
         assert work.started.acquire(timeout=SOON)
@@ -197,7 +194,7 @@ def test_work_is_told_when_it_is_alone() -> None:
 
 
 def test_who_has_left_does_not_keep_the_other_one_from_being_done() -> None:
-    compute: Compute[Job, Any] = Compute(call_each, threads=1, queue=4, together=2)
+    compute: WorkerPool[Job, Any] = WorkerPool(call_each, threads=1, queue=4, together=2)
     blocker = Blocker()
     with ThreadPoolExecutor(3) as pool:
         pool.submit(compute.run, blocker, Deadline(SOON))
@@ -219,7 +216,7 @@ def test_work_that_fails_as_a_whole_fails_for_everybody(draws: int) -> None:
         assert list(islice(jobs, draws)) == [1] * draws
         raise ValueError("all of them")
 
-    compute: Compute[int, object] = Compute(fail, threads=1, queue=4, together=2)
+    compute: WorkerPool[int, object] = WorkerPool(fail, threads=1, queue=4, together=2)
     for _ in range(2):
         with pytest.raises(ValueError, match="all of them"):
             compute.run(1, Deadline(SOON))
@@ -247,7 +244,7 @@ class OneByOne:
 
 def test_who_comes_while_another_one_is_prepared_joins_him() -> None:
     work = OneByOne()
-    compute: Compute[object, object] = Compute(work, threads=1, queue=8, together=3)
+    compute: WorkerPool[object, object] = WorkerPool(work, threads=1, queue=8, together=3)
     with ThreadPoolExecutor(6) as pool:
         futures = [pool.submit(compute.run, 0, Deadline(SOON))]
         assert work.drawn.acquire(timeout=SOON)
@@ -266,7 +263,7 @@ def test_who_comes_while_another_one_is_prepared_joins_him() -> None:
 
 def test_nobody_joins_who_has_a_thread_of_his_own() -> None:
     work = OneByOne()
-    compute: Compute[object, object] = Compute(work, threads=2, queue=8, together=3)
+    compute: WorkerPool[object, object] = WorkerPool(work, threads=2, queue=8, together=3)
     with ThreadPoolExecutor(3) as pool:
         futures = []
         for number in (0, 1):
@@ -281,7 +278,7 @@ def test_nobody_joins_who_has_a_thread_of_his_own() -> None:
 
 
 def test_closing_finishes_what_waits_and_refuses_more() -> None:
-    compute: Compute[Job, Any] = Compute(call_each, threads=1, queue=2)
+    compute: WorkerPool[Job, Any] = WorkerPool(call_each, threads=1, queue=2)
     blocker = Blocker()
     with ThreadPoolExecutor(3) as pool:
         running = pool.submit(compute.run, blocker, Deadline(SOON))
@@ -350,7 +347,7 @@ def test_waiting_for_memory_ends_at_the_deadline() -> None:
 
 def wait_for_turns(budget: MemoryBudget, length: int) -> None:
     ends = Deadline(SOON)
-    while len(budget._turns) != length:
+    while len(budget._waiters) != length:
         ends.check()
         time.sleep(0.001)
 
@@ -424,7 +421,7 @@ def test_jobs_that_fail_together_raise_an_exception_each() -> None:
             raise KeyError("all of them")
         return drawn
 
-    compute: Compute[object, object] = Compute(work, threads=1, queue=8, together=3)
+    compute: WorkerPool[object, object] = WorkerPool(work, threads=1, queue=8, together=3)
 
     def failed(number: int) -> Exception:
         try:
@@ -459,7 +456,7 @@ def test_a_failure_that_work_gives_to_several_jobs_is_raised_by_each_on_its_own(
             return drawn
         return [shared for _ in drawn]
 
-    compute: Compute[object, object] = Compute(work, threads=1, queue=8, together=2)
+    compute: WorkerPool[object, object] = WorkerPool(work, threads=1, queue=8, together=2)
     errors: list[Exception] = []
 
     def fail(number: int) -> None:
