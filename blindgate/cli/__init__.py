@@ -21,7 +21,7 @@ __all__ = ["COMMAND_GROUP", "CheckoutCommand", "app", "main"]
 #: The entry points by which other packages add commands.
 COMMAND_GROUP: Final = "blindgate.commands"
 #: Commands of the applications, which are part of a checkout and not of the client's wheel.
-_CHECKOUT_COMMANDS: Final = frozenset({"audit", "dev", "image", "keys", "models"})
+_CHECKOUT_COMMANDS: Final = frozenset({"audit", "dev", "doctor", "image", "keys", "models"})
 
 
 class CheckoutCommand(BlindgateError):

@@ -42,20 +42,11 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, Final
 
-from blindgate import strict_cbor
 from blindgate.errors import BlindgateError
-from blindgate.link import parse_address
+from blindgate.link import Operation, Outcome, parse_address
 from blindgate.link.addresses import Address
+from blindgate.link.blocking import RefusedByWorker, request, request_status
 from blindgate.link.dial import dial
-from blindgate.link.frames import (
-    REQUEST_ID_BYTES,
-    AnswerHeader,
-    FrameLimits,
-    FrameReader,
-    Operation,
-    Outcome,
-    RequestHeader,
-)
 
 log = logging.getLogger("blindgate.enclave_unit")
 
@@ -76,8 +67,6 @@ _EIF_ARM64: Final = 1
 _BOOT_MARGIN_SECONDS: Final = 60.0
 #: Seconds that a call over the link may take: a worker that decodes a large image answers late.
 _LINK_SECONDS: Final = 10.0
-#: Status holds the model's labels, up to a few thousand.
-_MAX_STATUS: Final = 256 * 1024
 #: Consecutive failures before a worker counts as dead, or before giving up on nitro-cli at the
 #: start. One failure is a busy worker, or another enclave that is ending.
 _TRIES: Final = 3
@@ -109,18 +98,6 @@ class QueryFailed(UnitError):
 
 class EnclaveLost(UnitError):
     """The enclave ended, or is not one that may go on."""
-
-
-class RefusedByWorker(UnitError):
-    """The worker answered an operation with a problem.
-
-    Attributes:
-        outcome: Which one.
-    """
-
-    def __init__(self, operation: Operation, outcome: Outcome) -> None:
-        super().__init__(f"{operation} was answered {outcome}")
-        self.outcome = outcome
 
 
 class _Stopped(Exception):
@@ -358,7 +335,7 @@ class Worker:
             if self._socket is None:
                 self._socket = dial(self._address, _LINK_SECONDS)
                 self._socket.settimeout(_LINK_SECONDS)
-            _status(self._socket)
+            request_status(self._socket, deadline=_LINK_SECONDS)
         except (OSError, BlindgateError) as error:
             if isinstance(error, RefusedByWorker) and error.outcome in _ALIVE:
                 return
@@ -557,9 +534,9 @@ def drain(address: Address, grace: float) -> None:
     try:
         with contextlib.closing(dial(address, _LINK_SECONDS)) as sock:
             sock.settimeout(_LINK_SECONDS)
-            _ask(sock, Operation.DRAIN)
+            request(sock, Operation.DRAIN, deadline=_LINK_SECONDS)
             while time.monotonic() < ends:
-                if not _in_flight(_status(sock)):
+                if not _in_flight(request_status(sock, deadline=_LINK_SECONDS)):
                     return
                 notify("WATCHDOG=1")
                 time.sleep(0.1)
@@ -574,31 +551,6 @@ def _in_flight(status: dict[str, Any]) -> bool:
         return bool(status["in_hand"])
     # A worker of an earlier version.
     return bool(status.get("busy") or status.get("queued"))
-
-
-def _status(sock: socket.socket) -> dict[str, Any]:
-    body = _ask(sock, Operation.STATUS)
-    status = strict_cbor.decode(body, max_bytes=_MAX_STATUS, max_depth=6)
-    if not isinstance(status, dict):
-        raise UnitError("the status is not a map")
-    return status
-
-
-def _ask(sock: socket.socket, operation: Operation) -> bytes:
-    request = RequestHeader(operation, os.urandom(REQUEST_ID_BYTES), int(_LINK_SECONDS * 1000))
-    sock.sendall(request.encode())
-    reader = FrameReader(AnswerHeader, FrameLimits(_MAX_STATUS))
-    header: AnswerHeader | None = None
-    while True:
-        event = reader.received(sock.recv_into(reader.buffer()))
-        if isinstance(event, AnswerHeader):
-            if event.outcome is not Outcome.OK:
-                raise RefusedByWorker(operation, event.outcome)
-            header = event
-        elif event is not None:
-            return bytes(event)
-        if header is not None and not header.body_length:
-            return b""
 
 
 def notify(state: str) -> None:

@@ -26,7 +26,7 @@ from tests.e2e.live import LiveStack, live_stack
 from tests.requirements import GROUPS
 
 ROOT = Path(__file__).resolve().parents[2]
-CHECKOUT_COMMANDS = ("audit", "dev", "image", "keys", "models")
+CHECKOUT_COMMANDS = ("audit", "dev", "doctor", "image", "keys", "models")
 
 pytestmark = pytest.mark.e2e
 
@@ -300,25 +300,18 @@ def test_an_instance_runs_the_gateway(instance: Environment) -> None:
     assert "--pcrs" in succeeds(instance.run("python", "-I", "-m", "gateway", "--help"))
 
 
-@pytest.mark.parametrize(
-    ("command", "says"),
-    [
-        # Its package is there, and typer, which commands need, is not.
-        ("keys", "make install, in a checkout (no module typer)"),
-        ("detect", "pip install 'blindgate[cli]'"),
-    ],
-)
-def test_what_an_instance_lacks_is_one_line(instance: Environment, command: str, says: str) -> None:
-    assert says in fails_in_one_line(instance.run("blindgate", command, "--help"))
-
-
-def test_an_instance_with_the_commands_still_lacks_those_of_a_checkout(
-    dist: Path, tmp_path: Path
-) -> None:
-    wheels = [only(dist, "blindgate-*.whl"), only(dist, "blindgate_applications-*.whl")]
-    environment = Environment(tmp_path, wheels, "cli", GROUPS["gateway"])
-    listed = commands(succeeds(environment.run("blindgate", "--help")))
-    assert listed & set(CHECKOUT_COMMANDS) == {"audit", "keys"}
-    assert "create" in succeeds(environment.run("blindgate", "keys", "--help"))
-    said = fails_in_one_line(environment.run("blindgate", "dev", "up"))
+def test_an_instance_has_its_commands_and_none_of_a_checkout(instance: Environment) -> None:
+    listed = commands(succeeds(instance.run("blindgate", "--help")))
+    assert listed & set(CHECKOUT_COMMANDS) == {"audit", "doctor", "keys"}
+    assert "create" in succeeds(instance.run("blindgate", "keys", "--help"))
+    said = fails_in_one_line(instance.run("blindgate", "dev", "up"))
     assert "`dev` is not part of the installed package" in said
+
+
+def test_an_instance_runs_the_doctor(instance: Environment) -> None:
+    # Whatever metadata service this machine may have is none of a test's business.
+    nowhere = {"AWS_EC2_METADATA_SERVICE_ENDPOINT": "http://127.0.0.1:1"}
+    done = instance.run("blindgate", "doctor", "--json", **nowhere)
+    assert done.returncode in (0, 1), done.stderr
+    assert '"name": "enclave-support"' in done.stdout
+    assert "has a bug" not in done.stdout
