@@ -12,14 +12,13 @@ import tempfile
 import time
 from dataclasses import dataclass
 from importlib import resources
-from io import BytesIO
 from pathlib import Path
 
-from aws_encryption_sdk.internal.formatting.deserialize import deserialize_header
 from botocore.exceptions import ClientError
 
 from blindgate.cli.console import err, out
 from blindgate.cli.files import read_file, write_new
+from blindgate.envelope.message_header import parse_header
 from blindgate.errors import BlindgateError
 from devstack.places import Places
 from devstack.stack import Options, Running, Stack, kms_client
@@ -133,13 +132,13 @@ def _parent_tries(running: Running, places: Places, encrypted: Path) -> None:
         style="bold cyan",
     )
     # All that it needs is readable in the message's header; only KMS refuses.
-    header, _ = deserialize_header(BytesIO(encrypted.read_bytes()))
-    (wrapped,) = header.encrypted_data_keys
+    header = parse_header(encrypted.read_bytes())
+    (wrapped,) = header.data_keys
     try:
         kms.decrypt(
             KeyId=running.key_arn,
-            CiphertextBlob=wrapped.encrypted_data_key,
-            EncryptionContext=header.encryption_context,
+            CiphertextBlob=wrapped.ciphertext,
+            EncryptionContext=dict(header.context),
         )
     except ClientError as error:
         out.print(f"{error}", style="yellow")

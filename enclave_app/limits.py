@@ -20,7 +20,8 @@ from __future__ import annotations
 
 from typing import Final
 
-#: How often a body is in memory at most: while an envelope is opened it and its content are there.
+#: How often a body is in memory at most: while a file of the AWS sample is opened, it and its
+#: content are there. Everything else is opened in its own memory.
 COPIES_OF_A_BODY: Final = 2
 #: What the worker needs besides the memory of requests: interpreter, model, sessions and threads
 #: take 175 MiB with the default model, the full replay cache 40 MB.

@@ -9,48 +9,36 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Final, Protocol
-
-from aws_encryption_sdk.exceptions import ActionNotAllowedError, MasterKeyError
-from aws_encryption_sdk.identifiers import CommitmentPolicy, ContentType
-from aws_encryption_sdk.internal.crypto.authentication import Verifier
-from aws_encryption_sdk.internal.defaults import ENCODED_SIGNER_KEY
-from aws_encryption_sdk.materials_managers import DecryptionMaterials
-from aws_encryption_sdk.materials_managers.base import CryptoMaterialsManager
-from aws_encryption_sdk.streaming_client import StreamDecryptor
-from aws_encryption_sdk.structures import DataKey
+from typing import Final, Protocol
 
 from blindgate.envelope import sample_file
 from blindgate.envelope.context import contains
+from blindgate.envelope.message_body import open_body, parse_body
+from blindgate.envelope.message_errors import MessageError
+from blindgate.envelope.message_header import (
+    MAX_CONTEXT_BYTES,
+    MAX_DATA_KEYS,
+    MAX_FRAMES,
+    MAX_MESSAGE_BYTES,
+    EncryptedDataKey,
+    Header,
+    Limits,
+    parse_header,
+)
 from blindgate.envelope.recognise import EnvelopeKind, recognise
 from blindgate.errors import BlindgateError
 from enclave_app.envelopes.data_key_cache import CacheLimits, DataKeyCache
-from enclave_app.envelopes.memoryview_file import ViewFile
 from enclave_app.kms.errors import KmsRefused
 
 #: The largest envelope; its plaintext is always smaller. The measured body limit is below it.
-MAX_ENVELOPE_BYTES: Final = 256 * 1024 * 1024
-#: The longest CiphertextBlob and encryption context that KMS takes (API reference of Decrypt).
+MAX_ENVELOPE_BYTES: Final = MAX_MESSAGE_BYTES
+#: The longest CiphertextBlob that KMS takes (API reference of Decrypt).
 MAX_BLOB_BYTES: Final = 6144
-MAX_CONTEXT_BYTES: Final = 8192
-#: A message's data key, wrapped once for each of its readers: more than a message for some parties
-#: and their archives has, few enough that a header stays small.
-MAX_DATA_KEYS: Final = 8
-#: Twice the frames of the largest default body (32 MiB) in the default frames (4 KiB). Each costs
-#: 20 µs whatever its length, so a message in frames of one byte would burn a core for 20 seconds.
-MAX_FRAMES: Final = 16_384
-#: The library copies what is left of a frame for each line, and lines for each frame: reading by
-#: this much keeps both small for frames of 4 KiB and for a message of one frame.
-LINE_BYTES: Final = 256 * 1024
 
 _KMS_PROVIDER: Final = "aws-kms"
-
-# It writes out encryption contexts and tracebacks of failures, which say why.
-logging.getLogger("aws_encryption_sdk").setLevel(logging.CRITICAL)
 
 
 class EnvelopeRejected(BlindgateError):
@@ -117,6 +105,7 @@ class Unsealer:
         self._settings = settings
         self._kms = kms
         self._cache = DataKeyCache(settings.cache) if cache is None else cache
+        self._limits = Limits(settings.max_bytes, MAX_CONTEXT_BYTES, MAX_DATA_KEYS, MAX_FRAMES)
 
     def open(
         self, envelope: bytes | bytearray | memoryview, *, caller: bytes | None = None
@@ -124,11 +113,13 @@ class Unsealer:
         """Open one envelope.
 
         Args:
-            envelope: An AWS Encryption SDK message, or a file as the AWS sample writes it.
+            envelope: An AWS Encryption SDK message, or a file as the AWS sample writes it. In
+                memory that can be written to, a message is opened where it lies: the content takes
+                its place, and after an error nothing in it is of use to anybody.
             caller: The gateway's tag of the client that asks, for its share of the calls to KMS.
 
         Returns:
-            The content, all of it authenticated.
+            The content, all of it authenticated; a view of `envelope` if it was opened there.
 
         Raises:
             EnvelopeRejected: Whatever is wrong with it.
@@ -156,29 +147,48 @@ class Unsealer:
     def _open_message(
         self, envelope: bytes | bytearray | memoryview, release: _Release
     ) -> memoryview | None:
-        materials = _AttestedMaterials(self._settings, release)
+        message = memoryview(envelope)
         try:
-            with (
-                ViewFile(envelope) as source,
-                _Decryptor(
-                    source=source,
-                    materials_manager=materials,
-                    commitment_policy=CommitmentPolicy.REQUIRE_ENCRYPT_REQUIRE_DECRYPT,
-                    max_encrypted_data_keys=MAX_DATA_KEYS,
-                    max_body_length=self._settings.max_bytes,
-                ) as decryptor,
-            ):
-                header = decryptor.header
-                framed = header.content_type is ContentType.FRAMED_DATA
-                if framed and header.frame_length * MAX_FRAMES < len(envelope):
-                    return None
-                content = _read_all(decryptor, len(envelope))
-                complete = hasattr(decryptor, "footer") and source.tell() == len(envelope)
-        except Exception:  # noqa: BLE001  whatever a hostile message makes the library raise
-            if materials.failure is not None:
-                raise materials.failure from None
+            header = parse_header(message, self._limits)
+            body = parse_body(message, header)
+        except MessageError:
             return None
-        return content if complete else None
+        chosen = self._chosen(header)
+        if chosen is None:
+            return None
+        wrapped, key_arn = chosen
+        data_key = release(wrapped.ciphertext, dict(header.context), (key_arn,))
+        if message.readonly:
+            message = memoryview(bytearray(message))
+        try:
+            return open_body(message, header, body, data_key)
+        except MessageError:
+            return None
+
+    def _chosen(self, header: Header) -> tuple[EncryptedDataKey, str] | None:
+        """The one wrapped data key that KMS is asked to open, whatever others the message has.
+
+        A message holds its data key once for each key that it was encrypted under, so that each of
+        several readers opens it with a key of theirs. Where two are pinned, the one that the
+        configuration names first is taken: the order in the message is the writer's choice.
+
+        Returns:
+            The wrapped data key and the ARN of its KMS key; None if no pinned key wraps it, or if
+            KMS must not be asked with the message's encryption context.
+        """
+        if not contains(header.context, self._settings.encryption_context):
+            return None
+        ours = {
+            wrapped.provider_info: wrapped
+            for wrapped in sorted(header.data_keys, key=lambda each: each.ciphertext)
+            if wrapped.provider_id == _KMS_PROVIDER
+        }
+        for key_arn in self._settings.key_arns:
+            wrapped = ours.get(key_arn.encode("ascii"))
+            if wrapped is not None:
+                fits = 1 <= len(wrapped.ciphertext) <= MAX_BLOB_BYTES
+                return (wrapped, key_arn) if fits else None
+        return None
 
     def _open_sample(
         self, envelope: bytes | bytearray | memoryview, release: _Release
@@ -215,91 +225,3 @@ class Unsealer:
         asked = json.dumps([key_arns, context], sort_keys=True).encode()
         name = hashlib.sha256(hashlib.sha256(asked).digest() + blob).digest()
         return self._cache.get(name, size, ask)
-
-
-class _AttestedMaterials(CryptoMaterialsManager):  # type: ignore[misc]
-    """Gets the data key of one message for the library: only pinned keys, only our context."""
-
-    def __init__(self, settings: UnsealSettings, release: _Release) -> None:
-        self._settings = settings
-        self._release = release
-        #: What getting the key raised: the library must not turn it into something else.
-        self.failure: Exception | None = None
-
-    def get_encryption_materials(self, request: Any) -> Any:  # noqa: ARG002
-        """The enclave encrypts nothing this way."""
-        raise ActionNotAllowedError
-
-    def decrypt_materials(self, request: Any) -> DecryptionMaterials:
-        """Check what the message asks for, before KMS is asked, and get its data key."""
-        wrapped, key_arn = self._chosen(request.encrypted_data_keys)
-        context = dict(request.encryption_context)
-        blob = wrapped.encrypted_data_key
-        if (
-            not contains(context, self._settings.encryption_context)
-            or not 1 <= len(blob) <= MAX_BLOB_BYTES
-            or sum(len(k.encode()) + len(v.encode()) for k, v in context.items())
-            > MAX_CONTEXT_BYTES
-        ):
-            raise MasterKeyError
-        try:
-            data_key = self._release(blob, context, (key_arn,))
-        except Exception as error:
-            self.failure = error
-            raise
-        if len(data_key) != request.algorithm.data_key_len:
-            raise MasterKeyError
-        return DecryptionMaterials(
-            data_key=DataKey(wrapped.key_provider, data_key, blob),
-            verification_key=_verification_key(request),
-        )
-
-    def _chosen(self, wrapped_keys: Iterable[Any]) -> tuple[Any, str]:
-        """The one wrapped data key that KMS is asked to open, whatever others the message has.
-
-        A message holds its data key once for each key that it was encrypted under, so that each of
-        several readers opens it with a key of theirs. Where two are pinned, the one that the
-        configuration names first is taken: the order in the message is the writer's choice.
-        """
-        ours = {
-            wrapped.key_provider.key_info: wrapped
-            for wrapped in sorted(wrapped_keys, key=lambda each: bytes(each.encrypted_data_key))
-            if wrapped.key_provider.provider_id == _KMS_PROVIDER
-        }
-        for key_arn in self._settings.key_arns:
-            if (found := ours.get(key_arn.encode("ascii"))) is not None:
-                return found, key_arn
-        raise MasterKeyError
-
-
-def _read_all(decryptor: StreamDecryptor, most: int) -> memoryview:
-    """What `decryptor.read()` gives, in memory that is taken once instead of growing with it."""
-    content, filled = memoryview(bytearray(most)), 0
-    while line := decryptor.readline():
-        content[filled : filled + len(line)] = line
-        filled += len(line)
-    return content[:filled]
-
-
-def _verification_key(request: Any) -> bytes | None:
-    """The signature key in the context, there exactly if the suite signs."""
-    encoded = request.encryption_context.get(ENCODED_SIGNER_KEY)
-    if request.algorithm.is_signing() != (encoded is not None):
-        raise MasterKeyError
-    if encoded is None:
-        return None
-    verifier = Verifier.from_encoded_point(algorithm=request.algorithm, encoded_point=encoded)
-    return bytes(verifier.key_bytes())
-
-
-class _Decryptor(StreamDecryptor):  # type: ignore[misc]
-    """The library's decryptor, read in larger pieces, and closed without a log entry.
-
-    The original's `close` raises if the message was not read to its end; here that is checked by
-    whoever reads, and a rejected message leaves no trace in the log or at `__del__`.
-    """
-
-    line_length = LINE_BYTES
-
-    def close(self) -> None:
-        super(StreamDecryptor, self).close()

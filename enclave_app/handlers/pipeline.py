@@ -25,7 +25,7 @@ class Upload:
         sealed: Whether it came inside OHTTP.
         deadline: When nobody waits for the answer any more.
         wanted: Whether whoever asked is still there.
-        release: Gives the memory of `data` back, once an envelope was opened.
+        release: Gives the memory of `data` back, once an envelope was opened into other memory.
         caller: The gateway's tag of the client that asks.
     """
 
@@ -74,7 +74,8 @@ class Pipeline:
         upload.deadline.check()
         if is_envelope(upload.data):
             image = memoryview(self._unsealer.open(upload.data, caller=upload.caller))
-            upload.release()
+            if image.obj is not memoryview(upload.data).obj:
+                upload.release()
         elif upload.sealed:
             image = memoryview(upload.data)
         else:

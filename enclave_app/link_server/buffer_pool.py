@@ -1,8 +1,8 @@
 """Memory that the bodies of requests are received into, one request after the other.
 
 What served a request before is there already: new memory is zeroed first and found in no cache,
-which for a photo of 3 MB costs more than receiving it. A sealed body is opened where it lies,
-so that it is in memory once.
+which for a photo of 3 MB costs more than receiving it. Sealed bodies and Encryption SDK messages
+are opened in their own memory, so that each is in memory once.
 """
 
 from __future__ import annotations

@@ -15,6 +15,7 @@ import pytest
 from PIL import Image
 
 from blindgate.detections import Box, Detections
+from blindgate.envelope.message_header import parse_header
 from tests.e2e.live import LiveStack
 
 pytestmark = pytest.mark.e2e
@@ -175,13 +176,9 @@ def test_the_parent_cannot_open_what_it_forwards(stack: LiveStack, encrypted: Pa
         blob = data[4 : 4 + int.from_bytes(data[:4])]
         context: dict[str, str] = {}
     else:
-        from io import BytesIO
-
-        from aws_encryption_sdk.internal.formatting.deserialize import deserialize_header
-
-        header, _ = deserialize_header(BytesIO(encrypted.read_bytes()))
-        (key,) = header.encrypted_data_keys
-        blob, context = key.encrypted_data_key, header.encryption_context
+        header = parse_header(encrypted.read_bytes())
+        (key,) = header.data_keys
+        blob, context = key.ciphertext, dict(header.context)
     kms = stack.kms("parent")
     with pytest.raises(kms.exceptions.ClientError, match="AccessDeniedException"):
         kms.decrypt(CiphertextBlob=blob, EncryptionContext=context)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import pytest
 
+from blindgate.envelope import message_header
 from enclave_app import limits
 from enclave_app.envelopes import data_key_cache, opening
 from enclave_app.handlers import ohttp
@@ -42,9 +43,9 @@ MIB = 1024 * 1024
         pytest.param((ohttp.DATE_PAST_S, ohttp.DATE_FUTURE_S), (300, 60), id="Date window"),
         pytest.param(ohttp.MAX_QUERY_FIELDS, 128, id="query fields"),
         pytest.param(opening.MAX_BLOB_BYTES, 6144, id="wrapped key of an envelope"),
-        pytest.param(opening.MAX_CONTEXT_BYTES, 8192, id="encryption context"),
-        pytest.param(opening.MAX_DATA_KEYS, 8, id="wrapped keys"),
-        pytest.param(opening.MAX_FRAMES, 16_384, id="frames"),
+        pytest.param(message_header.MAX_CONTEXT_BYTES, 8192, id="encryption context"),
+        pytest.param(message_header.MAX_DATA_KEYS, 8, id="wrapped keys"),
+        pytest.param(message_header.MAX_FRAMES, 16_384, id="frames"),
         pytest.param(opening.MAX_ENVELOPE_BYTES, 256 * MIB, id="envelope"),
         pytest.param(client.MAX_CIPHERTEXT_BLOB, 6144, id="wrapped key for KMS"),
         pytest.param(client.CALL_SECONDS, 8, id="call to KMS"),

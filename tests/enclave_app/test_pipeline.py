@@ -27,11 +27,12 @@ class FakeUnsealer:
     def __init__(self) -> None:
         self.opened: list[bytes] = []
         self.callers: list[bytes | None] = []
+        self.in_place = False
 
-    def open(self, envelope: bytes, *, caller: bytes | None = None) -> bytes:
+    def open(self, envelope: Any, *, caller: bytes | None = None) -> bytes | memoryview:
         self.opened.append(bytes(envelope))
         self.callers.append(caller)
-        return b"opened photo"
+        return memoryview(envelope)[4:9] if self.in_place else b"opened photo"
 
 
 class FakeDetector:
@@ -99,6 +100,19 @@ def test_an_envelope_is_opened_for_its_caller_and_its_memory_given_back(parts: P
     parts.pipeline.detect(upload, DetectOptions())
     assert parts.unsealer.callers == [b"a caller's tag"]
     assert released == [True], "before the image is looked at"
+
+
+def test_the_memory_of_an_envelope_that_was_opened_where_it_lies_is_kept(parts: Parts) -> None:
+    """The image is in it until the detector has decoded it."""
+    parts.unsealer.in_place = True
+    released: list[bool] = []
+    memory = bytearray(ENVELOPE)
+    upload = Upload(
+        memoryview(memory), False, Deadline(5), lambda: True, lambda: released.append(True)
+    )
+    parts.pipeline.detect(upload, DetectOptions())
+    assert parts.detector.seen == [ENVELOPE[4:9]]
+    assert released == []
 
 
 def test_a_sealed_image_needs_no_envelope(parts: Parts) -> None:

@@ -27,6 +27,7 @@ from enclave_app.envelopes.data_key_cache import CacheLimits, DataKeyCache
 from enclave_app.envelopes.opening import EnvelopeRejected, Unsealer, UnsealSettings
 from enclave_app.kms.bulkhead import KmsTurns
 from enclave_app.kms.errors import KmsRefused, KmsUnavailable
+from tests.blindgate.envelope.messages import Writer
 from tests.enclave_app.conftest import Attested
 from tests.kms_fixtures import RunningKms
 
@@ -443,20 +444,21 @@ REJECTED_BEFORE_KMS = {
     ),
     "a header cut short": MESSAGE[:60],
     "a wrapped key cut short in a sample file": SAMPLE[:8],
-}
-REJECTED_AFTER_KMS = {
     "a body cut short": MESSAGE[:-1],
     "no body": MESSAGE[:200],
     "a byte behind it": MESSAGE + b"\0",
     "two messages": MESSAGE + MESSAGE,
-    "a changed last byte": changed(MESSAGE, len(MESSAGE) - 1),
-    "a changed byte in the middle": changed(MESSAGE, len(MESSAGE) // 2),
-    "a changed commitment": changed(MESSAGE, MESSAGE.index(b"\x02\0\0\x10\0") + 10),
-    "frames of no length": message(b"", frame=4096).replace(b"\x02\0\0\x10\0", b"\x02\0\0\0\0", 1),
+    "frames of no length": MESSAGE.replace(b"\x02\0\0\x10\0", b"\x02\0\0\0\0", 1),
+    "100,000 frames of one byte": Writer(frame=1).header + bytes(33 * 100_000),
     "a signature that the suite does not know": message(
         context={**CONTEXT, "aws-crypto-public-key": "AAAA"}
     ),
     "a signature without a key": message(suite=COMMITTING[1]),
+}
+REJECTED_AFTER_KMS = {
+    "a changed last byte": changed(MESSAGE, len(MESSAGE) - 1),
+    "a changed byte in the middle": changed(MESSAGE, len(MESSAGE) // 2),
+    "a changed commitment": changed(MESSAGE, MESSAGE.index(b"\x02\0\0\x10\0") + 10),
     "a token cut short": SAMPLE[:-1],
     "a token of another key": sample(key=bytes(32)),
     "a token with a changed byte": changed(SAMPLE, len(SAMPLE) // 2),
@@ -557,6 +559,29 @@ def test_every_buffer_is_opened(kind: Callable[[bytes], Any]) -> None:
 @pytest.mark.parametrize("frame", [0, 4096, 65_536])
 def test_every_size_and_framing_is_opened(size: int, frame: int) -> None:
     assert unsealer().open(message(PHOTO[:size], frame=frame)) == PHOTO[:size]
+
+
+def test_a_message_in_writable_memory_is_opened_where_it_lies() -> None:
+    memory = bytearray(MESSAGE)
+    content = unsealer().open(memory)
+    assert isinstance(content, memoryview)
+    assert content.obj is memory
+    assert content == PHOTO
+
+
+@pytest.mark.parametrize("kind", [bytes, memoryview])
+def test_memory_that_cannot_be_written_to_stays_as_it_is(kind: Callable[[bytes], Any]) -> None:
+    envelope = kind(MESSAGE)
+    for _ in range(2):
+        assert unsealer().open(envelope) == PHOTO
+    assert bytes(envelope) == MESSAGE
+
+
+def test_memory_is_not_touched_before_kms_has_answered() -> None:
+    memory = bytearray(MESSAGE)
+    with pytest.raises(KmsUnavailable):
+        unsealer(CountingKms(failure=KmsUnavailable())).open(memory)
+    assert memory == MESSAGE
 
 
 def test_many_threads_open_at_once() -> None:
