@@ -105,6 +105,7 @@ def _run(path: Path, ready_fd: int | None) -> None:
             detector=detector,
             compute=compute,
             pipeline=pipeline,
+            kms_clock=lambda: kms.clock_state,
         )
         server = LinkServer(
             listen(parse_address(config.listen)),

@@ -356,6 +356,7 @@ class Dataplane:
                     "key_ids": sorted(endpoint.key_ids),
                     "model": status.model.model_dump() if status and status.model else None,
                     "answers": status.answers if status else None,
+                    "kms_clock": status.kms_clock if status else None,
                 }
             )
         return found

@@ -39,6 +39,7 @@ from enclave_app.handlers.pipeline import Pipeline, Upload
 from enclave_app.keys.keyring import Keyring
 from enclave_app.kms import trail
 from enclave_app.kms.credentials import CredentialsError, CredentialStore
+from enclave_app.kms.diagnosis import ClockState
 from enclave_app.kms.errors import KmsRefused, KmsUnavailable
 from enclave_app.link_server.server import Answer, Request
 from enclave_app.nsm import Nsm
@@ -95,6 +96,7 @@ class Service:
         detector: Named in `status` and in the attestation document.
         compute: The threads that may burn CPU.
         pipeline: From an upload to detections.
+        kms_clock: The enclave's clock as KMS last judged it, for `status`.
     """
 
     def __init__(
@@ -108,6 +110,7 @@ class Service:
         detector: Detector,
         compute: WorkerPool[Look, Detections],
         pipeline: Pipeline,
+        kms_clock: Callable[[], ClockState],
     ) -> None:
         self._measured = measured
         self._nsm = nsm
@@ -117,6 +120,7 @@ class Service:
         self._detector = detector
         self._compute = compute
         self._pipeline = pipeline
+        self._kms_clock = kms_clock
         self._draining = threading.Event()
         self._longest_label = longest_label(detector.manifest.labels)
         self._operations: dict[Operation, Callable[[Request], Answer]] = {
@@ -284,6 +288,7 @@ class Service:
             "ready": not self._draining.is_set(),
             "draining": self._draining.is_set(),
             "needs_credentials": self._credentials.are_due,
+            "kms_clock": self._kms_clock().value,
             "answers": self._measured.config.answers,
             "key_ids": bytes(self._keyring.key_ids()),
             "queued": self._compute.queued,

@@ -3,6 +3,7 @@
 Each call shows KMS a fresh attestation document; KMS encrypts the data key to the RSA key in it.
 What comes back is believed only as far as it was asked for: the pinned key, no plaintext, this
 recipient. KMS's own words stay in here: a caller learns that KMS refused, or is not available.
+Operators also learn whether the clock is the cause (`diagnosis`).
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ from blindgate.link import Address
 from blindgate.link.dial import dial as dial_link
 from enclave_app.kms import cms, trail
 from enclave_app.kms.credentials import Credentials, CredentialStore
-from enclave_app.kms.errors import KmsAnswerRejected, KmsRefused, KmsUnavailable
+from enclave_app.kms.diagnosis import ClockState, Diagnosis, skew_of
+from enclave_app.kms.errors import KmsAnswerRejected, KmsClockSkew, KmsRefused, KmsUnavailable
 from enclave_app.kms.recipient_keys import RecipientKey, RecipientKeys
 from enclave_app.kms.transport import KmsTransport, Reply, Unreached
 
@@ -49,6 +51,17 @@ UPKEEP_SECONDS: Final = 5.0
 _OAEP_SHA256: Final = "RSAES_OAEP_SHA_256"
 _THROTTLED: Final = frozenset(
     {"ThrottlingException", "Throttling", "RequestLimitExceeded", "TooManyRequestsException"}
+)
+#: Refusals that KMS makes only after it has accepted the signature and its time.
+_SIGNATURE_ACCEPTED: Final = frozenset(
+    {
+        "AccessDeniedException",
+        "DisabledException",
+        "IncorrectKeyException",
+        "InvalidCiphertextException",
+        "KMSInvalidStateException",
+        "NotFoundException",
+    }
 )
 #: What KMS says of credentials that are over: others may work (AWS common error types).
 _EXPIRED: Final = frozenset(
@@ -138,6 +151,7 @@ class KmsClient:
         self._sleep = sleep
         self._jitter = jitter
         self._keys = keys or RecipientKeys()
+        self._diagnosis = Diagnosis(clock)
         self._transport = KmsTransport(
             settings.host,
             settings.ca_bundle.read_text(),
@@ -152,6 +166,11 @@ class KmsClient:
     def handshakes(self) -> int:
         """Connections to KMS that were opened so far."""
         return self._transport.handshakes
+
+    @property
+    def clock_state(self) -> ClockState:
+        """This enclave's clock as KMS last judged it."""
+        return self._diagnosis.clock_state
 
     def close(self) -> None:
         """Close the connections; the client takes no more calls."""
@@ -183,7 +202,7 @@ class KmsClient:
         Raises:
             KmsRefused: KMS says no.
             KmsUnavailable: KMS was not reached or its answer cannot be used, or there are no
-                credentials that it takes.
+                credentials that it takes; as `KmsClockSkew`, if the clock is the reason.
             ValueError: The ARN is not pinned, or the blob's length is out of range: the caller
                 checks both first.
         """
@@ -210,8 +229,13 @@ class KmsClient:
                 request_id = reply.request_id
                 trail.note(request_id)
                 if reply.status == 200:
+                    self._diagnosis.accepted()
                     return UnwrappedKey(_data_key(reply, key, key_arn), request_id)
-                kind = _error_type(reply.body)
+                kind, message = _error_of(reply.body)
+                skew = skew_of(kind, message) if 400 <= reply.status < 500 else None
+                if skew is not None:
+                    self._diagnosis.skewed(skew, request_id)
+                    raise KmsClockSkew(request_id)
                 if 400 <= reply.status < 500 and kind in _EXPIRED:
                     self._credentials.refused(credentials)
                     if refreshed:
@@ -221,6 +245,9 @@ class KmsClient:
                     continue
                 throttled = kind in _THROTTLED or reply.status == 429
                 if 400 <= reply.status < 500 and not throttled:
+                    if kind in _SIGNATURE_ACCEPTED:
+                        self._diagnosis.accepted()
+                    self._diagnosis.refused(request_id)
                     raise KmsRefused(request_id)
                 if reply.status < 500 and not throttled:
                     raise KmsAnswerRejected(request_id)
@@ -309,10 +336,17 @@ def _data_key(reply: Reply, key: RecipientKey, key_arn: str) -> bytes:
         raise KmsAnswerRejected(reply.request_id) from None
 
 
-def _error_type(body: bytes) -> str:
-    """The name of an AWS JSON 1.1 error; it may come with a namespace in front of a `#`."""
-    kind = _json_object(body).get("__type")
-    return kind.rpartition("#")[2] if isinstance(kind, str) else ""
+def _error_of(body: bytes) -> tuple[str, str]:
+    """The name and text of an AWS JSON 1.1 error.
+
+    The name may come with a namespace in front of a `#`; IAM spells the text's key `Message`.
+    """
+    error = _json_object(body)
+    kind, message = error.get("__type"), error.get("message", error.get("Message"))
+    return (
+        kind.rpartition("#")[2] if isinstance(kind, str) else "",
+        message if isinstance(message, str) else "",
+    )
 
 
 def _json_object(body: bytes) -> dict[str, object]:

@@ -32,6 +32,15 @@ class KmsUnavailable(KmsError):
     text = "KMS is not available"
 
 
+class KmsClockSkew(KmsUnavailable):
+    """KMS refused the time of the signature: the enclave's clock is wrong, not a policy.
+
+    To clients it is `KmsUnavailable`, since nothing about the key or the message was decided.
+    """
+
+    text = "KMS does not accept this enclave's clock"
+
+
 class KmsUntrusted(KmsUnavailable):
     """Whoever answered is not KMS by the measured CA bundle; nothing was sent to them."""
 

@@ -32,6 +32,9 @@ class Status(BaseModel):
 
     ready: bool
     needs_credentials: bool = False
+    #: How KMS judges the enclave's clock: unknown, ok, behind, ahead or skewed. A text, so that a
+    #: newer enclave may have a further word.
+    kms_clock: Annotated[str, Field(pattern=r"^[a-z-]{1,16}$")] = "unknown"
     draining: bool = False
     answers: Literal["open", "sealed"] = "open"
     model: ModelStatus | None = None
@@ -41,6 +44,11 @@ class Status(BaseModel):
     threads: Annotated[int, Field(ge=1, le=4096)] = 1
     #: The longest body that it receives; None where an older enclave does not say.
     body_bytes: Annotated[int | None, Field(ge=1)] = None
+
+    @property
+    def clock_is_refused(self) -> bool:
+        """Whether KMS refuses this enclave's signatures because of their time."""
+        return self.kms_clock not in ("unknown", "ok")
 
     @classmethod
     def from_cbor(cls, body: bytes | bytearray | memoryview) -> Status:

@@ -87,13 +87,14 @@ def _states(pool: Pool) -> Iterator[Metric]:
 
 def _workers(pool: Pool) -> Iterator[Metric]:
     """What the ready enclaves last said of themselves; by address, which is the operator's."""
-    busy, queued, threads, credentials = (
+    busy, queued, threads, credentials, clock = (
         GaugeMetricFamily(f"blindgate_worker_{name}", text, labels=["enclave"])
         for name, text in (
             ("busy", "Threads of an enclave that compute."),
             ("queued", "Requests that wait inside an enclave."),
             ("threads", "Threads that an enclave computes with."),
             ("needs_credentials", "1 while an enclave has no valid credentials for KMS."),
+            ("kms_clock_skew", "1 while KMS refuses an enclave's signatures for their time."),
         )
     )
     for keeper in pool.keepers():
@@ -103,4 +104,5 @@ def _workers(pool: Pool) -> Iterator[Metric]:
             queued.add_metric(enclave, status.queued)
             threads.add_metric(enclave, status.threads)
             credentials.add_metric(enclave, status.needs_credentials)
-    yield from (busy, queued, threads, credentials)
+            clock.add_metric(enclave, status.clock_is_refused)
+    yield from (busy, queued, threads, credentials, clock)

@@ -173,9 +173,9 @@ def good(request: Request, **changes: Any) -> Answer:
     return Answer(body=body)
 
 
-def error(kind: str, status: int = 400) -> Answer:
+def error(kind: str, status: int = 400, message: str = "the secret reason of KMS") -> Answer:
     """An error as KMS words it."""
-    return Answer(status, {"__type": kind, "message": "the secret reason of KMS"})
+    return Answer(status, {"__type": kind, "message": message})
 
 
 class FakeKms:

@@ -34,6 +34,7 @@ from enclave_app.kms.client import KmsClient, KmsSettings
 from enclave_app.kms.credentials import CredentialStore
 from enclave_app.kms.errors import (
     KmsAnswerRejected,
+    KmsClockSkew,
     KmsError,
     KmsRefused,
     KmsUnavailable,
@@ -457,7 +458,7 @@ def test_a_request_id_of_another_form_is_not_passed_on(
 def test_any_body_of_an_answer_gives_the_typed_error(body: bytes) -> None:
     with pytest.raises(KmsAnswerRejected):
         kms_module._data_key(Reply(200, body, None), KEY, KEY_ARN)
-    assert isinstance(kms_module._error_type(body), str)
+    assert all(isinstance(part, str) for part in kms_module._error_of(body))
 
 
 @pytest.mark.parametrize("plaintext", [None, ""])
@@ -588,6 +589,124 @@ def test_no_way_out_is_unavailable(make: Callable[..., KmsClient], tmp_path: Pat
         client.decrypt(BLOB, CONTEXT, KEY_ARN)
     assert caught.value.request_id is None
     assert len(sleeps) == kms_module.MAX_ATTEMPTS - 1
+
+
+# The clock -----------------------------------------------------------------------------------
+
+BEHIND = (
+    "Signature expired: 20261128T100000Z is now earlier than 20261128T100200Z "
+    "(20261128T100700Z - 5 min.)"
+)
+AHEAD = (
+    "Signature not yet current: 20261128T101000Z is still later than 20261128T100500Z "
+    "(20261128T100000Z + 5 min.)"
+)
+
+
+@pytest.mark.parametrize(
+    ("kind", "message", "state", "logged"),
+    [
+        ("InvalidSignatureException", BEHIND, "behind", "behind KMS's by 420 s"),
+        ("com.amazonaws#SignatureDoesNotMatch", AHEAD, "ahead", "ahead of KMS's by 600 s"),
+        ("InvalidSignatureException", "Signature expired: today", "behind", "an unknown amount"),
+        (
+            "InvalidSignatureException",
+            BEHIND.replace("20261128T100700Z", "20269999T999999Z"),
+            "behind",
+            "an unknown amount",
+        ),
+        ("RequestExpired", "", "skewed", "different from KMS"),
+        ("RequestTimeTooSkewed", "too large", "skewed", "different from KMS"),
+        ("RequestInTheFuture", "", "ahead", "ahead of KMS's"),
+    ],
+)
+def test_a_refused_clock_is_not_a_refusal_by_policy(
+    client: KmsClient,
+    server: FakeKms,
+    caplog: pytest.LogCaptureFixture,
+    kind: str,
+    message: str,
+    state: str,
+    logged: str,
+) -> None:
+    server.behaviours = [lambda _: error(kind, message=message)]
+    assert client.clock_state == "unknown"
+    with pytest.raises(KmsClockSkew) as caught:
+        client.decrypt(BLOB, CONTEXT, KEY_ARN)
+    assert vars(caught.value) == {"request_id": REQUEST_ID}
+    assert client.clock_state == state
+    assert len(server.requests) == 1, "the same clock would be refused again"
+    (record,) = caplog.records
+    assert logged in record.getMessage()
+    assert REQUEST_ID in record.getMessage()
+    client.decrypt(BLOB, CONTEXT, KEY_ARN)
+    assert client.clock_state == "ok"
+
+
+@pytest.mark.parametrize(
+    ("kind", "message", "status"),
+    [
+        ("AccessDeniedException", BEHIND, 400),
+        ("InvalidSignatureException", "The request signature we calculated does not match", 400),
+        ("IncompleteSignatureException", BEHIND, 400),
+        ("ValidationException", "Signature expired", 400),
+        ("InvalidSignatureException", BEHIND, 500),
+    ],
+)
+def test_other_failures_say_nothing_about_the_clock(
+    client: KmsClient, server: FakeKms, kind: str, message: str, status: int
+) -> None:
+    server.behaviours = [lambda _: error(kind, status, message)] * kms_module.MAX_ATTEMPTS
+    with pytest.raises(KmsError) as caught:
+        client.decrypt(BLOB, CONTEXT, KEY_ARN)
+    assert not isinstance(caught.value, KmsClockSkew)
+    assert client.clock_state in ("unknown", "ok")
+
+
+def test_a_refusal_by_policy_shows_that_the_clock_is_right_again(
+    client: KmsClient, server: FakeKms
+) -> None:
+    server.behaviours = [
+        lambda _: error("InvalidSignatureException", message=AHEAD),
+        lambda _: error("ValidationException"),
+    ]
+    with pytest.raises(KmsClockSkew):
+        client.decrypt(BLOB, CONTEXT, KEY_ARN)
+    with pytest.raises(KmsRefused):
+        client.decrypt(BLOB, CONTEXT, KEY_ARN)
+    assert client.clock_state == "ahead", "a malformed request is refused before its signature"
+    server.behaviours = [lambda _: error("AccessDeniedException")]
+    with pytest.raises(KmsRefused):
+        client.decrypt(BLOB, CONTEXT, KEY_ARN)
+    assert client.clock_state == "ok"
+
+
+def test_each_kind_of_failure_is_logged_once_a_minute(
+    server: FakeKms, make: Callable[..., KmsClient], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "blindgate.worker")
+    now = [0.0]
+    client = make(server.address, clock=lambda: now[0])
+
+    def fail(kind: str, message: str = "") -> None:
+        server.behaviours = [lambda _: error(kind, message=message)]
+        with pytest.raises(KmsError):
+            client.decrypt(BLOB, CONTEXT, KEY_ARN)
+
+    fail("AccessDeniedException")
+    fail("InvalidSignatureException", BEHIND)
+    fail("IncorrectKeyException", BEHIND)
+    kinds = [record.getMessage().partition(" (")[0] for record in caplog.records]
+    assert len(kinds) == 3
+    assert kinds[0] == "KMS refused to release a data key"
+    assert kinds[1].startswith("KMS refuses this enclave's clock")
+    assert kinds[2] == "KMS accepts this enclave's clock again"
+    now[0] = 59.0
+    fail("AccessDeniedException")
+    assert len(caplog.records) == 3
+    now[0] = 61.0
+    fail("AccessDeniedException")
+    assert len(caplog.records) == 4
 
 
 # Credentials ---------------------------------------------------------------------------------

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
-from enclave_app.kms.errors import KmsRefused
+from enclave_app.kms.errors import KmsClockSkew, KmsRefused
 from tests.enclave_app.conftest import Attested, key_policy
 from tests.kms_fixtures import RunningKms
 
@@ -41,6 +41,29 @@ def test_another_image_or_an_old_document_is_refused(
         worker.client.decrypt(blob, CONTEXT, worker.key_arn)
     assert str(caught.value) == "KMS refused"
     assert caught.value.request_id
+
+
+@pytest.mark.parametrize(("minutes", "state"), [(-6, "behind"), (6, "ahead")])
+def test_a_wrong_clock_is_told_from_a_policy_that_refuses(
+    kms: RunningKms,
+    attest: Callable[..., Attested],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    minutes: int,
+    state: str,
+) -> None:
+    worker = attest()
+    wrapped = wrap(kms, worker.key_arn)
+    with monkeypatch.context() as clock:
+        wrong = datetime.now(UTC).replace(tzinfo=None) + timedelta(minutes=minutes)
+        clock.setattr("botocore.auth.get_current_datetime", lambda: wrong)
+        with pytest.raises(KmsClockSkew):
+            worker.client.decrypt(wrapped["CiphertextBlob"], CONTEXT, worker.key_arn)
+    assert worker.client.clock_state == state
+    assert "KMS refuses this enclave's clock" in caplog.text
+    released = worker.client.decrypt(wrapped["CiphertextBlob"], CONTEXT, worker.key_arn)
+    assert released == wrapped["Plaintext"]
+    assert worker.client.clock_state == "ok"
 
 
 def test_another_context_or_key_is_refused(

@@ -36,7 +36,8 @@ from enclave_app.keys.keyring import Keyring
 from enclave_app.keys.replay_window import ReplayCache
 from enclave_app.kms import trail
 from enclave_app.kms.credentials import CredentialStore
-from enclave_app.kms.errors import KmsRefused, KmsUnavailable, KmsUntrusted
+from enclave_app.kms.diagnosis import ClockState
+from enclave_app.kms.errors import KmsClockSkew, KmsRefused, KmsUnavailable, KmsUntrusted
 from enclave_app.link_server.server import Answer, Request
 from enclave_app.scheduling.deadline import Deadline
 from enclave_app.scheduling.errors import DeadlineExceeded, Overloaded
@@ -95,6 +96,7 @@ class Worker:
         self.pipeline = FakePipeline()
         self.keyring = Keyring()
         self.credentials = CredentialStore()
+        self.kms_clock = ClockState.UNKNOWN
         self.compute: WorkerPool[Look, Any] = WorkerPool(_no_work, threads=1, queue=1)
         thresholds = SimpleNamespace(max_detections=100)
         manifest = SimpleNamespace(name="m", version="1", labels=labels, thresholds=thresholds)
@@ -108,6 +110,7 @@ class Worker:
             detector=detector,
             compute=self.compute,
             pipeline=cast("Any", self.pipeline),
+            kms_clock=lambda: self.kms_clock,
         )
 
     def ask(self, operation: Operation, body: bytes = b"", params: Params | None = None) -> Answer:
@@ -162,6 +165,7 @@ FAILURES = [
     (ImageTooLarge(ImageLimits(max_pixels=4096)), problems.IMAGE_TOO_LARGE),
     (KmsRefused("id-of-kms"), problems.KMS_REFUSED),
     (KmsUnavailable("id-of-kms"), problems.KMS_UNAVAILABLE),
+    (KmsClockSkew("id-of-kms"), problems.KMS_UNAVAILABLE),
     (KmsUntrusted("id-of-kms"), problems.KMS_UNAVAILABLE),
     (Overloaded("full"), problems.OVERLOADED),
     (DeadlineExceeded("late"), problems.DEADLINE_EXCEEDED),
@@ -382,6 +386,12 @@ def test_the_status_says_how_the_worker_is(worker: Worker) -> None:
     assert status["threads"] == 1
     assert set(status["key_ids"]) == set(worker.keyring.key_ids())
     assert status["model"]["labels"] == ["cup", "bowl"]
+
+
+def test_the_status_says_whether_kms_accepts_the_clock(worker: Worker) -> None:
+    assert cbor2.loads(worker.ask(Operation.STATUS).body)["kms_clock"] == "unknown"
+    worker.kms_clock = ClockState.BEHIND
+    assert cbor2.loads(worker.ask(Operation.STATUS).body)["kms_clock"] == "behind"
 
 
 def credentials(**changes: Any) -> bytes:

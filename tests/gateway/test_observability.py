@@ -56,7 +56,7 @@ async def test_requests_are_counted_by_route_status_and_problem(worker_path: Pat
     assert seen[f'{answers}{{operation="detect",outcome="kms-refused"}}'] == 1
     enclave = f'{{enclave="{worker.address}"}}'
     assert seen[f"blindgate_worker_threads{enclave}"] == 2
-    for name in ("busy", "queued", "needs_credentials"):
+    for name in ("busy", "queued", "needs_credentials", "kms_clock_skew"):
         assert seen[f"blindgate_worker_{name}{enclave}"] == 0
     assert seen['blindgate_enclaves{state="ready"}'] == 1
     assert seen['blindgate_breakers{state="closed"}'] == 1

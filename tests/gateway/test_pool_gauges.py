@@ -84,11 +84,16 @@ async def test_what_ready_enclaves_say_is_shown_by_their_address() -> None:
         address=UnixAddress("/one"),
         status=Status(ready=True, busy=2, queued=5, threads=4, needs_credentials=True),
     )
+    late = SimpleNamespace(
+        address=UnixAddress("/late"), status=Status(ready=True, kms_clock="behind")
+    )
     silent = SimpleNamespace(address=UnixAddress("/silent"), status=None)
-    seen = gauges(machine(), one, silent)
-    assert {name: value for name, value in seen.items() if "worker" in name} == {
+    seen = gauges(machine(), one, silent, late)
+    assert seen["blindgate_worker_kms_clock_skew[unix:///late]"] == 1
+    assert {name: value for name, value in seen.items() if "worker" in name and "one" in name} == {
         "blindgate_worker_busy[unix:///one]": 2,
         "blindgate_worker_queued[unix:///one]": 5,
         "blindgate_worker_threads[unix:///one]": 4,
         "blindgate_worker_needs_credentials[unix:///one]": 1,
+        "blindgate_worker_kms_clock_skew[unix:///one]": 0,
     }

@@ -34,6 +34,15 @@ class Enclave(BaseModel):
     answers: Annotated[
         str | None, Field(description="Whether it answers outside a seal: open or sealed.")
     ] = None
+    kms_clock: Annotated[
+        str | None,
+        Field(
+            description=(
+                "Its clock as KMS last judged it: unknown, ok, behind, ahead or skewed. KMS "
+                "refuses signatures that are more than five minutes off."
+            )
+        ),
+    ] = None
 
 
 class EnclaveList(BaseModel):
@@ -53,6 +62,7 @@ _EXAMPLE: Final[dict[str, Any]] = {
             "key_ids": [7],
             "model": {"name": "ssd-mobilenet-v2-coco-int8", "version": "2018.3.29"},
             "answers": "sealed",
+            "kms_clock": "ok",
         },
         {
             "address": "vsock://17:5005",
@@ -63,6 +73,7 @@ _EXAMPLE: Final[dict[str, Any]] = {
             "key_ids": [],
             "model": None,
             "answers": None,
+            "kms_clock": None,
         },
     ]
 }

@@ -270,7 +270,11 @@ async def test_only_administrators_see_where_the_enclaves_are(
     ring: KeyRing, worker_path: Path
 ) -> None:
     admin, other = ring.make(Scope.ADMIN), ring.make(Scope.DETECT, Scope.ATTEST)
-    async with running(worker_path) as worker, serve_gateway(worker, api_keys=ring.path) as served:
+    late = {"kms_clock": "behind"}
+    async with (
+        running(worker_path, status=late) as worker,
+        serve_gateway(worker, api_keys=ring.path) as served,
+    ):
         answer = await served.http.get("/v1/enclaves", headers=bearer(other))
         assert is_problem(answer, problems.FORBIDDEN)["scope"] == "admin"
         answer = await served.http.get("/v1/enclaves", headers=bearer(admin))
@@ -285,6 +289,7 @@ async def test_only_administrators_see_where_the_enclaves_are(
                     "key_ids": [7],
                     "model": {"name": "fake", "version": "1"},
                     "answers": "open",
+                    "kms_clock": "behind",
                 }
             ]
         }
