@@ -25,6 +25,7 @@ PACKAGES = {
     "models",
     "bench",
     "tests",
+    "tools",
 }
 MAY_IMPORT: dict[str, set[str]] = {
     "blindgate": set(),
@@ -33,6 +34,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "enclave_image": {"blindgate"},
     "devstack": {"blindgate", "enclave_image"},
     "models": {"blindgate", "enclave_app"},
+    "tools": set(),
 }
 #: What opens images or runs models has no place beside ciphertext.
 NOT_IN_THE_GATEWAY = {"PIL", "numpy", "onnx", "onnxruntime", "scipy", "cv2", "aws_encryption_sdk"}

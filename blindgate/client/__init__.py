@@ -8,9 +8,10 @@ Nothing is sent before the enclave is verified, and there is no switch to turn t
 
 from __future__ import annotations
 
-from blindgate.client.async_transport import AsyncOhttpTransport
-from blindgate.client.asynchronous import AsyncBlindgate
-from blindgate.client.blocking import Blindgate
+from blindgate.client._async.client import AsyncBlindgate
+from blindgate.client._async.transport import AsyncOhttpTransport
+from blindgate.client._sync.client import Blindgate
+from blindgate.client._sync.transport import OhttpTransport
 from blindgate.client.errors import (
     AnswerRejected,
     ClientError,
@@ -27,7 +28,6 @@ from blindgate.client.errors import (
 )
 from blindgate.client.photos import PhotoResult, PhotoSource
 from blindgate.client.session import VerifiedEnclave
-from blindgate.client.transport import OhttpTransport
 from blindgate.client.trust import TrustLike, resolve
 
 __all__ = [

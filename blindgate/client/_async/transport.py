@@ -1,12 +1,23 @@
-"""`OhttpTransport` for asynchronous clients."""
+"""httpx transports that seal: one changed line makes any httpx-based client a sealing client.
+
+```python
+transport = AsyncOhttpTransport("https://gateway.example", trust="pcrs.json")
+client = httpx.AsyncClient(transport=transport)
+await client.post("https://gateway.example/v1/detections", content=photo)
+```
+
+A response comes from the enclave: a problem that the gateway reports outside the seal is raised as
+`GatewayProblem`, which is an `httpx.TransportError`. With `allow_unsealed=True` it is returned as a
+response like any other, and `response.extensions["blindgate_sealed"]` distinguishes the two.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import anyio
 import httpx
 
+from blindgate.client.concurrency import AsyncLock
 from blindgate.client.errors import ProblemError
 from blindgate.client.httpx_side import Sealing, append, refuse_encoding
 from blindgate.client.messages import Answer, Outgoing, Reply
@@ -20,18 +31,18 @@ if TYPE_CHECKING:
 
 
 class AsyncOhttpTransport(Sealing, httpx.AsyncBaseTransport):
-    """`OhttpTransport` for `httpx.AsyncClient`.
+    """Seals every request to one gateway; requests to anywhere else are refused.
 
     Args:
         gateway: The gateway's origin.
         trust: What to trust; see `blindgate.client.trust.resolve`.
-        transport: What carries the sealed bytes; `httpx.AsyncHTTPTransport()` if left out.
-        allow_unsealed: Give problems (4xx, 5xx) that the gateway reports outside the seal as
+        transport: What carries the sealed bytes; `httpx.AsyncHTTPTransport()` if omitted.
+        allow_unsealed: Return problems (4xx, 5xx) that the gateway reports outside the seal as
             responses, with `extensions["blindgate_sealed"]` False. Otherwise they are raised:
-            code that looks at the status alone would take them for the enclave's.
+            code that checks only the status would take them for the enclave's.
 
     Raises:
-        InvalidTrust: Nothing would be trusted.
+        InvalidTrust: The trust policy accepts no enclave.
         InvalidGateway: The URL is not an origin.
     """
 
@@ -45,10 +56,17 @@ class AsyncOhttpTransport(Sealing, httpx.AsyncBaseTransport):
     ) -> None:
         super().__init__(gateway, trust, allow_unsealed=allow_unsealed)
         self._transport = httpx.AsyncHTTPTransport() if transport is None else transport
-        self._lock = anyio.Lock()
+        self._lock = AsyncLock()
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Send one request sealed; errors as in `OhttpTransport.handle_request`."""
+        """Send one request sealed.
+
+        Raises:
+            VerificationFailed: The enclave is not one that we trust; nothing was sent to it.
+            AnswerRejected: The response does not belong to this request.
+            GatewayProblem: The gateway reported a problem outside the seal.
+            NotSealed: The request is for another origin.
+        """
         self._refuse_elsewhere(request)
         try:
             return self._received(await self.exchange(request), request)
@@ -56,7 +74,7 @@ class AsyncOhttpTransport(Sealing, httpx.AsyncBaseTransport):
             return self._unavailable(problem, request)
 
     async def exchange(self, request: httpx.Request) -> Answer:
-        """As `handle_async_request`, but a gateway without an enclave is a `ProblemError`."""
+        """As `handle_async_request`, but a gateway without an enclave raises `ProblemError`."""
         extensions = dict(request.extensions)
         flow = self.session.exchange(request, await request.aread())
         step = next(flow)
@@ -78,9 +96,15 @@ class AsyncOhttpTransport(Sealing, httpx.AsyncBaseTransport):
         headers: tuple[tuple[str, str], ...] = (),
         extensions: dict[str, Any] | None = None,
     ) -> VerifiedEnclave:
-        """The verified enclave; see `OhttpTransport.verify`."""
+        """The verified enclave; it is verified again if there is none, or only `stale`.
+
+        Raises:
+            VerificationFailed: The enclave is not one that we trust.
+            ProblemError: The gateway has no enclave to offer.
+        """
         if enclave := self.session.usable(stale):
             return enclave
+        # Concurrent requests that find a stale key verify once, not each.
         async with self._lock:
             if enclave := self.session.usable(stale):
                 return enclave

@@ -1,0 +1,1 @@
+"""The client and the httpx transport of the SDK."""

@@ -1,0 +1,1 @@
+"""Programs for contributors: what generates files of this repository. Not installed."""
