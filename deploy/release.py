@@ -21,6 +21,8 @@ import tempfile
 from pathlib import Path
 from typing import Final
 
+from blindgate.atomic_files import writing
+
 ROOT: Final = Path(__file__).resolve().parents[1]
 
 #: Amazon Linux 2023: python3.11 and glibc 2.34.
@@ -73,15 +75,32 @@ def _python(*arguments: str, project: Path = ROOT) -> None:
         raise ReleaseError(f"{arguments[0]} failed:\n{done.stderr.strip()}")
 
 
-def pack(files: dict[str, Path], output: Path) -> str:
+def check_output(output: Path, *, force: bool) -> None:
+    """See that the archive may be written, before the minutes that it takes to build.
+
+    Raises:
+        ReleaseError: It may not.
+    """
+    if output.is_dir():
+        raise ReleaseError(f"{output} is a folder: give the name of a file")
+    if os.path.lexists(output) and not force:
+        raise ReleaseError(f"{output} exists already: give another name, or --force to replace it")
+
+
+def pack(files: dict[str, Path], output: Path, *, force: bool = False) -> str:
     """Write files into a .tar.gz whose bytes depend on nothing but names and content.
 
     Args:
         files: Names in the archive, and where the files are.
         output: The archive.
+        force: Whether it may replace another file.
 
     Returns:
         Its SHA-256.
+
+    Raises:
+        FileExistsError: It may not, and there is one.
+        OSError: It cannot be written.
     """
     plain = io.BytesIO()
     with tarfile.open(fileobj=plain, mode="w", format=tarfile.PAX_FORMAT) as archive:
@@ -93,19 +112,22 @@ def pack(files: dict[str, Path], output: Path) -> str:
             archive.addfile(member, io.BytesIO(data))
     packed = gzip.compress(plain.getvalue(), mtime=0)
     output.parent.mkdir(parents=True, exist_ok=True)
-    output.write_bytes(packed)
+    with writing(output, replace=force) as file:
+        file.write(packed)
     return hashlib.sha256(packed).hexdigest()
 
 
-def build(output: Path, architecture: str) -> str:
+def build(output: Path, architecture: str, *, force: bool = False) -> str:
     """Build a release.
 
     Returns:
         Its SHA-256.
 
     Raises:
-        ReleaseError: See `collect_wheels`.
+        ReleaseError: See `check_output` and `collect_wheels`.
+        OSError: It cannot be written.
     """
+    check_output(output, force=force)
     with tempfile.TemporaryDirectory() as folder:
         wheels = Path(folder)
         collect_wheels(wheels, architecture)
@@ -114,7 +136,7 @@ def build(output: Path, architecture: str) -> str:
         for path in (ROOT / "deploy" / "systemd").iterdir():
             if path.is_file():
                 files[f"systemd/{path.name}"] = path
-        return pack(files, output)
+        return pack(files, output, force=force)
 
 
 def main() -> None:
@@ -122,9 +144,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("-o", "--output", type=Path, required=True)
     parser.add_argument("--architecture", choices=("x86_64", "aarch64"), default="x86_64")
+    parser.add_argument("--force", action="store_true", help="replace the file if it exists")
     arguments = parser.parse_args()
     try:
-        digest = build(arguments.output, arguments.architecture)
+        digest = build(arguments.output, arguments.architecture, force=arguments.force)
     except (ReleaseError, OSError) as error:
         sys.exit(f"release: {error}")
     print(f"{digest}  {arguments.output}")

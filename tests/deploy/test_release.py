@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import runpy
 import shutil
 import subprocess
 import sys
@@ -47,6 +48,44 @@ def make(source: Path, path: Path) -> None:
     command = [sys.executable, str(source / "deploy" / "release.py"), "-o", str(path)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("kind", ["file", "folder", "dangling link"])
+def test_what_is_there_is_not_replaced_and_nothing_is_built(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "release.tar.gz"
+    match kind:
+        case "file":
+            path.write_text("an older one")
+        case "folder":
+            path.mkdir()
+        case _:
+            path.symlink_to(tmp_path / "absent")
+    done = subprocess.run(
+        [sys.executable, tf.ROOT / "deploy" / "release.py", "-o", path],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 1
+    assert len(done.stderr.splitlines()) == 1
+    assert "give" in done.stderr
+    assert [each.name for each in tmp_path.iterdir()] == ["release.tar.gz"]
+    assert kind != "file" or path.read_text() == "an older one"
+
+
+def test_with_force_it_is_replaced_as_a_whole(tmp_path: Path) -> None:
+    script = runpy.run_path(str(tf.ROOT / "deploy" / "release.py"))
+    source, path = tmp_path / "source", tmp_path / "release.tar.gz"
+    source.write_text("content")
+    path.write_text("an older one")
+    script["check_output"](path, force=True)
+    with pytest.raises(FileExistsError):
+        script["pack"]({"source": source}, path)
+    assert path.read_text() == "an older one"
+    script["pack"]({"source": source}, path, force=True)
+    with tarfile.open(path) as archive:
+        assert archive.getnames() == ["source"]
 
 
 @pytest.mark.timeout(600)
