@@ -9,10 +9,13 @@ import asyncio
 import contextlib
 import logging
 import secrets
+import sys
 import time
 from typing import TYPE_CHECKING, Final
 
 from blindgate import problems
+from blindgate.errors import BlindgateError
+from blindgate.failures import describe
 from blindgate.link.frames import REQUEST_ID_BYTES
 from gateway.http import ClientGone
 from gateway.http.connections import LINGER_BYTES, LINGER_SECONDS
@@ -53,7 +56,7 @@ class Edge:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request."""
         if scope["type"] != "http":
-            await self._app(scope, receive, send)
+            await self._app(scope, receive, _in_one_line(send))
             return
         state = scope.setdefault("state", {})
         timeline = state["timeline"] = Timeline()
@@ -123,6 +126,20 @@ class Edge:
                     parent=_parent(scope) if self._records.traced else None,
                 )
             )
+
+
+def _in_one_line(send: Send) -> Send:
+    """Replace the traceback of a failed start by one line; it is logged by the server."""
+
+    async def send_line(message: Message) -> None:
+        # Starlette sends this message while it handles the error.
+        error = sys.exception()
+        expected = isinstance(error, BlindgateError | OSError)
+        if message["type"] == "lifespan.startup.failed" and error is not None and expected:
+            message = {**message, "message": describe(error)}
+        await send(message)
+
+    return send_line
 
 
 def _has_body(scope: Scope) -> bool:

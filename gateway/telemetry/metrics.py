@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import secrets
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
@@ -21,6 +22,7 @@ from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
 from blindgate import problems
+from blindgate.errors import BlindgateError
 from blindgate.link.frames import REQUEST_ID_BYTES
 from gateway.telemetry.pool_gauges import PoolGauges
 from gateway.telemetry.timeline import Stage, Timeline
@@ -127,12 +129,27 @@ class _UpToDate(Collector):
         return iter(())
 
 
+class MetricsPortTaken(BlindgateError):
+    """The metrics cannot be served where the settings say."""
+
+    def __init__(self, host: str, port: int, error: OSError) -> None:
+        # asyncio's own text repeats the address, and is the only one of some of its errors.
+        reason = os.strerror(error.errno).lower() if error.errno else str(error)
+        super().__init__(
+            f"cannot listen at {host}:{port} for metrics: {reason}. Choose another --metrics-port "
+            f"or --metrics-host (ss -tlnp shows what listens)"
+        )
+
+
 @asynccontextmanager
 async def served(metrics: Metrics, host: str, port: int) -> AsyncIterator[int]:
     """Answer `GET /metrics` on a port of its own, which clients need not reach.
 
     Yields:
         The port, as 0 takes a free one.
+
+    Raises:
+        MetricsPortTaken: Nothing can listen there.
     """
 
     async def scrape(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -146,7 +163,10 @@ async def served(metrics: Metrics, host: str, port: int) -> AsyncIterator[int]:
         finally:
             writer.close()
 
-    server = await asyncio.start_server(scrape, host, port, limit=_MAX_REQUEST)
+    try:
+        server = await asyncio.start_server(scrape, host, port, limit=_MAX_REQUEST)
+    except OSError as error:
+        raise MetricsPortTaken(host, port, error) from None
     try:
         bound: int = server.sockets[0].getsockname()[1]
         yield bound

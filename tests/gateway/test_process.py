@@ -7,17 +7,21 @@ import json
 import os
 import resource
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
+from starlette.applications import Starlette
 
 from blindgate.link import Operation, Outcome, RequestHeader
 from gateway.audit.chain import verify
+from gateway.http.edge import Edge
 from gateway.settings import Settings
 from tests.gateway.conftest import OCTETS
 from tests.gateway.fake_worker import PCRS, FakeWorker, dev_root, running
@@ -182,6 +186,55 @@ def test_it_says_in_one_line_what_is_wrong_with_its_settings(
     assert named in done.stderr
     assert "Traceback" not in done.stderr
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_metrics_port_that_is_taken_is_one_line_that_says_what_to_do(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        done = subprocess.run(
+            [
+                *(sys.executable, "-m", "gateway", "--port", "0", "--metrics-port", str(port)),
+                *trusted(tmp_path),
+            ],
+            env=environment(),
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    assert done.returncode == 3  # uvicorn's, for a start that failed
+    assert "Traceback" not in done.stdout + done.stderr
+    (line,) = [each for each in done.stdout.splitlines() if str(port) in each]
+    said = json.loads(line)["event"]
+    assert "\n" not in said
+    assert f"cannot listen at 127.0.0.1:{port} for metrics: address already in use" in said
+    assert "--metrics-port" in said
+
+
+async def test_a_start_that_fails_for_another_reason_is_one_line_too(tmp_path: Path) -> None:
+    """The message that the server logs, for the failure of anything that starts with it."""
+
+    @asynccontextmanager
+    async def failing(_: Starlette) -> AsyncIterator[None]:
+        raise PermissionError(13, "Permission denied", str(tmp_path / "file"))
+        yield
+
+    sent: list[Any] = []
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    async def receive() -> Any:
+        return {"type": "lifespan.startup"}
+
+    edge = Edge(Starlette(lifespan=failing), records=None)  # type: ignore[arg-type]
+    with pytest.raises(PermissionError):
+        await edge({"type": "lifespan", "app": None, "state": {}}, receive, send)
+    assert sent[-1]["type"] == "lifespan.startup.failed"
+    assert "Traceback" not in sent[-1]["message"]
+    assert "ermission denied" in sent[-1]["message"]
 
 
 def test_lists_come_from_variables_with_commas(monkeypatch: pytest.MonkeyPatch) -> None:
