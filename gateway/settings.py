@@ -145,8 +145,8 @@ class Settings(BaseSettings):
     min_upload_rate: int = Field(
         16 * 1024,
         ge=0,
-        description="Bytes a second that a body must arrive at after the first "
-        "`upload_grace` seconds: a poor mobile uplink has twice that.",
+        description="Bytes a second that a body must arrive at, and a response be read at, after "
+        "the first `upload_grace` seconds: a poor mobile uplink has twice that.",
     )
     upload_grace: float = Field(
         5.0, gt=0, description="Seconds without a minimum rate: TCP starts slowly, radios wake up."

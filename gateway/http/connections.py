@@ -32,7 +32,7 @@ from gateway.telemetry.timeline import Timeline
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import MutableMapping
+    from collections.abc import Callable, MutableMapping
 
     from fastapi import FastAPI
     from uvicorn._types import HTTPScope
@@ -225,12 +225,16 @@ class BoundedProtocol(H11Protocol):
     idle                 the end of a response          the first byte, or uvicorn's keep-alive
     refused              an error of the client         its close, or the limits for lingering
 
+    In every state, a response must be read at the rate at which a body must arrive: what is still
+    unsent when that time is over is dropped with the connection.
+
     The rest of a body whose response is complete is discarded while waiting for the next head, and
     the timeout covers both.
     """
 
     #: See `bounded_protocol`.
     head_seconds = 10.0
+    read_seconds: Callable[[int], float] = staticmethod(lambda _: 60.0)
     records: Records | None = None
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
@@ -240,6 +244,9 @@ class BoundedProtocol(H11Protocol):
         #: Bytes that are still discarded after a refusal.
         self._lingering: int | None = None
         self._half_closed = False
+        #: When a response that is partly unsent must have been read, and the bytes it began with.
+        self._reader_timer: asyncio.TimerHandle | None = None
+        self._unsent = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Wait for the first head."""
@@ -272,6 +279,9 @@ class BoundedProtocol(H11Protocol):
         super().handle_events()
         if self.cycle is not before and self._lingering is None:
             self._stop_waiting()
+            self._unsent = self.transport.get_write_buffer_size()
+            if not self._unsent:
+                self._stop_reader_timer()
             _use_origin_form(self.scope)
             if self.cycle.more_body:
                 self.flow.pause_reading()
@@ -291,9 +301,20 @@ class BoundedProtocol(H11Protocol):
             hint = getattr(error, "error_status_hint", 400)
             self._refuse(_BY_HINT.get(hint, problems.MALFORMED_REQUEST))
 
+    def pause_writing(self) -> None:
+        """Limit the time of a client that does not read, also before its response is complete."""
+        super().pause_writing()
+        self._limit_reader()
+
+    def on_response_complete(self) -> None:
+        """Limit the time in which the client reads what the system has not taken yet."""
+        self._limit_reader()
+        super().on_response_complete()
+
     def connection_lost(self, exc: Exception | None) -> None:
         """There is nothing to wait for."""
         self._stop_waiting()
+        self._stop_reader_timer()
         super().connection_lost(exc)
 
     def _is_busy(self) -> bool:
@@ -307,6 +328,32 @@ class BoundedProtocol(H11Protocol):
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+    def _limit_reader(self) -> None:
+        """Start the timeout for unsent bytes, or extend it by the time for what was added.
+
+        So a client that sends request after request and reads nothing gains no time by it.
+        """
+        size = self.transport.get_write_buffer_size()
+        added, self._unsent = size - self._unsent, size
+        if added <= 0:
+            return
+        if self._reader_timer is None:
+            ends = self.loop.time() + self.read_seconds(size)
+        else:
+            ends = self._reader_timer.when() + self.read_seconds(added) - self.read_seconds(0)
+            self._reader_timer.cancel()
+        self._reader_timer = self.loop.call_at(ends, self._drop_slow_reader)
+
+    def _drop_slow_reader(self) -> None:
+        self._reader_timer = None
+        if self.transport.get_write_buffer_size():
+            self.transport.abort()
+
+    def _stop_reader_timer(self) -> None:
+        if self._reader_timer is not None:
+            self._reader_timer.cancel()
+            self._reader_timer = None
 
     def _refuse(self, problem: Problem, detail: str | None = None) -> None:
         """Send a problem document, if this request has no response yet, and close."""
@@ -373,21 +420,37 @@ def _use_origin_form(scope: HTTPScope) -> None:
         scope["path"] = unquote(scope["raw_path"].decode("ascii"))
 
 
-def bounded_protocol(head_seconds: float, records: Records | None = None) -> type[BoundedProtocol]:
+def bounded_protocol(
+    head_seconds: float,
+    records: Records | None = None,
+    read_seconds: Callable[[int], float] = BoundedProtocol.read_seconds,
+) -> type[BoundedProtocol]:
     """The protocol class for uvicorn.
 
     Args:
         head_seconds: How long the head of a request may take.
         records: Where to note requests that the application never sees.
+        read_seconds: How long a client may take to read so many bytes of responses.
     """
-    values = {"head_seconds": head_seconds, "records": records}
+    values = {
+        "head_seconds": head_seconds,
+        "records": records,
+        "read_seconds": staticmethod(read_seconds),
+    }
     return type("BoundedProtocol", (BoundedProtocol,), values)
 
 
 def server_options(app: FastAPI, settings: Settings) -> dict[str, Any]:
     """The options of uvicorn that decide what a client may do."""
+
+    def read_seconds(size: int) -> float:
+        """As for a body: a time without a minimum rate, and then that rate."""
+        if not settings.min_upload_rate:
+            return settings.upload_timeout
+        return settings.upload_grace + size / settings.min_upload_rate
+
     return {
-        "http": bounded_protocol(settings.head_timeout, app.state.records),
+        "http": bounded_protocol(settings.head_timeout, app.state.records, read_seconds),
         "ws": "none",
         # Without a trusted proxy `X-Forwarded-For` is what anybody may write.
         "proxy_headers": bool(settings.trusted_proxies),
