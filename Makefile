@@ -10,7 +10,7 @@ ASSETS := gateway/console/dist/standalone/index.html
 NODE   := $(shell node -p 'const [a, b] = process.versions.node.split("."); a > 20 || a == 20 && b >= 19 ? "yes" : ""' 2>/dev/null)
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-browser install-test-packages assets console console-picture demo vectors wheel picture test test-clients test-deploy test-enclave lint bench bench-overload lock clean
+.PHONY: help install install-browser install-test-packages assets console console-picture demo vectors wheel picture test test-fast test-clients test-deploy test-enclave format generated check-generated lint bench bench-overload lock clean
 
 help: ## show what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-22s %s\n", $$1, $$2}'
@@ -36,6 +36,15 @@ picture: demo ## renew the README's picture from the demo's
 
 test: $(STAMP) $(if $(NODE),$(ASSETS)) ## every test, from units to real processes over real sockets
 	$(BIN)/python -m pytest
+
+# Unit tests of what matters most: protocols, cryptography, parsers, policies, the pool, keys. What is
+# marked slow takes longer than the others together.
+FAST_TESTS := tests/test_docs.py tests/test_generated.py tests/test_imports.py tests/test_packaging.py \
+	$(addprefix tests/blindgate/,attestation envelope link oip policy sealing) \
+	$(addprefix tests/gateway/,audit pool)
+
+test-fast: $(STAMP) ## the unit tests that matter most, in less than a minute
+	$(BIN)/python -m pytest -q -m "not slow and not e2e and not enclave" $(FAST_TESTS)
 
 test-enclave: $(STAMP) ## the enclave image: built twice, and booted on emulated hardware (minutes)
 	$(BIN)/python -m pytest -m enclave
@@ -122,7 +131,17 @@ install-test-packages: ## Debian packages without which some tests skip, Chromiu
 
 install-browser: install-test-packages
 
-lint: $(STAMP) ## ruff, ruff format --check, mypy --strict
+format: $(STAMP) ## let ruff correct what it can
+	$(BIN)/ruff check --fix-only .
+	$(BIN)/ruff format .
+
+generated: $(STAMP) ## write again what programs write: OpenAPI document, error page, vectors, Terraform readmes
+	$(BIN)/python -m tests.generated
+
+check-generated: $(STAMP) ## whether those are current, and locks and versions agree with pyproject.toml
+	$(BIN)/python -m tests.generated --check
+
+lint: $(STAMP) check-generated ## ruff, ruff format --check, mypy --strict, check-generated
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy

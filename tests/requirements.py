@@ -17,6 +17,7 @@ def _group(name: str) -> list[str]:
     return found
 
 
+VERSION: Final[str] = _DECLARED["project"]["version"]
 CLIENT: Final[list[str]] = _DECLARED["project"]["dependencies"]
 EXTRAS: Final[dict[str, list[str]]] = _DECLARED["project"]["optional-dependencies"]
 #: With what the groups include.

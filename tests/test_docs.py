@@ -12,8 +12,9 @@ import typer
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [
-    ROOT / "README.md",
+    *(ROOT / f"{name}.md" for name in ("README", "CONTRIBUTING", "CHANGELOG", "SECURITY")),
     *sorted((ROOT / "docs").glob("*.md")),
+    *sorted((ROOT / "docs" / "adr").glob("*.md")),
     *(ROOT / name / "README.md" for name in ("clients/js", "deploy", "devstack/kms")),
     ROOT / "deploy" / "observability" / "README.md",
 ]
@@ -41,6 +42,29 @@ def test_every_test_that_is_named_exists(page: Path) -> None:
         if not path.is_file() or (name and name not in names):
             missing.append(f"{file}::{name}")
     assert missing == []
+
+
+def test_everything_in_the_glossary_is_where_it_says() -> None:
+    rows = (ROOT / "docs" / "glossary.md").read_text().splitlines()
+    places = [
+        each
+        for row in rows
+        if row.startswith("| ") and row.count(" | ") >= 3
+        for each in re.findall(r"`([\w./-]+)`", row.split(" | ")[2])
+    ]
+    assert len(places) > 30
+    assert [each for each in places if not (ROOT / each).exists()] == []
+
+
+def test_every_decision_record_is_listed_and_has_its_three_parts() -> None:
+    folder = ROOT / "docs" / "adr"
+    listed = set(_LINK.findall((folder / "README.md").read_text()))
+    records = {path.name: path.read_text() for path in folder.glob("0*.md")}
+    assert set(records) == listed
+    for name, text in records.items():
+        assert text.startswith(f"# {name[:4]}: "), name
+        headings = re.findall(r"^## (.*)$", text, re.MULTILINE)
+        assert headings == ["Context", "Decision", "Consequences"], name
 
 
 # -- The commands that the pages name --------------------------------------------------------------

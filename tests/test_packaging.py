@@ -115,24 +115,3 @@ def test_private_parts_of_a_library_imply_an_upper_bound(package: str, distribut
         for specifier in each.specifier
     ]
     assert {"<", "~="} & set(bounds), f"{package} uses private parts of {distribution}"
-
-
-def test_every_group_is_locked() -> None:
-    """`make lock` puts what each deployment needs into its lock."""
-    locks = {
-        "dev.txt": [*CLIENT, *EXTRAS["cli"], *GROUPS["dev"]],
-        "gateway.txt": [*CLIENT, *GROUPS["gateway"], *GROUPS["tracing"], *GROUPS["redis"]],
-        "enclave.txt": [*CLIENT, *GROUPS["enclave"]],
-    }
-    for name, requirements in locks.items():
-        locked: dict[str, set[str]] = {}
-        for line in (ROOT / "locks" / name).read_text().splitlines():
-            if "==" in line and not line.startswith(" "):
-                pinned = Requirement(line.rstrip(" \\"))
-                versions = {each.version for each in pinned.specifier}
-                locked.setdefault(canonicalize_name(pinned.name), set()).update(versions)
-        for asked in map(Requirement, requirements):
-            versions = locked.get(canonicalize_name(asked.name), set())
-            assert versions, f"locks/{name} has no {asked.name}: make lock"
-            for version in versions:
-                assert version in asked.specifier, f"locks/{name} has {asked.name} {version}"

@@ -11,7 +11,7 @@ from blindgate.link import Outcome
 _HEAD = """\
 # Errors
 
-<!-- Written by `python -m gateway.api.errors_page --write`; a test refuses drift. -->
+<!-- Written by `make generated`; `make check-generated` refuses drift. -->
 
 Every error is a problem of [RFC 9457](https://www.rfc-editor.org/rfc/rfc9457) with the media type
 `application/problem+json`. Programs compare `type`, which never changes; `title` and `detail` are

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -46,14 +44,6 @@ def test_the_key_policy_lists_the_actions_that_the_command_lists() -> None:
 
 def test_every_file_is_formatted(program: str, sources: Path) -> None:
     assert tf.Terraform(program, sources)("fmt", "-check", "-recursive") == ""
-
-
-def test_every_readme_is_the_one_that_the_command_writes() -> None:
-    script = tf.SOURCES / "readmes.py"
-    done = subprocess.run(
-        [sys.executable, script, "--check"], capture_output=True, text=True, check=False
-    )
-    assert done.stderr == ""
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(tf.SOURCES)))

@@ -12,8 +12,6 @@ from blindgate import problems
 from gateway.api import errors_page as error_page
 from gateway.api.openapi import __main__
 
-DOCS = Path(__file__).resolve().parents[2] / "docs"
-
 
 @pytest.fixture(scope="module")
 def api() -> dict[str, Any]:
@@ -27,18 +25,6 @@ def operations(api: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
         for path, methods in api["paths"].items()
         for method, operation in methods.items()
     ]
-
-
-def test_the_error_page_is_that_of_the_catalogue() -> None:
-    assert (DOCS / "errors.md").read_text() == error_page.page(), (
-        "run: python -m gateway.api.errors_page --write docs/errors.md"
-    )
-
-
-def test_the_openapi_document_is_that_of_the_application() -> None:
-    assert (DOCS / "openapi.json").read_text() == __main__.document(), (
-        "run: python -m gateway.api.openapi --write docs/openapi.json"
-    )
 
 
 def test_documents_are_written_where_they_are_asked_for(tmp_path: Path) -> None:

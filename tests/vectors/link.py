@@ -66,5 +66,10 @@ def build() -> dict[str, Any]:
     }
 
 
+def dump() -> str:
+    """The file that holds them."""
+    return json.dumps(build(), indent=2) + "\n"
+
+
 if __name__ == "__main__":
-    PATH.write_text(json.dumps(build(), indent=2) + "\n")
+    PATH.write_text(dump())

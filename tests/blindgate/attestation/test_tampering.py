@@ -30,6 +30,7 @@ def _verify(changed: bytes) -> None:
     _attested(changed)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("flip", [0x01, 0xFF])
 def test_no_document_with_a_flipped_byte_verifies(flip: int) -> None:
     _verify(SMALL)

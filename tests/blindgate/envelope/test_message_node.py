@@ -40,6 +40,7 @@ def unwrapped(header: Header) -> bytes:
     return AESGCM(WRAPPING_KEY).decrypt(key.provider_info[12:], key.ciphertext, context)
 
 
+@pytest.mark.slow
 @npm.needs_npm
 @pytest.mark.timeout(600)
 def test_messages_of_the_node_library_are_opened(tmp_path: Path) -> None:

@@ -13,9 +13,6 @@ from blindgate.cli import app
 from blindgate.policy.lint import lint
 from tests.kms_fixtures import ADMIN, CLIENT, PARENT, measurements
 
-EXAMPLES = Path(__file__).resolve().parents[3] / "deploy/policies"
-README = (EXAMPLES / "README.md").read_text()
-
 
 def run(*arguments: str | Path) -> Any:
     return CliRunner().invoke(app, ["policy", *map(str, arguments)])
@@ -109,10 +106,3 @@ def test_what_is_no_policy_is_said_to_be_none(tmp_path: Path) -> None:
     done = run("lint", path)
     assert done.exit_code == 1
     assert "is not a key policy: Statement" in done.stderr
-
-
-def test_the_example_is_what_the_command_in_its_readme_writes() -> None:
-    (line,) = [each for each in README.replace("\\\n", " ").splitlines() if "policy --pcrs" in each]
-    arguments = line.split(">", maxsplit=1)[0].split()[2:]
-    paths = [EXAMPLES / each if each.endswith(".json") else each for each in arguments]
-    assert run(*paths).stdout == (EXAMPLES / "example-policy.json").read_text()

@@ -10,6 +10,7 @@ import json
 from datetime import UTC, datetime
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -124,11 +125,13 @@ def test_every_way_to_replace_the_policy_is_found(statement: dict[str, Any]) -> 
         assert found
 
 
+@pytest.mark.slow
 @given(statements())
 def test_it_is_found_too_if_a_session_opens(statement: dict[str, Any]) -> None:
     assert errors(statement, opener=SESSION) & {"BP102", "BP105", "BP112"}
 
 
+@pytest.mark.slow
 @given(statements(), st.booleans())
 def test_the_order_of_statements_does_not_matter(statement: dict[str, Any], first: bool) -> None:
     policy = opens({"StringEqualsIgnoreCase": PINS})["Statement"]

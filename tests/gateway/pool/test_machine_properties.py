@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -21,6 +22,8 @@ from gateway.pool.states import (
     Waiter,
     WaiterState,
 )
+
+pytestmark = pytest.mark.slow
 
 LIMITS = PoolLimits(queue=5, connections=4, warm=1, idle_seconds=10)
 pick = st.integers(0, 1000)
