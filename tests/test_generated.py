@@ -8,7 +8,7 @@ import pytest
 
 from tests import generated
 from tests.generated import LOCKED, Generated, lock_faults
-from tests.requirements import ROOT
+from tests.requirements import ROOT, VERSION
 
 
 def test_a_file_that_is_missing_or_differs_is_out_of_date(tmp_path: Path) -> None:
@@ -52,5 +52,5 @@ def test_a_lock_that_lacks_a_requirement_or_holds_another_version_is_a_fault(nam
 def test_another_version_in_one_place_is_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("blindgate.oip.metadata.VERSION", "9.9")
     assert [each for each in generated.version_faults() if "9.9" in each] == [
-        f"blindgate/oip/metadata.py says version 9.9, and pyproject.toml {generated.VERSION}"
+        f"blindgate/oip/metadata.py says version 9.9, and pyproject.toml {VERSION}"
     ]
