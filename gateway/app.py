@@ -145,6 +145,8 @@ def create_app(
     metrics = app.state.metrics = Metrics(app.state.dataplane)
     records = app.state.records = Records(metrics, tracing)
     app.state.sign_in, app.state.rates = auth.sign_in, auth.rates
+    # Routes are matched in this order.
+    app.router.routes += [detections.detect_route, ohttp.sealed_route]
     for routes in (detections, ohttp, attestation, models, oip, enclaves):
         app.include_router(routes.router, dependencies=[Depends(signed_in)])
     app.include_router(health.router)

@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from fastapi import APIRouter, Request, Response
 
 from blindgate.detections import AnswerFormat
 from gateway.api.openapi import DETECT, DETECT_FORM, DETECT_SAMPLE
-from gateway.api.requests import Expires, Options, Plane
+from gateway.api.requests import (
+    Expires,
+    Options,
+    PlainRoute,
+    Plane,
+    dataplane,
+    detect_options,
+)
+from gateway.api.requests import (
+    expires as expires_of,
+)
 from gateway.http.media_types import FORM, JSON, OCTETS, best_of, content_type
 
 router = APIRouter(tags=["Detections"])
 
 
-@router.post("/v1/detections", **DETECT)
 async def detect(request: Request, plane: Plane, options: Options, expires: Expires) -> Response:
     """Find the objects in an encrypted image.
 
@@ -21,6 +32,16 @@ async def detect(request: Request, plane: Plane, options: Options, expires: Expi
     """
     # A form and `format=sample` came here before they had paths of their own, and still may.
     return await _detect(request, plane, options, expires, [OCTETS, FORM])
+
+
+async def _handle_detect(request: Request) -> Response:
+    plane, options = await dataplane(request), await detect_options(request)
+    return await detect(request, plane, options, expires_of(request))
+
+
+detect_route: Final = PlainRoute(
+    "/v1/detections", detect, _handle_detect, methods=["POST"], tags=router.tags, **DETECT
+)
 
 
 @router.post("/v1/detections/sample", **DETECT_SAMPLE)

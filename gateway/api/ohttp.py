@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from fastapi import APIRouter, Request, Response
 
 from gateway.api.openapi import OHTTP_KEYS_OPERATION, OHTTP_OPERATION
-from gateway.api.requests import Expires, Plane
+from gateway.api.requests import Expires, PlainRoute, Plane, dataplane
+from gateway.api.requests import expires as expires_of
 from gateway.http.media_types import OHTTP_ANSWER, OHTTP_KEYS, OHTTP_REQUEST, best_of, content_type
 
 router = APIRouter(tags=["Sealed requests"])
@@ -21,7 +24,6 @@ async def get_keys(request: Request, plane: Plane) -> Response:
     return Response(plane.keys(), media_type=media_type, headers={"cache-control": "no-cache"})
 
 
-@router.post("/.well-known/ohttp-gateway", **OHTTP_OPERATION)
 async def open_sealed(request: Request, plane: Plane, expires: Expires) -> Response:
     """Send a request that only the enclave can read.
 
@@ -33,3 +35,17 @@ async def open_sealed(request: Request, plane: Plane, expires: Expires) -> Respo
     answer = await plane.open_sealed(request, expires)
     headers = {"cache-control": "no-store"}
     return Response(memoryview(answer.body), media_type=media_type, headers=headers)
+
+
+async def _handle_sealed(request: Request) -> Response:
+    return await open_sealed(request, await dataplane(request), expires_of(request))
+
+
+sealed_route: Final = PlainRoute(
+    "/.well-known/ohttp-gateway",
+    open_sealed,
+    _handle_sealed,
+    methods=["POST"],
+    tags=router.tags,
+    **OHTTP_OPERATION,
+)

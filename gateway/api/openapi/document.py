@@ -49,6 +49,7 @@ def complete(document: dict[str, Any], more: Mapping[str, type[BaseModel]]) -> d
     schemas.update(WRITTEN)
     for name in ("HTTPValidationError", "ValidationError"):
         schemas.pop(name, None)
+    document["paths"] = _ordered(document["paths"])
     for operations in document["paths"].values():
         for described in operations.values():
             _tidy(described)
@@ -60,6 +61,19 @@ def complete(document: dict[str, Any], more: Mapping[str, type[BaseModel]]) -> d
     document["servers"] = [{"url": "/", "description": "This gateway"}]
     document["tags"] = [{"name": name, "description": text} for name, text in TAGS]
     return document
+
+
+def _ordered(paths: dict[str, Any]) -> dict[str, Any]:
+    """The operations by group, health checks last, in whatever order their routes are matched."""
+    place = {name: index for index, (name, _) in enumerate(TAGS)}
+
+    def key(item: tuple[str, dict[str, Any]]) -> int:
+        operations = item[1].values()
+        if not any(operation["security"] for operation in operations):
+            return len(place)
+        return min(place[operation["tags"][0]] for operation in operations)
+
+    return {path: dict(sorted(item.items())) for path, item in sorted(paths.items(), key=key)}
 
 
 def _tidy(described: dict[str, Any]) -> None:
