@@ -57,9 +57,9 @@ def well(rig: Rig, photos: list[bytes], expected: list[Detections]) -> Iterator[
             assert all(one.right for one in answers)
             return all(one.outcome == OK for one in answers)
 
-        until(works, 10, "the stack works before the fault")
+        until(works, 60, "the stack works before the fault")
         yield
-        until(works, 20, "the stack works after the fault")
+        until(works, 60, "the stack works after the fault")
 
 
 @pytest.fixture

@@ -35,7 +35,7 @@ class KmsFaults:
         port: Where the dev KMS listens.
     """
 
-    delay = 4.0
+    delay = 20.0
 
     def __init__(self, tls: Path, port: int) -> None:
         self._tls = tls
