@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -22,6 +21,7 @@ from pydantic import (
     model_validator,
 )
 
+from blindgate import strict_toml
 from blindgate.errors import BlindgateError
 from blindgate.imaging.limits import DEFAULT_LIMITS, ImageLimits
 from blindgate.link import parse_address
@@ -56,6 +56,8 @@ KeyArn = Annotated[
     str, Field(pattern=r"^arn:aws[a-z-]*:kms:[a-z0-9-]+:[0-9]{12}:key/[A-Za-z0-9-]{1,64}$")
 ]
 _MIB = 1024 * 1024
+#: The file has some dozens of lines.
+_MAX_CONFIG = 64 * 1024
 
 
 class _Section(BaseModel):
@@ -239,13 +241,14 @@ def load(path: Path) -> Measured:
         ConfigError: The file is missing, no TOML, or holds a field or value that is not allowed.
     """
     try:
-        data = path.read_bytes()
-        values = tomllib.loads(data.decode())
+        with path.open("rb") as file:
+            data = file.read(_MAX_CONFIG + 1)
+        values = strict_toml.decode(data, max_bytes=_MAX_CONFIG)
         config = EnclaveConfig.model_validate(values)
     except OSError as error:
         raise ConfigError(f"cannot read {path}: {error.strerror}") from error
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ConfigError(f"{path} is not TOML: {error}") from error
+    except strict_toml.TomlError as error:
+        raise ConfigError(f"{path} is {error}") from error
     except ValidationError as error:
         faults = "; ".join(
             f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import json
 import tempfile
-import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -13,6 +12,7 @@ from importlib.metadata import version as version_of
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
+from blindgate import strict_toml
 from blindgate.cache import cache_folder
 from enclave_image import layers, manifest, wheels
 from enclave_image.architecture import ARM64, X86_64, Architecture, of_this_machine
@@ -32,6 +32,8 @@ from enclave_image.wheels import Wheel
 
 PYTHON_LOCK: Final = ROOT / "locks" / "enclave.txt"
 _MIB: Final = 1024 * 1024
+#: What the enclave itself reads of a manifest; its configuration is smaller.
+_MAX_TOML: Final = 256 * 1024
 #: What the kernel, and with it an idle interpreter, take besides their files. Seen
 #: in the emulated enclave, rounded up.
 _KERNEL_BYTES: Final = 128 * _MIB
@@ -207,15 +209,15 @@ def measured_files(recipe: Recipe) -> dict[str, Entry]:
     Raises:
         ImageError: It cannot be read, or names a file by a path that is not below its own folder.
     """
-    text = _text(recipe.config)
+    text = _bytes(recipe.config)
     try:
-        settings = tomllib.loads(text)
+        settings = strict_toml.decode(text, max_bytes=_MAX_TOML)
         bundle, folder = str(settings["kms"]["ca_bundle"]), str(settings["model"]["folder"])
-    except (tomllib.TOMLDecodeError, KeyError, TypeError) as error:
+    except (strict_toml.TomlError, KeyError, TypeError) as error:
         raise ImageError(
             f"{recipe.config} does not name kms.ca_bundle and model.folder: {error}"
         ) from None
-    found = {f"{manifest.CONFIG}/enclave.toml": file(text.encode())}
+    found = {f"{manifest.CONFIG}/enclave.toml": file(text)}
     found[_inside(bundle)] = file(_bytes(recipe.config.parent / bundle))
     for name, place in _model_folders(recipe.model, folder):
         for path in sorted(place.iterdir()):
@@ -235,9 +237,9 @@ def _model_folders(model: Path, name: str) -> Iterator[tuple[str, Path]]:
         ImageError: One has no manifest.
     """
     try:
-        manifest = tomllib.loads(_text(model / "model.toml"))
+        manifest = strict_toml.decode(_bytes(model / "model.toml"), max_bytes=_MAX_TOML)
         other = manifest.get("cpu", {}).get("otherwise")
-    except (tomllib.TOMLDecodeError, AttributeError) as error:
+    except (strict_toml.TomlError, AttributeError) as error:
         raise ImageError(f"{model / 'model.toml'} is no manifest: {error}") from None
     yield name, model
     if other is not None:

@@ -29,9 +29,7 @@ def trust_from(settings: Settings) -> Trust:
 
 def _root(path: Path) -> Root:
     try:
-        return Root.from_pem(path.read_bytes())
-    except InvalidRoot as error:
-        raise InvalidRoot(f"{path}: {error}") from None
+        return Root.from_file(path)
     except OSError as error:
         raise InvalidRoot(f"cannot read {path}: {error.strerror}") from None
 

@@ -32,6 +32,8 @@ AWS_NITRO_FINGERPRINT: Final = "641a0321a3e244efe456463195d606317ed7cdcc3c1756e0
 _ZERO: Final = bytes(PCR_LENGTH)
 #: `nitro-cli describe-eif` prints a few kilobytes.
 _MAX_PCR_FILE: Final = 64 * 1024
+#: One certificate of this PKI has 700 bytes of PEM; comments may stand before it.
+_MAX_ROOT_FILE: Final = 64 * 1024
 _PCR_NAME: Final = re.compile(r"PCR(0|[1-9][0-9]?)", re.ASCII | re.IGNORECASE)
 
 
@@ -191,14 +193,32 @@ class Root:
             pem: Exactly one certificate.
 
         Raises:
-            InvalidRoot: Not one certificate.
+            InvalidRoot: Not one certificate, or more than 64 KiB.
         """
         certificate = _one_certificate(pem)
         name = certificate.subject.rfc4514_string()
         return cls(name, _fingerprint(certificate), lambda: pem)
 
+    @classmethod
+    def from_file(cls, path: Path | str) -> Root:
+        """As `from_pem`, from a file.
+
+        Raises:
+            InvalidRoot: The file holds something else than one certificate.
+            OSError: It cannot be read.
+        """
+        path = Path(path)
+        with path.open("rb") as file:
+            content = file.read(_MAX_ROOT_FILE + 1)
+        try:
+            return cls.from_pem(content)
+        except InvalidRoot as error:
+            raise InvalidRoot(f"{path}: {error}") from None
+
 
 def _one_certificate(pem: bytes) -> x509.Certificate:
+    if len(pem) > _MAX_ROOT_FILE:
+        raise InvalidRoot(f"a root of more than {_MAX_ROOT_FILE} bytes")
     try:
         (certificate,) = x509.load_pem_x509_certificates(pem)
         certificate.subject.rfc4514_string()

@@ -10,13 +10,13 @@ from __future__ import annotations
 import getpass
 import os
 import sys
-import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
 
 import typer
 
+from blindgate import strict_toml
 from blindgate.cli.console import err, fail
 from blindgate.cli.files import read_file
 
@@ -235,9 +235,9 @@ def _read_config(path: Path | None) -> dict[str, Any]:
         return {}
     content = read_file(file, limit=_MAX_CONFIG)
     try:
-        settings = tomllib.loads(content.decode())
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        fail(f"{file} is not TOML: {error}", code=2)
+        settings = strict_toml.decode(content, max_bytes=_MAX_CONFIG)
+    except strict_toml.TomlError as error:
+        fail(f"{file} is {error}", code=2)
     for name, value in settings.items():
         if name not in _KEYS:
             hint = f"It may set {', '.join(_KEYS)}"

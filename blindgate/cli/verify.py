@@ -22,7 +22,6 @@ from blindgate.attestation import (
 )
 from blindgate.attestation import verify as verify_document
 from blindgate.attestation.cose import MAX_DOCUMENT
-from blindgate.attestation.errors import InvalidRoot
 from blindgate.cli.connection import (
     ApiKey,
     Config,
@@ -178,11 +177,9 @@ def _trust(files: list[str], dev_root: Path | None, *, allow_debug: bool) -> Tru
 
 def _root(file: Path) -> Root:
     try:
-        return Root.from_pem(file.read_bytes())
+        return Root.from_file(file)
     except OSError as error:
         fail(f"cannot read {file}: {error.strerror}", code=2)
-    except InvalidRoot as error:
-        raise InvalidRoot(f"{file}: {error}") from None
 
 
 def _ask(asked: Connection) -> tuple[bytes, bytes]:

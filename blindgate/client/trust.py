@@ -72,7 +72,7 @@ def development(folder: Path | None = None) -> Trust:
     """
     folder = folder or _default_folder()
     try:
-        root = Root.from_pem((folder / "root.pem").read_bytes())
+        root = Root.from_file(folder / "root.pem")
     except OSError as error:
         raise InvalidTrust(
             f"no development stack has left its root in {folder}: {error.strerror}. "

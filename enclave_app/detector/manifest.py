@@ -7,13 +7,13 @@ SHA-256, and so the weights.
 from __future__ import annotations
 
 import hashlib
-import tomllib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, Self
 
 from pydantic import (
     BaseModel,
     ConfigDict,
+    FailFast,
     Field,
     StringConstraints,
     ValidationError,
@@ -21,6 +21,7 @@ from pydantic import (
     model_validator,
 )
 
+from blindgate import strict_toml
 from blindgate.detections import MAX_DETECTIONS, Label
 from enclave_app.detector.errors import ManifestError
 from enclave_app.detector.labels import LABEL_SETS
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 
 #: A manifest with every label spelled out has some kilobytes.
 MAX_MANIFEST_BYTES: Final = 256 * 1024
+#: Broken rules that an error lists: more than a person mends before trying again.
+MAX_RULES: Final = 20
 MANIFEST_FILE: Final = "model.toml"
 ONNX_FILE: Final = "model.onnx"
 
@@ -228,7 +231,7 @@ class Manifest(_Strict):
     title: Text | None = None
     family: Family
     #: Class names by number; an empty one stands at a number that no class has.
-    labels: tuple[str, ...]
+    labels: Annotated[tuple[str, ...], FailFast()]
     #: Of the ONNX file. Only a file that is being checked may lack it.
     onnx_sha256: Sha256 | None = None
     licence: Licence
@@ -321,18 +324,19 @@ def parse_manifest(data: bytes, where: str = MANIFEST_FILE) -> Manifest:
     """Parse a manifest's bytes; `where` is what an error calls them.
 
     Raises:
-        ManifestError: One line for each rule that they break.
+        ManifestError: One line for each rule that they break, MAX_RULES of them at most.
     """
-    if len(data) > MAX_MANIFEST_BYTES:
-        raise ManifestError(f"{where} is larger than {MAX_MANIFEST_BYTES} bytes")
     try:
-        return Manifest.model_validate(tomllib.loads(data.decode()))
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ManifestError(f"{where} is not TOML: {error}") from None
+        return Manifest.model_validate(strict_toml.decode(data, max_bytes=MAX_MANIFEST_BYTES))
+    except strict_toml.TomlError as error:
+        raise ManifestError(f"{where} is {error}") from None
     except ValidationError as error:
+        found = error.errors(include_url=False, include_context=False, include_input=False)
         rules = [
-            f"{where}: {'.'.join(str(part) for part in found['loc']) or 'manifest'}: "
-            f"{found['msg'].removeprefix('Value error, ')}"
-            for found in error.errors()
+            f"{where}: {'.'.join(str(part)[:64] for part in each['loc']) or 'manifest'}: "
+            f"{each['msg'].removeprefix('Value error, ')}"
+            for each in found[:MAX_RULES]
         ]
+        if len(found) > MAX_RULES:
+            rules.append(f"{where}: {len(found) - MAX_RULES} further mistakes")
         raise ManifestError("\n".join(rules)) from None

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from blindgate.atomic_files import writing
-from gateway.auth.keys import InvalidKeyStore, KeyRecord, Keys, KeyStore
+from gateway.auth.keys import MAX_BYTES, InvalidKeyStore, KeyRecord, Keys, KeyStore
 
 _log = logging.getLogger(__name__)
 
@@ -30,7 +30,7 @@ class KeyFile:
         self._path = path
         self._seen = self._stamp()
         try:
-            self._keys = Keys(KeyStore.from_json(path.read_bytes()))
+            self._keys = Keys(read_keys(path))
         except InvalidKeyStore as error:
             raise InvalidKeyStore(f"{path}: {error}") from None
 
@@ -54,7 +54,7 @@ class KeyFile:
 
     def _reload(self) -> None:
         try:
-            self._keys = Keys(KeyStore.from_json(self._path.read_bytes()))
+            self._keys = Keys(read_keys(self._path))
         except InvalidKeyStore as error:
             # Half-edited by hand: the keys that were good a moment ago still are.
             _log.error("the changed key file is not used", extra={"reason": str(error)})
@@ -73,7 +73,8 @@ def read_keys(path: Path) -> KeyStore:
         InvalidKeyStore: It is something else.
         OSError: It cannot be read, or is not there.
     """
-    return KeyStore.from_json(path.read_bytes())
+    with path.open("rb") as file:
+        return KeyStore.from_json(file.read(MAX_BYTES + 1))
 
 
 def change_keys(path: Path, change: Callable[[KeyStore], KeyStore]) -> None:

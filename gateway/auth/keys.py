@@ -39,6 +39,8 @@ _KEY: Final = re.compile(r"bgk_([0-9a-f]{16})_([A-Za-z0-9_-]{43})", re.ASCII)
 _NOBODY: Final = bytes(32)
 #: A store of more keys than this wants an identity provider; it also bounds the file.
 MAX_KEYS: Final = 10_000
+#: A record has some 300 bytes of JSON, 850 with a long name outside ASCII that is escaped.
+MAX_BYTES: Final = 8 * 1024 * 1024
 
 
 class InvalidKeyStore(BlindgateError):
@@ -88,6 +90,8 @@ class KeyStore(BaseModel):
         Raises:
             InvalidKeyStore: It is not one. Nothing of its content is in the message.
         """
+        if len(text) > MAX_BYTES:
+            raise InvalidKeyStore(f"a list of API keys of more than {MAX_BYTES} bytes")
         try:
             return cls.model_validate_json(text)
         except ValidationError as error:

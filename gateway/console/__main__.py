@@ -41,7 +41,7 @@ def _write(arguments: list[str] | None) -> None:
         raise NotWritten(f"{given.output} is what the page is made from; it is not overwritten")
     if os.path.lexists(given.output) and not given.force:
         raise NotWritten(f"{given.output} exists already; --force replaces it")
-    root = Root.from_pem(given.root.read_bytes()) if given.root else AWS_NITRO_ROOT
+    root = Root.from_file(given.root) if given.root else AWS_NITRO_ROOT
     page = complete(
         STANDALONE.read_text(encoding="utf-8"),
         trust=Trust(root, tuple(map(PcrSet.from_file, given.pcrs))),

@@ -15,6 +15,7 @@ MODULES = (
     "enclave_cases",
     "envelope_cases",
     "link_cases",
+    "model_cases",
     "oip_cases",
     "operator_cases",
     "sealing_cases",

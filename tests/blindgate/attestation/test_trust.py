@@ -126,6 +126,19 @@ def test_two_roots_in_a_file_are_refused() -> None:
         Root.from_pem(ROOT.pem + OTHER_ROOT.pem)
 
 
+def test_a_root_is_read_from_a_file_of_64_kib_at_most(tmp_path: Path) -> None:
+    path = tmp_path / "root.pem"
+    comment = b"#" * (65_536 - len(ROOT.pem) - 1) + b"\n"
+    path.write_bytes(comment + ROOT.pem)
+    assert Root.from_file(path).fingerprint == PINNED.fingerprint
+    assert Root.from_file(str(path)).der == PINNED.der
+    path.write_bytes(b"#" + comment + ROOT.pem)
+    with pytest.raises(InvalidRoot, match=r"root\.pem: a root of more than 65536 bytes"):
+        Root.from_file(path)
+    with pytest.raises(InvalidRoot, match="more than 65536 bytes"):
+        Root.from_pem(path.read_bytes())
+
+
 @pytest.mark.parametrize("name", ["PCR 8", "PCR08", "PCR_8", "pcr", " PCR8", "PCR8 ", "PCR100"])
 def test_a_mistyped_pcr_is_refused_and_not_skipped(tmp_path: Path, name: str) -> None:
     path = _write(tmp_path / "p", {**HEX, name: pcr("8").hex()})

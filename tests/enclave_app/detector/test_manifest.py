@@ -36,6 +36,31 @@ def test_what_the_manifest_says_comes_before_what_the_family_has() -> None:
     assert parse_manifest(text.encode()).input.channels == "rgb"
 
 
+def test_twenty_mistakes_are_listed_and_the_others_counted() -> None:
+    unknown = "".join(f"unknown{number} = 1\n" for number in range(20))
+    with pytest.raises(ManifestError) as refused:
+        parse_manifest((unknown + SMALL).encode())
+    assert str(refused.value).count("\n") == 19
+    with pytest.raises(ManifestError) as refused:
+        parse_manifest((f"{'x' * 1000} = 1\nyet_another = 1\n{unknown}{SMALL}").encode())
+    lines = str(refused.value).splitlines()
+    assert len(lines) == 21
+    assert lines[-1] == "model.toml: 2 further mistakes"
+    assert max(map(len, lines)) < 200
+
+
+def test_a_manifest_has_256_kib_at_most() -> None:
+    filled = SMALL.encode() + b"#" * (262_144 - len(SMALL))
+    assert parse_manifest(filled).name == "my-model"
+    with pytest.raises(ManifestError, match=r"model\.toml is larger than 262144 bytes"):
+        parse_manifest(filled + b"#")
+
+
+def test_what_is_nested_too_deeply_is_an_error_of_the_manifest() -> None:
+    with pytest.raises(ManifestError, match="nested too deeply"):
+        parse_manifest(b"name = " + b"[" * 10_000)
+
+
 def test_coco_numbers() -> None:
     assert len(COCO_80) == 80
     assert [COCO_91[number] for number in (1, 5, 12, 13, 90)] == [
