@@ -103,7 +103,7 @@ class Connection:
         """A client that signs in."""
         import httpx
 
-        from blindgate.client.asking import TIMEOUT
+        from blindgate.client.request import TIMEOUT
 
         if self.gateway is not None and self.headers and _is_exposed(self.gateway):
             err.print(
@@ -150,8 +150,8 @@ def connection(
 
 
 def _headers(api_key: str | None, token: str | None, settings: dict[str, Any]) -> dict[str, str]:
-    from blindgate.client.asking import credentials
     from blindgate.client.errors import InvalidCredentials
+    from blindgate.client.request import credentials
 
     levels = (
         (api_key, token, "--api-key or --token"),
@@ -202,7 +202,7 @@ def _in_file(path: Path | None) -> str | None:
 
 def _origin(url: str) -> httpx.URL:
     from blindgate.client.errors import InvalidGateway
-    from blindgate.client.httpx_side import origin
+    from blindgate.client.httpx_bridge import origin
 
     try:
         return origin(url)

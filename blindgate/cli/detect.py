@@ -98,7 +98,7 @@ def detect(
     Example: `blindgate detect holiday.jpg.encrypted --gateway https://vision.example --json`
     """
     from blindgate.client import ProblemError
-    from blindgate.client.photos import options
+    from blindgate.client.request import options
     from blindgate.problems import IMAGE_REJECTED
 
     data = read_file(file)
@@ -171,15 +171,18 @@ def _ask_sealed(data: bytes, asked: Connection, options: DetectOptions) -> Detec
 
 
 def _ask_open(data: bytes, asked: Connection, options: DetectOptions) -> Detections:
-    from blindgate.client.httpx_side import append
-    from blindgate.client.messages import Reply, outside
-    from blindgate.client.photos import detections, target
-    from blindgate.client.reaching import Reachable
+    from blindgate.client.httpx_bridge import append_chunk, translated_errors
+    from blindgate.client.request import (
+        GatewayResponse,
+        parse_detections,
+        target,
+        unsealed_problem,
+    )
 
     gateway = asked.origin()
     content = bytearray()
     with (
-        Reachable(gateway),
+        translated_errors(gateway),
         asked.client() as http,
         http.stream(
             "POST",
@@ -189,9 +192,9 @@ def _ask_open(data: bytes, asked: Connection, options: DetectOptions) -> Detecti
         ) as response,
     ):
         for chunk in response.iter_bytes():
-            append(content, chunk)
-    answer = outside(Reply(response.status_code, response.headers, bytes(content)))
-    return detections(answer, sealed_only=False)
+            append_chunk(content, chunk)
+    received = GatewayResponse(response.status_code, response.headers, bytes(content))
+    return parse_detections(unsealed_problem(received), sealed_only=False)
 
 
 def _refusal(problem: ProblemError) -> str:

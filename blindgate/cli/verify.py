@@ -6,7 +6,7 @@ import base64
 import binascii
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
@@ -33,6 +33,9 @@ from blindgate.cli.connection import (
 )
 from blindgate.cli.console import err, fail, out
 from blindgate.client.trust import DEVELOPMENT, development
+
+#: Seconds for each of connecting and reading: a document is small.
+_TIMEOUT: Final = 10.0
 
 _URL = Annotated[str | None, typer.Argument(help="The gateway's address; the same as --gateway.")]
 _PCRS = Annotated[
@@ -122,7 +125,7 @@ def verify(
     if document is not None:
         content = _read(document)
     else:
-        expected, content = _ask(asked)
+        expected, content = _fetch(asked)
         now = datetime.now(UTC)
     _verify_and_report(content, believed, expected, now)
 
@@ -182,18 +185,27 @@ def _root(file: Path) -> Root:
         fail(f"cannot read {file}: {error.strerror}", code=2)
 
 
-def _ask(asked: Connection) -> tuple[bytes, bytes]:
-    from blindgate.attestation import fetch
-    from blindgate.client.reaching import explain
+def _fetch(to: Connection) -> tuple[bytes, bytes]:
+    """A fresh nonce, and the attestation document that the gateway returns for it."""
+    from blindgate.client import ClientError
+    from blindgate.client._sync.transport import ClientTransport, send
+    from blindgate.client.httpx_bridge import translated_errors
+    from blindgate.client.session import attestation_document, document_request, new_nonce
 
-    nonce = fetch.new_nonce()
+    gateway = to.origin()
+    nonce = new_nonce()
+    request = document_request(nonce, tuple(to.headers.items()))
     try:
-        with err.status("asking the gateway"), asked.client() as client:
-            client.timeout = fetch.TIMEOUT
-            return nonce, fetch.fetch_document(client, str(asked.origin()), nonce)
-    except fetch.FetchFailed as error:
-        cause = error.__cause__
-        fail(explain(cause, asked.origin()) if isinstance(cause, Exception) else str(error))
+        with (
+            err.status("asking the gateway"),
+            translated_errors(gateway),
+            to.client() as http,
+        ):
+            http.timeout = _TIMEOUT
+            response = send(ClientTransport(http), gateway, request, {})
+        return nonce, attestation_document(response)
+    except ClientError as error:
+        fail(str(error))
 
 
 def _read(path: Path) -> bytes:

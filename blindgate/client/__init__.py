@@ -1,9 +1,9 @@
-"""The Python SDK: verify an enclave, seal to it, and read the answer that only we can open.
+"""The Python SDK: verify an enclave, seal requests to it, open its responses.
 
 - `Blindgate`, `AsyncBlindgate`: photos in, detections out.
-- `OhttpTransport`, `AsyncOhttpTransport`: any httpx client, sealed by one changed line.
+- `OhttpTransport`, `AsyncOhttpTransport`: transports that seal the requests of any httpx client.
 
-Nothing is sent before the enclave is verified, and there is no switch to turn that off.
+Nothing is sent to an enclave before it is verified; no option turns that off.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from blindgate.client.errors import (
     UnsupportedSource,
     VerificationFailed,
 )
-from blindgate.client.photos import PhotoResult, PhotoSource
+from blindgate.client.images import PhotoResult, PhotoSource
 from blindgate.client.session import VerifiedEnclave
 from blindgate.client.trust import TrustLike, resolve
 

@@ -1,19 +1,20 @@
-"""What a sealing client does, in order, without doing any input or output.
+"""The protocol of a sealing client, without input or output (sans-I/O; docs/protocol.md §3).
 
-`Session.verify` and `Session.exchange` are generators: they yield what must be sent and are
-given what came back. The synchronous and the asynchronous clients drive the same ones, so
-there is one place where the order of checks is written (docs/protocol.md §3).
+`Session.verify` and `Session.exchange` are generators: they yield requests and receive responses.
+The synchronous and the asynchronous client drive the same generators, so that the order of checks
+is defined in one place.
 """
 
 from __future__ import annotations
 
 import base64
 import hashlib
-import os
+import secrets
 import time
 from collections.abc import Generator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from email.message import Message
 from email.utils import formatdate, parsedate_to_datetime
 from typing import TYPE_CHECKING, Final
 
@@ -21,15 +22,16 @@ import httpx
 
 from blindgate import problems
 from blindgate.attestation import AttestationError, UserData, verify
+from blindgate.attestation.cose import MAX_DOCUMENT
 from blindgate.client.errors import AnswerRejected, VerificationFailed
-from blindgate.client.messages import (
-    Answer,
-    Outgoing,
-    Reply,
+from blindgate.client.request import (
+    GatewayRequest,
+    GatewayResponse,
+    Response,
     inner_fields,
     is_problem,
     outer_fields,
-    outside,
+    unsealed_problem,
 )
 from blindgate.printable import printable
 from blindgate.sealing import bhttp, keys, ohttp, padding
@@ -45,11 +47,12 @@ GATEWAY_PATH: Final = "/.well-known/ohttp-gateway"
 ATTESTATION_PATH: Final = "/v1/attestation"
 ATTESTATION_TYPE: Final = "application/cose"
 
-#: Verify anew after this long, half the overlap for which an enclave keeps its retired keys.
+#: Verify again after this time, which is half the time that an enclave keeps its retired keys.
 VERIFY_AGAIN_S: Final = 3600.0
+#: Bytes; the gateway accepts 16 to 64.
 NONCE_SIZE: Final = 32
-#: Nothing larger is read from a gateway: the largest answer, its nonce and its tag.
-MAX_REPLY: Final = padding.ANSWER_BUCKETS[-1] + 64
+#: Bytes of the largest response that is read from a gateway: its content, nonce and tag.
+MAX_RESPONSE: Final = padding.ANSWER_BUCKETS[-1] + 64
 _LIMITS: Final = bhttp.Limits(content=padding.ANSWER_BUCKETS[-1])
 
 
@@ -59,8 +62,8 @@ class VerifiedEnclave:
 
     Attributes:
         config: The key configuration; the document binds it.
-        attestation: What the document vouches for.
-        user_data: The digests it binds: keys, model manifest, measured configuration.
+        attestation: The contents of the verified attestation document.
+        user_data: The digests that it binds: keys, model manifest, measured configuration.
         verified_at: Monotonic seconds.
     """
 
@@ -72,7 +75,7 @@ class VerifiedEnclave:
 
 @dataclass(frozen=True, slots=True)
 class Renew:
-    """The exchange needs a verified enclave: another one than `stale`, if that is given."""
+    """The exchange needs a verified enclave; not `stale`, if that is set."""
 
     stale: VerifiedEnclave | None
     headers: tuple[tuple[str, str], ...]
@@ -82,9 +85,9 @@ class Session:
     """One gateway, one trust policy, and the enclave that was verified last.
 
     Args:
-        trust: What to trust.
+        trust: The trust policy.
         clock: Seconds since the epoch.
-        monotonic: Seconds that never go back.
+        monotonic: Seconds of a clock that is never set back.
     """
 
     def __init__(
@@ -98,11 +101,11 @@ class Session:
         self.enclave: VerifiedEnclave | None = None
         self._clock = clock
         self._monotonic = monotonic
-        #: What to add to our clock for a request's Date; only the enclave may set it.
+        #: Seconds to add to our clock for a request's Date; only the enclave may set it.
         self._clock_offset = 0.0
 
     def usable(self, stale: VerifiedEnclave | None) -> VerifiedEnclave | None:
-        """The verified enclave, unless there is none, it is `stale`, or it is too long ago."""
+        """The verified enclave, or None if there is none, it is `stale` or has expired."""
         enclave = self.enclave
         if enclave is None or enclave is stale:
             return None
@@ -111,88 +114,92 @@ class Session:
 
     def verify(
         self, headers: tuple[tuple[str, str], ...]
-    ) -> Generator[Outgoing, Reply, VerifiedEnclave]:
-        """Fetch keys and a document, verify, and keep the enclave.
+    ) -> Generator[GatewayRequest, GatewayResponse, VerifiedEnclave]:
+        """Fetch keys and an attestation document, verify them, and keep the enclave.
 
         Args:
-            headers: What the gateway wants to see, such as credentials.
+            headers: Header fields for the gateway, such as credentials.
 
         Raises:
             VerificationFailed: The enclave is not one that we trust.
-            ProblemError: The gateway has none to offer.
+            ProblemError: The gateway has no enclave to offer.
         """
         self.enclave = None
-        # Keys may rotate, or another enclave may answer, between the two requests: once more.
-        for last in (False, True):
-            reply = yield Outgoing("GET", GATEWAY_PATH, (*headers, ("accept", keys.MEDIA_TYPE)))
-            body = _expect(reply, keys.MEDIA_TYPE)
+        # Keys may rotate, or another enclave may respond, between the two requests: retry once.
+        for is_last in (False, True):
+            response = yield GatewayRequest(
+                "GET", GATEWAY_PATH, (*headers, ("accept", keys.MEDIA_TYPE))
+            )
+            body = _expect(response, keys.MEDIA_TYPE)
             try:
                 config = keys.choose(keys.decode_list(body))
             except SealingError as error:
                 raise VerificationFailed(f"the key configurations: {error}") from error
-            nonce = os.urandom(NONCE_SIZE)
-            encoded = base64.urlsafe_b64encode(nonce).rstrip(b"=").decode()
-            path = f"{ATTESTATION_PATH}?nonce={encoded}&key_id={config.key_id}"
-            reply = yield Outgoing("GET", path, (*headers, ("accept", ATTESTATION_TYPE)))
-            if not last and is_problem(problems.OHTTP_KEY, reply.status, reply.content):
+            nonce = new_nonce()
+            response = yield document_request(nonce, headers, key_id=config.key_id)
+            if not is_last and is_problem(problems.OHTTP_KEY, response.status, response.content):
                 continue
-            document = _expect(reply, ATTESTATION_TYPE)
-            enclave = self._check(document, nonce, config)
+            enclave = self._verify_document(attestation_document(response), nonce, config)
             if enclave.user_data.keys == hashlib.sha256(body).digest():
                 self.enclave = enclave
                 return enclave
-        raise VerificationFailed("the enclave does not vouch for the keys that the gateway gave")
+        raise VerificationFailed("the attestation document does not bind the keys of the gateway")
 
     def exchange(
         self, request: httpx.Request, content: bytes
-    ) -> Generator[Outgoing | Renew, Reply | VerifiedEnclave, Answer]:
-        """Seal one request, send it, open its answer.
+    ) -> Generator[GatewayRequest | Renew, GatewayResponse | VerifiedEnclave, Response]:
+        """Seal one request, send it, open its response.
 
         Args:
-            request: Method, URL and header fields; its fields are split between inside and
-                outside.
+            request: Method, URL and header fields; the fields are split between inside and
+                outside the seal.
             content: Its body.
 
         Raises:
-            AnswerRejected: What came back is no answer to this request.
+            AnswerRejected: The response does not belong to this request.
         """
         outer, inner = outer_fields(request.headers), inner_fields(request.headers)
         stale: VerifiedEnclave | None = None
-        rejected: Reply | None = None
-        adjusted = False
+        rejected: GatewayResponse | None = None
+        is_adjusted = False
         while True:
             enclave = yield Renew(stale, outer)
             assert isinstance(enclave, VerifiedEnclave)  # noqa: S101 - the driver's half
             if rejected is not None and stale is not None and enclave.config == stale.config:
-                return outside(rejected)
+                return unsealed_problem(rejected)
             sealed = self._seal(enclave, request, inner, content)
-            reply = yield Outgoing(
+            response = yield GatewayRequest(
                 "POST",
                 GATEWAY_PATH,
                 (*outer, ("content-type", ohttp.REQUEST_TYPE), ("accept", ohttp.RESPONSE_TYPE)),
                 sealed.encapsulated,
             )
-            assert isinstance(reply, Reply)  # noqa: S101 - the driver's half
-            if reply.status == 200 and reply.media_type == ohttp.RESPONSE_TYPE:
-                answer = _open(sealed.response, reply.content)
-                if adjusted or not is_problem(problems.OHTTP_DATE, answer.status, answer.content):
-                    return answer
-                adjusted = self._adjust(answer)
-                if not adjusted:
-                    return answer
-            elif reply.status < 400:
+            assert isinstance(response, GatewayResponse)  # noqa: S101 - the driver's half
+            status, problem = response.status, response.content
+            if status == 200 and response.media_type == ohttp.RESPONSE_TYPE:
+                opened = _open(sealed.response, response.content)
+                if is_adjusted or not is_problem(
+                    problems.OHTTP_DATE, opened.status, opened.content
+                ):
+                    return opened
+                is_adjusted = self._adjust_clock(opened)
+                if not is_adjusted:
+                    return opened
+            elif status < 400:
                 raise AnswerRejected(
-                    f"the gateway answered with status {reply.status} and no sealed answer"
+                    f"the gateway responded with status {status}, but with no sealed response"
                 )
-            elif stale is None and is_problem(problems.OHTTP_KEY, reply.status, reply.content):
+            elif stale is None and is_problem(problems.OHTTP_KEY, status, problem):
                 stale = enclave
-            elif stale is None and is_problem(problems.OHTTP_REJECTED, reply.status, reply.content):
-                # There are 256 key ids: the key of an enclave that came since may have ours.
-                stale, rejected = enclave, reply
+            elif stale is None and is_problem(problems.OHTTP_REJECTED, status, problem):
+                # There are 256 key ids: a newer enclave may have a key with the same id.
+                stale, rejected = enclave, response
             else:
-                return outside(reply)
+                return unsealed_problem(response)
 
-    def _check(self, document: bytes, nonce: bytes, config: keys.KeyConfig) -> VerifiedEnclave:
+    def _verify_document(
+        self, document: bytes, nonce: bytes, config: keys.KeyConfig
+    ) -> VerifiedEnclave:
         now = datetime.fromtimestamp(self._clock(), UTC)
         try:
             attestation = verify(document, trust=self.trust, nonce=nonce, now=now)
@@ -218,36 +225,76 @@ class Session:
             enclave.config, plain.ljust(padding.request_size(len(plain)), b"\0")
         )
 
-    def _adjust(self, answer: Answer) -> bool:
-        """Set our idea of the enclave's clock (RFC 9458 §6.5.2); False if it does not say."""
+    def _adjust_clock(self, response: Response) -> bool:
+        """Adopt the enclave's clock (RFC 9458 §6.5.2); False if the response has no Date."""
         try:
-            theirs = parsedate_to_datetime(answer.header("date") or "").timestamp()
+            theirs = parsedate_to_datetime(response.header("date") or "").timestamp()
         except ValueError:
             return False
         self._clock_offset = theirs - self._clock()
         return True
 
 
-def _open(opener: ohttp.ResponseOpener, content: bytes) -> Answer:
+def new_nonce() -> bytes:
+    """A nonce for one attestation document."""
+    return secrets.token_bytes(NONCE_SIZE)
+
+
+def document_request(
+    nonce: bytes, headers: tuple[tuple[str, str], ...] = (), *, key_id: int | None = None
+) -> GatewayRequest:
+    """The request for an attestation document.
+
+    Args:
+        nonce: 16 to 64 bytes, never used before; the document repeats it.
+        headers: Header fields for the gateway, such as credentials.
+        key_id: The OHTTP key whose enclave is to be attested; any enclave if None.
+    """
+    encoded = base64.urlsafe_b64encode(nonce).rstrip(b"=").decode()
+    query = f"nonce={encoded}" + ("" if key_id is None else f"&key_id={key_id}")
+    return GatewayRequest(
+        "GET", f"{ATTESTATION_PATH}?{query}", (*headers, ("accept", ATTESTATION_TYPE))
+    )
+
+
+def attestation_document(response: GatewayResponse) -> bytes:
+    """The attestation document of a response, not verified yet.
+
+    Raises:
+        VerificationFailed: The response holds no document, or one that is too long.
+        ProblemError: The gateway has no enclave to offer.
+    """
+    document = _expect(response, ATTESTATION_TYPE)
+    declared = Message()
+    declared["content-type"] = response.headers["content-type"]
+    if declared.get_param("cose-type") not in (None, "cose-sign1"):  # RFC 9052 §10.3
+        raise VerificationFailed("the gateway responded with a COSE message of another type")
+    if len(document) > MAX_DOCUMENT:
+        raise VerificationFailed(f"the attestation document is longer than {MAX_DOCUMENT} bytes")
+    return document
+
+
+def _open(opener: ohttp.ResponseOpener, content: bytes) -> Response:
     try:
         response = bhttp.decode_response(opener.open(content), _LIMITS)
     except (OpenRejected, BinaryHttpError) as error:
-        raise AnswerRejected("the answer was not sealed for this request") from error
-    return Answer(response.status, response.headers, bytes(response.content), sealed=True)
+        raise AnswerRejected("the response was not sealed for this request") from error
+    return Response(response.status, response.headers, bytes(response.content), sealed=True)
 
 
-def _expect(reply: Reply, media_type: str) -> bytes:
-    if reply.status >= 400:
-        raise outside(reply).problem()
-    if 300 <= reply.status < 400 and (elsewhere := reply.headers.get("location")):
+def _expect(response: GatewayResponse, media_type: str) -> bytes:
+    """The content of a response that must be 200 with this media type."""
+    if response.status >= 400:
+        raise unsealed_problem(response).problem()
+    if 300 <= response.status < 400 and (location := response.headers.get("location")):
         raise VerificationFailed(
-            f"the gateway redirects to {printable(elsewhere)[:200]}, which is not followed: "
+            f"the gateway redirects to {printable(location)[:200]}, which is not followed: "
             "give the address of the gateway itself"
         )
-    if reply.status != 200 or reply.media_type != media_type:
+    if response.status != 200 or response.media_type != media_type:
         raise VerificationFailed(
-            f"the gateway answered with status {reply.status} and "
-            f"{printable(reply.media_type) or 'no type'} where {media_type} should be: is it a "
+            f"the gateway responded with status {response.status} and "
+            f"{printable(response.media_type) or 'no type'} instead of {media_type}: is it a "
             "Blindgate gateway?"
         )
-    return reply.content
+    return response.content

@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from blindgate import problems
-from blindgate.client.messages import OUTER_HEADERS
+from blindgate.client.request import OUTER_HEADERS
 from blindgate.link import Operation
 from blindgate.problems import Problem
 from tests.gateway.conftest import Served, serve_gateway

@@ -7,26 +7,27 @@ from typing import TYPE_CHECKING
 
 import httpx
 
-from blindgate.client import photos
-from blindgate.client._async.transport import AsyncOhttpTransport
-from blindgate.client.asking import (
+from blindgate.client import images
+from blindgate.client._async.transport import AsyncClientTransport, AsyncOhttpTransport
+from blindgate.client.concurrency import async_call_blocking, async_map_in_order
+from blindgate.client.httpx_bridge import translated_errors
+from blindgate.client.images import PhotoResult, PhotoSource
+from blindgate.client.request import (
     CONCURRENCY,
     TIMEOUT,
     credentials,
     detection_request,
-    progress,
+    options,
+    outer_fields,
+    parse_detections,
 )
-from blindgate.client.concurrency import async_call_blocking, async_map_in_order
-from blindgate.client.messages import outer_fields
-from blindgate.client.photos import PhotoResult, PhotoSource
-from blindgate.client.reaching import Reachable
 from blindgate.errors import BlindgateError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Sequence
     from typing import Self
 
-    from blindgate.client.asking import Progress
+    from blindgate.client.images import Progress
     from blindgate.client.session import VerifiedEnclave
     from blindgate.client.trust import TrustLike
     from blindgate.detections import Detections, DetectOptions
@@ -93,7 +94,7 @@ class AsyncBlindgate:
             GatewayUnreachable: There was no response from the gateway.
         """
         request = self._http.build_request("GET", self._transport.gateway, headers=self._signed)
-        with Reachable(self._transport.gateway):
+        with translated_errors(self._transport.gateway):
             return await self._transport.verify(
                 self._transport.enclave, outer_fields(request.headers), dict(request.extensions)
             )
@@ -128,7 +129,7 @@ class AsyncBlindgate:
             UnsupportedSource: It is not one of the types of `PhotoSource`.
             InvalidOptions: An option is out of range.
         """
-        return await self._detect(photo, photos.options(min_score, max_detections, classes, tiles))
+        return await self._detect(photo, options(min_score, max_detections, classes, tiles))
 
     def detect_many(
         self,
@@ -160,9 +161,10 @@ class AsyncBlindgate:
         Yields:
             One result for each photo, in order. A photo that fails does not stop the others.
         """
-        chosen = photos.options(min_score, max_detections, classes, tiles)
-        many = photos.several(many, concurrency)
-        return self._many(many, chosen, concurrency, progress(many, on_progress))
+        chosen = options(min_score, max_detections, classes, tiles)
+        images.check_several(many, concurrency)
+        report = images.progress_reporter(many, on_progress)
+        return self._many(many, chosen, concurrency, report)
 
     async def aclose(self) -> None:
         """Close the connections, unless they belong to a client that was passed in."""
@@ -176,12 +178,12 @@ class AsyncBlindgate:
         await self.aclose()
 
     async def _detect(self, photo: PhotoSource, chosen: DetectOptions) -> Detections:
-        content = await async_call_blocking(photos.read, photo)
+        content = await async_call_blocking(images.read, photo)
         request = detection_request(
             self._http, self._transport.gateway, content, chosen, self._signed
         )
-        with Reachable(self._transport.gateway):
-            return photos.detections(await self._transport.exchange(request))
+        with translated_errors(self._transport.gateway):
+            return parse_detections(await self._transport.exchange(request))
 
     async def _many(
         self,
@@ -200,14 +202,3 @@ class AsyncBlindgate:
             async for result in results:
                 yield result
                 report()
-
-
-class AsyncClientTransport(httpx.AsyncBaseTransport):
-    """An `httpx.AsyncClient` as a transport, so that its proxies, hooks and credentials apply."""
-
-    def __init__(self, client: httpx.AsyncClient) -> None:
-        self._client = client
-
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Send a request, and return its response before the body is read."""
-        return await self._client.send(request, stream=True, follow_redirects=False)

@@ -19,8 +19,13 @@ import httpx
 
 from blindgate.client.concurrency import AsyncLock
 from blindgate.client.errors import ProblemError
-from blindgate.client.httpx_side import Sealing, append, refuse_encoding
-from blindgate.client.messages import Answer, Outgoing, Reply
+from blindgate.client.httpx_bridge import (
+    SealingTransport,
+    append_chunk,
+    httpx_request,
+    refuse_encoding,
+)
+from blindgate.client.request import GatewayRequest, GatewayResponse, Response
 from blindgate.client.session import Renew, VerifiedEnclave
 
 if TYPE_CHECKING:
@@ -30,7 +35,7 @@ if TYPE_CHECKING:
     from blindgate.client.trust import TrustLike
 
 
-class AsyncOhttpTransport(Sealing, httpx.AsyncBaseTransport):
+class AsyncOhttpTransport(SealingTransport, httpx.AsyncBaseTransport):
     """Seals every request to one gateway; requests to anywhere else are refused.
 
     Args:
@@ -67,28 +72,28 @@ class AsyncOhttpTransport(Sealing, httpx.AsyncBaseTransport):
             GatewayProblem: The gateway reported a problem outside the seal.
             NotSealed: The request is for another origin.
         """
-        self._refuse_elsewhere(request)
+        self._check_origin(request)
         try:
-            return self._received(await self.exchange(request), request)
+            return self._as_httpx(await self.exchange(request), request)
         except ProblemError as problem:
             return self._unavailable(problem, request)
 
-    async def exchange(self, request: httpx.Request) -> Answer:
+    async def exchange(self, request: httpx.Request) -> Response:
         """As `handle_async_request`, but a gateway without an enclave raises `ProblemError`."""
         extensions = dict(request.extensions)
         flow = self.session.exchange(request, await request.aread())
         step = next(flow)
         while True:
-            given = (
+            received = (
                 await self.verify(step.stale, step.headers, extensions)
                 if isinstance(step, Renew)
                 else await self._send(step, extensions)
             )
             try:
-                step = flow.send(given)
+                step = flow.send(received)
             except StopIteration as done:
-                answer: Answer = done.value
-                return answer
+                response: Response = done.value
+                return response
 
     async def verify(
         self,
@@ -117,16 +122,8 @@ class AsyncOhttpTransport(Sealing, httpx.AsyncBaseTransport):
                     verified: VerifiedEnclave = done.value
                     return verified
 
-    async def _send(self, step: Outgoing, extensions: dict[str, Any]) -> Reply:
-        response = await self._transport.handle_async_request(self._outgoing(step, extensions))
-        content = bytearray()
-        try:
-            refuse_encoding(response)
-            async for chunk in response.aiter_bytes():
-                append(content, chunk)
-        finally:
-            await response.aclose()
-        return Reply(response.status_code, response.headers, bytes(content))
+    async def _send(self, request: GatewayRequest, extensions: dict[str, Any]) -> GatewayResponse:
+        return await async_send(self._transport, self.gateway, request, extensions)
 
     async def __aenter__(self) -> Self:
         await self._transport.__aenter__()
@@ -143,3 +140,42 @@ class AsyncOhttpTransport(Sealing, httpx.AsyncBaseTransport):
     async def aclose(self) -> None:
         """Close the transport underneath."""
         await self._transport.aclose()
+
+
+class AsyncClientTransport(httpx.AsyncBaseTransport):
+    """An `httpx.AsyncClient` as a transport, so that its proxies, hooks and credentials apply."""
+
+    def __init__(self, client: httpx.AsyncClient) -> None:
+        self._client = client
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Send a request, and return its response before the body is read."""
+        return await self._client.send(request, stream=True, follow_redirects=False)
+
+
+async def async_send(
+    transport: httpx.AsyncBaseTransport,
+    gateway: httpx.URL,
+    request: GatewayRequest,
+    extensions: dict[str, Any],
+) -> GatewayResponse:
+    """Send one request to the gateway and read its response.
+
+    Args:
+        transport: Carries the request.
+        gateway: The gateway's origin.
+        request: The request as the gateway sees it.
+        extensions: httpx's extensions, such as timeouts.
+
+    Raises:
+        AnswerRejected: The response is compressed or too large.
+    """
+    response = await transport.handle_async_request(httpx_request(gateway, request, extensions))
+    content = bytearray()
+    try:
+        refuse_encoding(response)
+        async for chunk in response.aiter_bytes():
+            append_chunk(content, chunk)
+    finally:
+        await response.aclose()
+    return GatewayResponse(response.status_code, response.headers, bytes(content))

@@ -9,26 +9,27 @@ from typing import TYPE_CHECKING
 
 import httpx
 
-from blindgate.client import photos
-from blindgate.client._sync.transport import OhttpTransport
-from blindgate.client.asking import (
+from blindgate.client import images
+from blindgate.client._sync.transport import ClientTransport, OhttpTransport
+from blindgate.client.concurrency import call_blocking, map_in_order
+from blindgate.client.httpx_bridge import translated_errors
+from blindgate.client.images import PhotoResult, PhotoSource
+from blindgate.client.request import (
     CONCURRENCY,
     TIMEOUT,
     credentials,
     detection_request,
-    progress,
+    options,
+    outer_fields,
+    parse_detections,
 )
-from blindgate.client.concurrency import call_blocking, map_in_order
-from blindgate.client.messages import outer_fields
-from blindgate.client.photos import PhotoResult, PhotoSource
-from blindgate.client.reaching import Reachable
 from blindgate.errors import BlindgateError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
     from typing import Self
 
-    from blindgate.client.asking import Progress
+    from blindgate.client.images import Progress
     from blindgate.client.session import VerifiedEnclave
     from blindgate.client.trust import TrustLike
     from blindgate.detections import Detections, DetectOptions
@@ -93,7 +94,7 @@ class Blindgate:
             GatewayUnreachable: There was no response from the gateway.
         """
         request = self._http.build_request("GET", self._transport.gateway, headers=self._signed)
-        with Reachable(self._transport.gateway):
+        with translated_errors(self._transport.gateway):
             return self._transport.verify(
                 self._transport.enclave, outer_fields(request.headers), dict(request.extensions)
             )
@@ -128,7 +129,7 @@ class Blindgate:
             UnsupportedSource: It is not one of the types of `PhotoSource`.
             InvalidOptions: An option is out of range.
         """
-        return self._detect(photo, photos.options(min_score, max_detections, classes, tiles))
+        return self._detect(photo, options(min_score, max_detections, classes, tiles))
 
     def detect_many(
         self,
@@ -160,9 +161,10 @@ class Blindgate:
         Yields:
             One result for each photo, in order. A photo that fails does not stop the others.
         """
-        chosen = photos.options(min_score, max_detections, classes, tiles)
-        many = photos.several(many, concurrency)
-        return self._many(many, chosen, concurrency, progress(many, on_progress))
+        chosen = options(min_score, max_detections, classes, tiles)
+        images.check_several(many, concurrency)
+        report = images.progress_reporter(many, on_progress)
+        return self._many(many, chosen, concurrency, report)
 
     def close(self) -> None:
         """Close the connections, unless they belong to a client that was passed in."""
@@ -176,12 +178,12 @@ class Blindgate:
         self.close()
 
     def _detect(self, photo: PhotoSource, chosen: DetectOptions) -> Detections:
-        content = call_blocking(photos.read, photo)
+        content = call_blocking(images.read, photo)
         request = detection_request(
             self._http, self._transport.gateway, content, chosen, self._signed
         )
-        with Reachable(self._transport.gateway):
-            return photos.detections(self._transport.exchange(request))
+        with translated_errors(self._transport.gateway):
+            return parse_detections(self._transport.exchange(request))
 
     def _many(
         self,
@@ -200,14 +202,3 @@ class Blindgate:
             for result in results:
                 yield result
                 report()
-
-
-class ClientTransport(httpx.BaseTransport):
-    """An `httpx.Client` as a transport, so that its proxies, hooks and credentials apply."""
-
-    def __init__(self, client: httpx.Client) -> None:
-        self._client = client
-
-    def handle_request(self, request: httpx.Request) -> httpx.Response:
-        """Send a request, and return its response before the body is read."""
-        return self._client.send(request, stream=True, follow_redirects=False)

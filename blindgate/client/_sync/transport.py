@@ -21,8 +21,13 @@ import httpx
 
 from blindgate.client.concurrency import Lock
 from blindgate.client.errors import ProblemError
-from blindgate.client.httpx_side import Sealing, append, refuse_encoding
-from blindgate.client.messages import Answer, Outgoing, Reply
+from blindgate.client.httpx_bridge import (
+    SealingTransport,
+    append_chunk,
+    httpx_request,
+    refuse_encoding,
+)
+from blindgate.client.request import GatewayRequest, GatewayResponse, Response
 from blindgate.client.session import Renew, VerifiedEnclave
 
 if TYPE_CHECKING:
@@ -32,7 +37,7 @@ if TYPE_CHECKING:
     from blindgate.client.trust import TrustLike
 
 
-class OhttpTransport(Sealing, httpx.BaseTransport):
+class OhttpTransport(SealingTransport, httpx.BaseTransport):
     """Seals every request to one gateway; requests to anywhere else are refused.
 
     Args:
@@ -69,28 +74,28 @@ class OhttpTransport(Sealing, httpx.BaseTransport):
             GatewayProblem: The gateway reported a problem outside the seal.
             NotSealed: The request is for another origin.
         """
-        self._refuse_elsewhere(request)
+        self._check_origin(request)
         try:
-            return self._received(self.exchange(request), request)
+            return self._as_httpx(self.exchange(request), request)
         except ProblemError as problem:
             return self._unavailable(problem, request)
 
-    def exchange(self, request: httpx.Request) -> Answer:
+    def exchange(self, request: httpx.Request) -> Response:
         """As `handle_request`, but a gateway without an enclave raises `ProblemError`."""
         extensions = dict(request.extensions)
         flow = self.session.exchange(request, request.read())
         step = next(flow)
         while True:
-            given = (
+            received = (
                 self.verify(step.stale, step.headers, extensions)
                 if isinstance(step, Renew)
                 else self._send(step, extensions)
             )
             try:
-                step = flow.send(given)
+                step = flow.send(received)
             except StopIteration as done:
-                answer: Answer = done.value
-                return answer
+                response: Response = done.value
+                return response
 
     def verify(
         self,
@@ -119,16 +124,8 @@ class OhttpTransport(Sealing, httpx.BaseTransport):
                     verified: VerifiedEnclave = done.value
                     return verified
 
-    def _send(self, step: Outgoing, extensions: dict[str, Any]) -> Reply:
-        response = self._transport.handle_request(self._outgoing(step, extensions))
-        content = bytearray()
-        try:
-            refuse_encoding(response)
-            for chunk in response.iter_bytes():
-                append(content, chunk)
-        finally:
-            response.close()
-        return Reply(response.status_code, response.headers, bytes(content))
+    def _send(self, request: GatewayRequest, extensions: dict[str, Any]) -> GatewayResponse:
+        return send(self._transport, self.gateway, request, extensions)
 
     def __enter__(self) -> Self:
         self._transport.__enter__()
@@ -145,3 +142,42 @@ class OhttpTransport(Sealing, httpx.BaseTransport):
     def close(self) -> None:
         """Close the transport underneath."""
         self._transport.close()
+
+
+class ClientTransport(httpx.BaseTransport):
+    """An `httpx.Client` as a transport, so that its proxies, hooks and credentials apply."""
+
+    def __init__(self, client: httpx.Client) -> None:
+        self._client = client
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        """Send a request, and return its response before the body is read."""
+        return self._client.send(request, stream=True, follow_redirects=False)
+
+
+def send(
+    transport: httpx.BaseTransport,
+    gateway: httpx.URL,
+    request: GatewayRequest,
+    extensions: dict[str, Any],
+) -> GatewayResponse:
+    """Send one request to the gateway and read its response.
+
+    Args:
+        transport: Carries the request.
+        gateway: The gateway's origin.
+        request: The request as the gateway sees it.
+        extensions: httpx's extensions, such as timeouts.
+
+    Raises:
+        AnswerRejected: The response is compressed or too large.
+    """
+    response = transport.handle_request(httpx_request(gateway, request, extensions))
+    content = bytearray()
+    try:
+        refuse_encoding(response)
+        for chunk in response.iter_bytes():
+            append_chunk(content, chunk)
+    finally:
+        response.close()
+    return GatewayResponse(response.status_code, response.headers, bytes(content))

@@ -15,9 +15,9 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from blindgate.attestation import UserData, parse
-from blindgate.attestation.fetch import MEDIA_TYPE
 from blindgate.cli import app
 from devstack.nsm import DevNsm
+from gateway.http.media_types import COSE as MEDIA_TYPE
 from tests.vectors.forge import MODULE_ID, NONCE, NOW, PCRS, ROOT, document, pcr
 
 BOUND = UserData(keys=b"k" * 32, model=b"m" * 32, config=b"c" * 32)
@@ -160,11 +160,11 @@ def test_debug_mode_must_be_asked_for(dev_root: Path, pcrs: Path) -> None:
     assert "Its parent can read its console" in _said(allowed)
 
 
-def test_a_gateway_that_answers_something_else(dev_root: Path, pcrs: Path) -> None:
+def test_a_response_of_another_media_type_is_refused(dev_root: Path, pcrs: Path) -> None:
     with _gateway(DevNsm(ROOT, MODULE_ID, IMAGE), kind="text/html") as url:
         result = _run(url, "--pcrs", pcrs, "--dev-root", dev_root)
     assert result.exit_code == 1
-    assert "not an attestation document" in _said(result)
+    assert "instead of application/cose" in _said(result)
 
 
 def test_a_gateway_that_is_not_there(pcrs: Path) -> None:

@@ -14,7 +14,7 @@ import pytest
 
 from blindgate import AsyncBlindgate, Blindgate, problems
 from blindgate.client import AnswerRejected, GatewayUnreachable, PhotoSource, ProblemError
-from blindgate.client.photos import media_type
+from blindgate.client.images import media_type
 from blindgate.sealing import keys, padding
 from devstack.nsm import DevRoot
 from enclave_app.handlers.ohttp import InnerAnswer, InnerRequest

@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from blindgate.client import Blindgate, ClientError, GatewayUnreachable, InvalidGateway
-from blindgate.client.httpx_side import origin
+from blindgate.client.httpx_bridge import origin
 from devstack.kms.tls import ensure_certificates
 from devstack.nsm import DevRoot
 from tests import command_line
@@ -176,7 +176,7 @@ def test_a_gateway_that_is_silent(root: DevRoot) -> None:
         with (
             httpx.Client(timeout=0.2) as http,
             Blindgate(url, trust=trust(root), http=http) as client,
-            pytest.raises(GatewayUnreachable, match="did not answer in time"),
+            pytest.raises(GatewayUnreachable, match="did not respond in time"),
         ):
             client.verify()
 

@@ -297,8 +297,8 @@ def test_the_package_shows_its_names_and_its_version() -> None:
 
 def test_neither_pillow_nor_numpy_is_loaded_for_a_file() -> None:
     code = (
-        "import sys, blindgate; from blindgate.client import photos;"
-        "photos.read(b'\\xff\\xd8\\xff'); print({'PIL', 'numpy'} & set(sys.modules))"
+        "import sys, blindgate; from blindgate.client import images;"
+        "images.read(b'\\xff\\xd8\\xff'); print({'PIL', 'numpy'} & set(sys.modules))"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60

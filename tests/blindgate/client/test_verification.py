@@ -141,7 +141,7 @@ def test_keys_that_the_document_does_not_bind_are_refused(
         headers={"content-type": keys.MEDIA_TYPE},
         content=keys.encode_list([own.config]),
     )
-    assert "vouch" in str(refused(gateway, trust(root)))
+    assert "does not bind" in str(refused(gateway, trust(root)))
     assert gateway.paths().count(KEYS) == 2  # It may have been a rotation: asked once more.
 
 
