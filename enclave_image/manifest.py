@@ -71,11 +71,8 @@ _WHEELS_LEFT_OUT: Final = (
     "*.dist-info/INSTALLER",
     "*.dist-info/REQUESTED",
     "*/__pycache__/*",
-    "wrapt-stubs/*",
     # Descriptions of every AWS service: the worker writes its one KMS request by itself.
     "botocore/data/*",
-    "boto3/data/*",
-    "boto3/examples/*",
     # The CA bundle is the configuration's, and measured with it; no other must be found.
     "botocore/cacert.pem",
     "certifi/cacert.pem",

@@ -31,6 +31,7 @@ from blindgate.envelope.message_header import (
 from blindgate.envelope.recognise import EnvelopeKind, recognise
 from blindgate.errors import BlindgateError
 from enclave_app.envelopes.data_key_cache import CacheLimits, DataKeyCache
+from enclave_app.envelopes.fernet import open_token
 from enclave_app.kms.errors import KmsRefused
 
 #: The largest envelope; its plaintext is always smaller. The measured body limit is below it.
@@ -109,7 +110,7 @@ class Unsealer:
 
     def open(
         self, envelope: bytes | bytearray | memoryview, *, caller: bytes | None = None
-    ) -> bytes | memoryview:
+    ) -> memoryview:
         """Open one envelope.
 
         Args:
@@ -135,7 +136,7 @@ class Unsealer:
 
     def _open(
         self, envelope: bytes | bytearray | memoryview, caller: bytes | None
-    ) -> bytes | memoryview | None:
+    ) -> memoryview | None:
         kind = recognise(envelope)
         release = partial(self._release, size=len(envelope), caller=caller)
         if kind is EnvelopeKind.ENCRYPTION_SDK:
@@ -192,14 +193,14 @@ class Unsealer:
 
     def _open_sample(
         self, envelope: bytes | bytearray | memoryview, release: _Release
-    ) -> bytes | None:
+    ) -> memoryview | None:
         try:
             file = sample_file.parse(envelope)
         except sample_file.SampleFileError:
             return None
         data_key = release(file.ciphertext_blob, {}, self._settings.key_arns)
         try:
-            return sample_file.unseal(data_key, file.token)
+            return open_token(data_key, file.token)
         except sample_file.SampleFileError:
             return None
 

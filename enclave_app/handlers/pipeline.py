@@ -73,7 +73,7 @@ class Pipeline:
         """
         upload.deadline.check()
         if is_envelope(upload.data):
-            image = memoryview(self._unsealer.open(upload.data, caller=upload.caller))
+            image = self._unsealer.open(upload.data, caller=upload.caller)
             if image.obj is not memoryview(upload.data).obj:
                 upload.release()
         elif upload.sealed:

@@ -29,10 +29,10 @@ class FakeUnsealer:
         self.callers: list[bytes | None] = []
         self.in_place = False
 
-    def open(self, envelope: Any, *, caller: bytes | None = None) -> bytes | memoryview:
+    def open(self, envelope: Any, *, caller: bytes | None = None) -> memoryview:
         self.opened.append(bytes(envelope))
         self.callers.append(caller)
-        return memoryview(envelope)[4:9] if self.in_place else b"opened photo"
+        return memoryview(envelope)[4:9] if self.in_place else memoryview(b"opened photo")
 
 
 class FakeDetector:

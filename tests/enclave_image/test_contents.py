@@ -11,6 +11,7 @@ import pytest
 
 from enclave_image import elf, manifest
 from enclave_image.architecture import X86_64
+from enclave_image.build import PYTHON_LOCK
 from enclave_image.bytecode import compile_tree
 from enclave_image.closure import external_imports, import_closure
 from enclave_image.cpio import file, link
@@ -95,6 +96,14 @@ def test_the_worker_reaches_nothing_of_the_gateway_the_dev_stack_or_the_clients_
     names = {each.split(".")[0] for each in external_imports(modules)}
     assert {"onnxruntime", "cryptography", "PIL"} <= names
     assert not names & {"httpx", "fastapi", "typer", "rich", "uvicorn"}
+    assert not names & {"aws_encryption_sdk", "boto3"}
+
+
+def test_the_aws_encryption_sdk_is_not_among_the_worker_s_packages() -> None:
+    """It writes messages on the client's side; the worker reads them with code of this project."""
+    names = {each.partition("==")[0] for each in PYTHON_LOCK.read_text().splitlines()}
+    assert {"cryptography", "pybase64"} <= names
+    assert not names & {"aws-encryption-sdk", "attrs", "boto3", "wrapt"}
 
 
 def test_the_workers_own_files_can_be_copied_out(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from cryptography.fernet import Fernet
 from hypothesis import given
 from hypothesis import strategies as st
 
-from blindgate.envelope.sample_file import SampleFile, SampleFileError, parse, seal, unseal
+from blindgate.envelope.sample_file import SampleFile, SampleFileError, parse, seal
 
 KEY = os.urandom(32)
 
@@ -20,12 +20,11 @@ def as_the_sample_writes_it(blob: bytes, data_key: bytes, content: bytes) -> byt
     return len(blob).to_bytes(4, byteorder="big") + blob + token
 
 
-# A standard base64 key with + and /, which the sample passes to Fernet as it is.
-@pytest.mark.parametrize("key", [KEY, b"\xfb\xff\xfe" * 10 + b"\xff\xff"])
-def test_what_the_sample_writes_is_opened(key: bytes) -> None:
-    file = parse(as_the_sample_writes_it(b"wrapped", key, b"photo" * 1000))
+def test_what_the_sample_writes_is_taken_apart() -> None:
+    data = as_the_sample_writes_it(b"wrapped", KEY, b"photo" * 1000)
+    file = parse(data)
     assert file.ciphertext_blob == b"wrapped"
-    assert unseal(key, file.token) == b"photo" * 1000
+    assert file.token == data[11:]
 
 
 def test_what_we_write_has_its_layout() -> None:
@@ -56,34 +55,18 @@ def test_a_wrong_length_is_refused(data: bytes) -> None:
 
 
 @given(st.binary(max_size=200))
-def test_any_bytes_give_the_typed_error(data: bytes) -> None:
+def test_any_bytes_are_parsed_or_give_the_typed_error(data: bytes) -> None:
     try:
         file = parse(data)
     except SampleFileError:
         return
+    assert file.encode() == data
+
+
+@pytest.mark.parametrize("key", [b"", KEY[:16], KEY + b"x"])
+def test_a_key_of_another_length_seals_nothing(key: bytes) -> None:
     with pytest.raises(SampleFileError):
-        unseal(KEY, file.token)
-
-
-def test_every_changed_byte_is_noticed() -> None:
-    token = seal(KEY, b"photo")
-    data = base64.urlsafe_b64decode(token)
-    for at in range(len(data)):
-        changed = bytearray(data)
-        changed[at] ^= 1
-        with pytest.raises(SampleFileError):
-            unseal(KEY, base64.urlsafe_b64encode(changed))
-
-
-@pytest.mark.parametrize("key", [os.urandom(32), b"", KEY[:16]])
-def test_another_key_is_refused(key: bytes) -> None:
-    with pytest.raises(SampleFileError):
-        unseal(key, seal(KEY, b"photo"))
-
-
-def test_an_old_envelope_is_opened() -> None:
-    token = Fernet(base64.urlsafe_b64encode(KEY)).encrypt_at_time(b"photo", 1_000_000_000)
-    assert unseal(KEY, token) == b"photo"
+        seal(key, b"photo")
 
 
 def test_nothing_of_a_file_is_shown() -> None:
