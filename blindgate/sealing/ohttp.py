@@ -90,8 +90,6 @@ class ResponseOpener(_ResponseKeys):
         Raises:
             OpenRejected: It was not sealed for this request, or was changed.
         """
-        if len(encapsulated) < self._nonce_size + TAG_SIZE:
-            raise OpenRejected
         try:
             view = memoryview(encapsulated)
             cipher, nonce = self._derive(bytes(view[: self._nonce_size]))

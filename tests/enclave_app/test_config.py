@@ -97,6 +97,83 @@ def test_smaller_images_need_a_smaller_budget(tmp_path: Path) -> None:
     assert load(write(tmp_path, GOOD.replace("[model]", small))).config.limits.image_pixels
 
 
+@pytest.mark.parametrize(
+    ("cores", "limits", "threads", "alone"),
+    [
+        (1, "", 1, 1),
+        (3, "", 3, 3),
+        (16, "", 16, 4),
+        (16, "threads = 2", 2, 2),
+        (16, "threads = 9", 9, 4),
+        (16, "threads_alone = 8", 16, 8),
+        (2, "threads = 5\nthreads_alone = 1", 5, 1),
+    ],
+)
+def test_there_is_a_thread_for_each_core_unless_the_file_says_how_many(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    cores: int,
+    limits: str,
+    threads: int,
+    alone: int,
+) -> None:
+    monkeypatch.setattr("enclave_app.config.usable_cores", lambda: cores)
+    text = GOOD.replace("[model]", f"[limits]\n{limits}\n[model]")
+    config = load(write(tmp_path, text)).config
+    assert (config.threads, config.threads_alone) == (threads, alone)
+
+
+def test_the_documented_defaults(tmp_path: Path) -> None:
+    config = load(write(tmp_path, GOOD)).config
+    limits, cache = config.limits, config.kms.data_key_cache
+    assert (limits.connections, limits.queue) == (64, 128)
+    assert (limits.threads, limits.threads_alone) == (0, 0)
+    assert limits.upload_memory_bytes == 402_653_184
+    assert limits.image_memory_bytes == 889_192_448
+    assert (cache.entries, cache.max_age_s, cache.max_uses) == (256, 300.0, 1000)
+    assert cache.max_bytes == 1_073_741_824
+
+
+@pytest.mark.parametrize(
+    ("section", "name", "allowed", "refused"),
+    [
+        ("limits", "threads", (0, 256), (-1, 257)),
+        ("limits", "threads_alone", (0, 64), (-1, 65)),
+        ("limits", "connections", (1, 1024), (0, 1025)),
+        ("limits", "queue", (1, 4096), (0, 4097)),
+        ("limits", "body_bytes", (1024,), (1023, 268_435_457)),
+        ("limits", "image_pixels", (1,), (0, 400_000_001)),
+        ("limits", "image_side", (1,), (0, 65_536)),
+        ("kms.data_key_cache", "entries", (0, 10_000), (-1, 10_001)),
+        ("kms.data_key_cache", "max_age_s", (0.1, 86_400), (0, 86_401)),
+        ("kms.data_key_cache", "max_uses", (1, 1_000_000), (0, 1_000_001)),
+        ("kms.data_key_cache", "max_bytes", (1,), (0,)),
+    ],
+)
+def test_the_ends_of_every_range(
+    tmp_path: Path,
+    section: str,
+    name: str,
+    allowed: tuple[float, ...],
+    refused: tuple[float, ...],
+) -> None:
+    def text(value: float) -> str:
+        return GOOD.replace("[model]", f"[{section}]\n{name} = {value}\n[model]")
+
+    for value in allowed:
+        load(write(tmp_path, text(value)))
+    for value in refused:
+        with pytest.raises(ConfigError, match=f"{section}.{name}"):
+            load(write(tmp_path, text(value)))
+
+
+def test_a_file_has_64_kib_at_most(tmp_path: Path) -> None:
+    filled = GOOD + "#" * (65_536 - len(GOOD))
+    assert load(write(tmp_path, filled)).digest == hashlib.sha256(filled.encode()).digest()
+    with pytest.raises(ConfigError, match="larger than 65536 bytes"):
+        load(write(tmp_path, filled + "#"))
+
+
 def test_a_missing_file_is_said(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"cannot read .*none\.toml"):
         load(tmp_path / "none.toml")

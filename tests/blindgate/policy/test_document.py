@@ -45,6 +45,21 @@ def test_a_statement_is_read_whole() -> None:
 
 
 @pytest.mark.parametrize(
+    ("value", "read"),
+    [
+        (True, ("true",)),
+        (False, ("false",)),
+        ([True, False, "x", 7], ("true", "false", "x", "7")),
+        (0, ("0",)),
+        ("", ("",)),
+    ],
+)
+def test_values_of_conditions_are_text(value: Any, read: tuple[str, ...]) -> None:
+    (statement,) = parse_key_policy(text(Condition={"Bool": {"a": value}})).statements
+    assert [each.values for each in statement.conditions] == [read]
+
+
+@pytest.mark.parametrize(
     ("changes", "reason"),
     [
         ({"Effect": "allow"}, "Allow or Deny"),

@@ -159,6 +159,19 @@ def test_an_algorithm_that_the_key_does_not_allow_is_refused() -> None:
         ohttp.open_request(sealed, only(keys.KeyPair(config, pair.private)))
 
 
+@pytest.mark.parametrize("symmetric", [Symmetric(3, 2), Symmetric(1, 9), Symmetric(1, 0xFFFF)])
+def test_an_algorithm_that_we_do_not_speak_is_a_fault_of_the_configuration(
+    symmetric: Symmetric,
+) -> None:
+    public = PAIRS[Kem.X25519].config.public_key
+    config = keys.KeyConfig(7, Kem.X25519, public, (symmetric,))
+    for asked in (None, symmetric):
+        with pytest.raises(KeyConfigError, match="no algorithm that we speak"):
+            ohttp.seal_request(config, b"question", symmetric=asked)
+    with pytest.raises(KeyConfigError, match="no key configuration is usable"):
+        keys.choose([config])
+
+
 def test_secrets_do_not_show() -> None:
     pair = keys.KeyPair.from_seed(7, Kem.XWING, SEED)
     sealed = ohttp.seal_request(pair.config, b"a very secret question")

@@ -50,3 +50,43 @@ def test_requests_grow_by_less_than_an_eighth(length: int) -> None:
 
 def test_photos_of_nearly_one_size_become_alike() -> None:
     assert len({padding.request_size(1_000_000 + extra) for extra in range(1000)}) <= 2
+
+
+@pytest.mark.parametrize(
+    ("length", "padded"),
+    [
+        (0, 1024),
+        (1, 1024),
+        (1024, 1024),
+        (1025, 1088),
+        (1088, 1088),
+        (1089, 1152),
+        (2048, 2048),
+        (2049, 2176),
+        (65_535, 65_536),
+        (65_536, 65_536),
+        (65_537, 67_584),
+        (1_000_000, 1_015_808),
+        (33_554_432, 33_554_432),
+    ],
+)
+def test_requests_have_the_sizes_of_padme(length: int, padded: int) -> None:
+    """By hand from the paper's §4: of E + 1 bits, the last E - (floor(log2 E) + 1) are zero."""
+    assert padding.request_size(length) == padded
+
+
+@pytest.mark.parametrize(
+    ("length", "padded"),
+    [
+        (0, 65_536),
+        (65_536, 65_536),
+        (65_537, 131_072),
+        (131_072, 131_072),
+        (1_048_577, 2_097_152),
+        (8_388_609, 16_777_216),
+        (16_777_216, 16_777_216),
+    ],
+)
+def test_responses_have_the_documented_sizes(length: int, padded: int) -> None:
+    """docs/protocol.md: 64 KiB, then twice as much each, up to 16 MiB."""
+    assert padding.answer_size(length) == padded

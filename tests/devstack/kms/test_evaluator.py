@@ -191,3 +191,31 @@ def test_a_deny_in_an_identity_policy_decides_too() -> None:
 def test_the_account_s_root_needs_no_identity_policy() -> None:
     request = Request(PEOPLE["root"], "kms:CreateKey", "*", {}, {})
     assert decide_without_key(request).allowed
+
+
+@pytest.mark.parametrize(
+    ("equals", "subset", "pairs", "allowed"),
+    [
+        (None, None, {}, True),
+        (None, None, {"a": "1"}, True),
+        ({"a": "1"}, None, {"a": "1"}, True),
+        ({"a": "1"}, None, {"a": "1", "b": "2"}, False),
+        ({"a": "1"}, None, {}, False),
+        ({"a": "1"}, None, {"a": "2"}, False),
+        (None, {"a": "1"}, {"a": "1"}, True),
+        (None, {"a": "1"}, {"a": "1", "b": "2"}, True),
+        (None, {"a": "1", "b": "2"}, {"a": "1"}, False),
+        (None, {"a": "1"}, {"a": "2"}, False),
+        (None, {"a": "1"}, {}, False),
+    ],
+)
+def test_the_constraints_of_a_grant_are_on_the_encryption_context(
+    equals: dict[str, str] | None,
+    subset: dict[str, str] | None,
+    pairs: dict[str, str],
+    allowed: bool,
+) -> None:
+    grant = Grant("0" * 64, PEOPLE["stranger"].arn, ("Decrypt",), equals, subset)
+    policy = parse_key_policy(json.dumps({"Statement": [ALLOW]}))
+    request = Request(PEOPLE["stranger"], "kms:Decrypt", ARN, {}, pairs)
+    assert decide(request, policy, (grant,)).allowed is allowed

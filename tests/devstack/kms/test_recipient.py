@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from blindgate.attestation import AWS_NITRO_ROOT, Root
 from blindgate.policy.writer import write_policy
 from devstack.kms.errors import KmsError
-from devstack.kms.recipient import verify_recipient
+from devstack.kms.recipient import Recipient, verify_recipient
 from devstack.nsm import DevRoot
 from tests.kms_fixtures import ADMIN, CLIENT, PARENT, Enclaves, measurements, pcr_set, recipient
 from tests.vectors import places
@@ -256,3 +256,15 @@ def test_a_real_document_with_an_rsa_key_is_believed_at_its_own_time(
     assert verified.public_key.key_size == 2048
     image = verified.pcrs[0].hex()
     assert verified.context()["kms:recipientattestation:imagesha384"] == (image,)
+
+
+def test_the_condition_keys_are_those_of_the_pcrs_that_a_document_has() -> None:
+    key = rsa.generate_private_key(65537, 2048).public_key()
+    assert Recipient(key, {0: b"\x01" * 48, 8: b"\x02" * 48}).context() == {
+        "kms:recipientattestation:imagesha384": ("01" * 48,),
+        "kms:recipientattestation:pcr0": ("01" * 48,),
+        "kms:recipientattestation:pcr8": ("02" * 48,),
+    }
+    assert Recipient(key, {3: b"\x03" * 48}).context() == {
+        "kms:recipientattestation:pcr3": ("03" * 48,)
+    }

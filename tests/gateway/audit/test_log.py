@@ -5,7 +5,9 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -19,6 +21,7 @@ from gateway.audit.log import (
     KEY_BYTES,
     AuditLog,
     AuditUnusable,
+    now,
     read_key,
 )
 from gateway.cli import audit
@@ -64,6 +67,13 @@ def test_a_new_process_goes_on_where_the_last_one_ended(path: Path) -> None:
         log.append({})
         log.close()
     assert verify(lines(path))[1] == 6
+
+
+def test_a_record_has_its_time_in_utc_to_the_millisecond() -> None:
+    before = datetime.now(UTC) - timedelta(milliseconds=1)
+    written = now()
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}\+00:00", written)
+    assert before <= datetime.fromisoformat(written) <= datetime.now(UTC)
 
 
 def test_two_processes_do_not_write_to_one_log(path: Path, log: AuditLog) -> None:

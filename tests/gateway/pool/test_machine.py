@@ -176,6 +176,45 @@ def test_nobody_waits_for_an_enclave_that_is_not_ready() -> None:
     assert refusal(pool, submit(pool)).problem is problems.ENCLAVE_UNAVAILABLE
 
 
+@pytest.mark.parametrize("event", ["verifying", "drain", "lost", "leave", "keys"])
+def test_those_who_wait_are_refused_when_their_enclave_stops_taking_requests(event: str) -> None:
+    pool = machine()
+    endpoint = ready(pool, "a", connections=1, keys=(7,))
+    serve(pool, key_id=7)
+    waiting = submit(pool, key_id=7)
+    assert pool.assign(0) == Plan()
+    if event == "verifying":
+        pool.verifying(endpoint)
+    elif event == "drain":
+        pool.drain(endpoint)
+    elif event == "lost":
+        pool.lost(endpoint, 0)
+    elif event == "leave":
+        pool.leave(endpoint)
+    else:
+        pool.ready(endpoint, connections=1, key_ids=(8,))
+    expected = problems.OHTTP_KEY if event == "keys" else problems.ENCLAVE_UNAVAILABLE
+    assert refusal(pool, waiting).problem is expected
+
+
+@pytest.mark.parametrize("event", ["verifying", "drain", "lost", "leave"])
+def test_idle_connections_of_an_enclave_that_takes_no_requests_are_closed(event: str) -> None:
+    pool = machine()
+    endpoint = ready(pool, "a")
+    idle = serve(pool)
+    pool.released(idle, 1, reusable=True, healthy=True)
+    assert pool.assign(1) == Plan()
+    if event == "verifying":
+        pool.verifying(endpoint)
+    elif event == "drain":
+        pool.drain(endpoint)
+    elif event == "lost":
+        pool.lost(endpoint, 1)
+    else:
+        pool.leave(endpoint)
+    assert pool.assign(1).close == [idle]
+
+
 def test_retry_after_is_when_the_first_enclave_is_tried_again() -> None:
     pool = machine()
     endpoint = ready(pool, "a")
