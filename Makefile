@@ -41,7 +41,8 @@ test: $(STAMP) $(if $(NODE),$(ASSETS)) ## every test, from units to real process
 # marked slow takes longer than the others together.
 FAST_TESTS := tests/test_docs.py tests/test_generated.py tests/test_imports.py tests/test_packaging.py \
 	$(addprefix tests/blindgate/,attestation envelope link oip policy sealing) \
-	$(addprefix tests/gateway/,audit pool)
+	$(addprefix tests/gateway/,audit pool) \
+	$(addprefix tests/enclave_app/,test_cms.py test_keyring.py test_replay.py)
 
 test-fast: $(STAMP) ## the unit tests that matter most, in less than a minute
 	$(BIN)/python -m pytest -q -m "not slow and not e2e and not enclave" $(FAST_TESTS)
@@ -135,7 +136,7 @@ format: $(STAMP) ## let ruff correct what it can
 	$(BIN)/ruff check --fix-only .
 	$(BIN)/ruff format .
 
-generated: $(STAMP) ## write again what programs write: OpenAPI document, error page, vectors, Terraform readmes
+generated: $(STAMP) ## write again what programs write: synchronous SDK, OpenAPI document, error page, vectors, readmes
 	$(BIN)/python -m tests.generated
 
 check-generated: $(STAMP) ## whether those are current, and locks and versions agree with pyproject.toml

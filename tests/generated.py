@@ -56,7 +56,10 @@ def generated() -> Iterator[Generated]:
     from gateway.api import errors_page
     from gateway.api.openapi import __main__ as openapi
     from tests.vectors import attestation, link, sealing
+    from tools import generate_sync_client as sdk
 
+    for path, text in sdk.generate(sdk.CLIENT).items():
+        yield Generated(path, partial(str, text))
     yield Generated(ROOT / "docs/errors.md", errors_page.page)
     yield Generated(ROOT / "docs/openapi.json", openapi.document)
     yield Generated(attestation.PATH, attestation.dump)
@@ -102,6 +105,15 @@ def lock_faults(name: str, text: str) -> Iterator[str]:
                 yield f"locks/{name} has {asked.name} {version}, not {asked.specifier}: make lock"
 
 
+def sdk_faults() -> Iterator[str]:
+    """Modules of the synchronous SDK that no module of the asynchronous one stands for."""
+    from tools import generate_sync_client as sdk
+
+    wanted = sdk.generate(sdk.CLIENT)
+    for path in sorted(set((sdk.CLIENT / "_sync").glob("*.py")) - set(wanted)):
+        yield f"{path.relative_to(ROOT)} has no source: delete it"
+
+
 def version_faults() -> Iterator[str]:
     """Places that name another version of the project than `pyproject.toml`."""
     from blindgate.oip import metadata
@@ -125,7 +137,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--check", action="store_true", help="write nothing")
     check = parser.parse_args(arguments).check
-    faults = [*version_faults()]
+    faults = [*version_faults(), *sdk_faults()]
     for name in LOCKED:
         faults += lock_faults(name, (ROOT / "locks" / name).read_text())
     for each in generated():

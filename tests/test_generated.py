@@ -29,6 +29,7 @@ def test_a_check_names_what_is_out_of_date_and_writes_nothing(
     monkeypatch.setattr(generated, "ROOT", tmp_path)
     monkeypatch.setattr(generated, "LOCKED", {})
     monkeypatch.setattr(generated, "version_faults", lambda: iter(()))
+    monkeypatch.setattr(generated, "sdk_faults", lambda: iter(()))
     monkeypatch.setattr(generated, "generated", lambda: iter([Generated(path, lambda: "new\n")]))
     assert generated.main(["--check"]) == 1
     assert capsys.readouterr().err == "page.md is out of date: make generated\n"

@@ -32,7 +32,7 @@ DECLARED = {
 PART_OF = {"pydantic_core": "pydantic"}
 #: In an environment of its own, locks/clients.txt.
 ELSEWHERE = {"tests": {"kserve"}}
-OURS = {*DECLARED, "bench"}
+OURS = {*DECLARED, "bench", "tools"}
 _PROVIDERS = metadata.packages_distributions()
 
 
