@@ -46,7 +46,13 @@ _FILES: Final = (
     "/sys/devices/system/cpu/online",
     "/sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages",
     "/sys/kernel/mm/hugepages/hugepages-1048576kB/nr_hugepages",
+    # What "The first hour on an instance" in docs/deploy.md leaves.
+    "/var/log/blindgate/first-hour-measurements.txt",
+    "/var/log/blindgate/first-hour-console.txt",
+    "/var/log/blindgate/first-hour-memory.txt",
 )
+_METADATA: Final = ("instance-type", "ami-id")
+_OK: Final = 200
 _JOURNALS: Final = (
     "nitro-enclaves-allocator.service",
     "blindgate-vsock-proxy.service",
@@ -132,12 +138,28 @@ def write_report(host: Host, setup: Setup, results: Mapping[str, Result]) -> byt
         "gateway": {
             name: value if name in _SHOWN else "[set]" for name, value in setup.gateway.items()
         },
+        "instance": {name: _metadata(host, setup.imds, name) for name in _METADATA},
         "files": {path: _file(host, path) for path in _FILES},
         "commands": {" ".join(command): _output(host, command) for command in _COMMANDS},
     }
     return (json.dumps(redact_all(found), indent=2, ensure_ascii=False) + "\n").encode(
         errors="backslashreplace"
     )
+
+
+def _metadata(host: Host, imds: str, name: str) -> str:
+    """What the instance metadata service says about this; no credentials are asked for."""
+    try:
+        token = host.http(
+            f"{imds}/latest/api/token",
+            method="PUT",
+            headers={"X-aws-ec2-metadata-token-ttl-seconds": "60"},
+        )
+        headers = {"X-aws-ec2-metadata-token": token.body.decode("ascii", "replace")}
+        answer = host.http(f"{imds}/latest/meta-data/{name}", headers=headers)
+    except (OSError, ValueError):
+        return "(unknown)"
+    return answer.body.decode("ascii", "replace")[:100] if answer.status == _OK else "(unknown)"
 
 
 def _file(host: Host, path: str) -> str:

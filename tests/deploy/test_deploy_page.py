@@ -26,7 +26,7 @@ from gateway.settings import Settings
 from tests.deploy import terraform as tf
 from tests.deploy.fake_aws import FakeAws
 from tests.deploy.test_allocator import allocator
-from tests.deploy.test_user_data import ISOLATED, STANDINS, Host
+from tests.deploy.test_user_data import ISOLATED, PCRS, STANDINS, Host
 from tests.e2e.live import live_stack
 
 PAGE = tf.ROOT / "docs" / "deploy.md"
@@ -74,6 +74,19 @@ if [ "$1" = deploy/release.py ]; then
 else
   exec "{python}" "$@"
 fi
+"""
+
+
+#: The console of a trial enclave; and too little memory, which a worker refuses.
+NITRO_CLI = """#!/bin/bash
+echo "nitro-cli $*" >> "{calls}"
+case "$1 $*" in
+  describe-eif*) echo '{pcrs}' ;;
+  *--attach-console*) echo '[    0.000000] Linux version 6.12.117' ;;
+  run-enclave*) echo '[ E36 ] Enclave boot failure' >&2; exit 36 ;;
+  describe-enclaves*) echo '[]' ;;
+  *) exit 31 ;;
+esac
 """
 
 
@@ -227,23 +240,32 @@ def test_by_hand_runs_as_it_is_written_and_so_does_the_change_on_one_instance(
         ).returncode
     ):
         pytest.skip("this machine lets nobody make a mount namespace")
-    change, by_hand = blocks("# ")
+    first_hour, change, by_hand = blocks("# ")
     host = Host(tmp_path, "")
     home, folder, calls = tmp_path / "home", tmp_path / "bin", tmp_path / "calls"
     home.mkdir()
     shutil.copy(host.folder / "release.tar.gz", home / "blindgate-release.tar.gz")
     for name in ("blue", "green"):
         shutil.copy(host.eif_path, home / f"{name}.eif")
-        (home / f"{name}.pcrs.json").write_text("{}")
+        (home / f"{name}.pcrs.json").write_text(PCRS)
     for name in ("dnf", "systemctl", "systemd-sysusers"):
         write = f'echo "${{0##*/}} $*" >> "{calls}"\n'
         program(folder / name, f"#!/bin/bash\nset -e\n{write}{STANDINS[name]}\n")
     program(folder / "modprobe", "#!/bin/bash\n")
+    program(folder / "nitro-cli", NITRO_CLI.format(calls=calls, pcrs=PCRS))
     program(folder / "curl", f'#!/bin/bash\necho "curl $*" >> "{calls}"\n')
     program(folder / "python3.11", f'#!/bin/bash\nexec "{sys.executable}" "$@"\n')
     script, left = tmp_path / "script.sh", tmp_path / "left"
     before = "cp /etc/blindgate/gateway.env /etc/blindgate/gateway.env.first"
-    script.write_text(f"set -euo pipefail\n{by_hand}\n{before}\n{change}\n")
+    # The release of this test has no dependencies, so its commands are those of this checkout.
+    command = f'#!/bin/bash\nexec {sys.executable} -m blindgate "$@"'
+    doctor = f"cat > /opt/blindgate/current/venv/bin/blindgate <<'END'\n{command}\nEND\n"
+    doctor += "chmod +x /opt/blindgate/current/venv/bin/blindgate"
+    # The last command, the doctor, rightly finds much to say about a machine without enclaves.
+    script.write_text(
+        f"set -euo pipefail\n{by_hand}\n{before}\n{doctor}\n"
+        f'( {first_hour}\n) || test $? = 1\ncd "$HOME"\n{change}\n'
+    )
     done = subprocess.run(
         ["unshare", "--map-root-user", "--mount", "bash", "-c", ISOLATED, "-", script, left],
         cwd=home,
@@ -251,12 +273,24 @@ def test_by_hand_runs_as_it_is_written_and_so_does_the_change_on_one_instance(
             "PATH": f"{folder}:{os.environ['PATH']}",
             "STANDINS": str(folder),
             "PIP_CONFIG_FILE": "/dev/null",
+            "PYTHONPATH": str(tf.ROOT),
+            "HOME": str(home),
+            # Whatever metadata service this machine may have is none of a test's business.
+            "AWS_EC2_METADATA_SERVICE_ENDPOINT": "http://127.0.0.1:1",
         },
         capture_output=True,
         text=True,
         check=False,
     )
     assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
+    logs = left / "var/log/blindgate"
+    assert (logs / "first-hour-measurements.txt").read_text() == ""
+    assert "Linux version" in (logs / "first-hour-console.txt").read_text()
+    assert "E36" in (logs / "first-hour-memory.txt").read_text()
+    report = json.loads((logs / "report.json").read_text())
+    assert report["ok"] is False
+    assert "Linux version" in report["files"]["/var/log/blindgate/first-hour-console.txt"]
     said = calls.read_text().splitlines()
     assert said[0] == "dnf install -y aws-nitro-enclaves-cli python3.11 logrotate file"
     assert said[-1] == "systemctl disable --now blindgate-enclave@blue"

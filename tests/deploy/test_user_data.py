@@ -104,25 +104,17 @@ class Host:
         return {"key": key, "version_id": version, "sha256": digest}
 
     def make_release(self, *, quick: bool = False) -> Path:
-        """The real systemd folder, no dependencies, and an empty package in place of ours.
+        """The real systemd folder, no dependencies, and empty packages in place of ours.
 
         Args:
             quick: An install.sh that does nothing, for what is not about it.
         """
-        wheel = self.folder / "blindgate-0-py3-none-any.whl"
-        with zipfile.ZipFile(wheel, "w") as archive:
-            about = "blindgate-0.dist-info"
-            archive.writestr(
-                f"{about}/METADATA", "Metadata-Version: 2.1\nName: blindgate\nVersion: 0\n"
-            )
-            archive.writestr(
-                f"{about}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
-            )
-            archive.writestr(f"{about}/RECORD", "")
+        wheels = [self._empty_wheel(name) for name in ("blindgate", "blindgate_applications")]
         (self.folder / "requirements.txt").write_text("")
         path = self.folder / "release.tar.gz"
         with tarfile.open(path, "w:gz") as archive_file:
-            archive_file.add(wheel, f"wheels/{wheel.name}")
+            for wheel in wheels:
+                archive_file.add(wheel, f"wheels/{wheel.name}")
             archive_file.add(self.folder / "requirements.txt", "requirements.txt")
             for source in (tf.ROOT / "deploy" / "systemd").iterdir():
                 if source.is_file() and not (quick and source.name == "install.sh"):
@@ -131,6 +123,19 @@ class Host:
                 nothing = Path(shutil.which("true") or "/bin/true")
                 archive_file.add(nothing.resolve(), "systemd/install.sh")
         return path
+
+    def _empty_wheel(self, name: str) -> Path:
+        wheel = self.folder / f"{name}-0-py3-none-any.whl"
+        with zipfile.ZipFile(wheel, "w") as archive:
+            about = f"{name}-0.dist-info"
+            archive.writestr(
+                f"{about}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: 0\n"
+            )
+            archive.writestr(
+                f"{about}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+            )
+            archive.writestr(f"{about}/RECORD", "")
+        return wheel
 
     def render(self, **changed: Any) -> Path:
         """The script as Terraform writes it."""

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from gateway.doctor.cli import run
-from gateway.doctor.host import Done
+from gateway.doctor.host import Done, HttpResponse
 from gateway.doctor.redaction import redact
 from tests.gateway.doctor import fake_host as at
 from tests.gateway.doctor.fake_host import FakeHost, healthy
@@ -100,6 +100,8 @@ def chatty() -> FakeHost:
         ),
         f"session {SECRETS[5]}",
     )
+    host.answers[f"{at.IMDS}/latest/meta-data/instance-type"] = HttpResponse(200, {}, b"c6i.xlarge")
+    host.files["/var/log/blindgate/first-hour-console.txt"] = "[    0.000000] Linux version 6.12"
     host.files["/proc/cmdline"] = "console=ttyS0 password=hunter2\n"
     return host
 
@@ -114,6 +116,8 @@ def test_the_report_explains_and_holds_no_secret(tmp_path: Path) -> None:
     assert found["checks"][0]["name"] == "enclave-support"
     assert found["images"][at.EIF]["architecture"] == "x86_64"
     assert found["files"]["/etc/nitro_enclaves/allocator.yaml"].startswith("---\nmemory_mib: 2048")
+    assert found["instance"] == {"instance-type": "c6i.xlarge", "ami-id": "(unknown)"}
+    assert "Linux version" in found["files"]["/var/log/blindgate/first-hour-console.txt"]
     assert "[ E36 ]" in found["commands"][JOURNAL]["stdout"]
     # Measurements are public, and what a maintainer compares.
     assert at.PCRS[0].hex() in json.dumps(found["commands"][at.DESCRIBE])
