@@ -25,6 +25,8 @@ _SECTION: Final = struct.Struct(">HHQ")
 _RAMDISK: Final = 3
 _ARM64: Final = 0x1
 _MAX_SECTIONS: Final = 32
+#: No image is larger than its instance; this bounds where a file is read.
+_MAX_BYTES: Final = 4 * 1024**3
 #: Of the last ramdisk: CA bundle and configuration come first, by name.
 _COMPRESSED: Final = 4 * 1024 * 1024
 _UNPACKED: Final = 32 * 1024 * 1024
@@ -78,6 +80,8 @@ def inspect(host: Host, path: str) -> ImageFacts:
         offset + _SECTION.size + length
         for offset, length in zip(offsets[:count], sizes[:count], strict=True)
     )
+    if size > _MAX_BYTES:
+        raise UnreadableImage(f"{path} says that it has {size:,} bytes")
     kms = _kms(_configuration(host, path, offsets[:count]))
     region = kms.get("region")
     return ImageFacts(

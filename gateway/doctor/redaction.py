@@ -25,7 +25,7 @@ _RULES: Final = tuple(
         (
             (
                 r"(?i)((?:secret|token|password|passwd|credential|api[_-]?key|private[_-]?key)"
-                r"[\w-]*[\"']?\s*[=:]\s*[\"']?)(?!\[)[^\s\"',;}&]+"
+                r"[\w-]{0,40}[\"']?\s{0,3}[=:]\s{0,3}[\"']?)(?!\[)[^\s\"',;}&]+"
             ),
             r"\1[removed]",
         ),

@@ -155,7 +155,7 @@ def read_setup(
     region = region or about.get("BLINDGATE_REGION")
     kms_host = about.get("BLINDGATE_KMS_HOST")
     if kms_host is None and region:
-        kms_host = f"kms.{region}.amazonaws.com{'.cn' if region.startswith('cn-') else ''}"
+        kms_host = f"kms.{region}.{_suffix(region)}"
     named = [
         arn for facts in images.values() if isinstance(facts, ImageFacts) for arn in facts.key_arns
     ]
@@ -172,6 +172,13 @@ def read_setup(
         imds.rstrip("/"),
         tuple(missing),
     )
+
+
+def _suffix(region: str) -> str:
+    """The suffix of KMS's name, by partition, as in deploy/systemd/install.sh."""
+    if region.startswith("cn-"):
+        return "amazonaws.com.cn"
+    return "amazonaws.eu" if region.startswith("eusc-") else "amazonaws.com"
 
 
 def parse_environment(text: str) -> dict[str, str]:

@@ -37,12 +37,14 @@ def admits_what_runs(host: Host, setup: Setup) -> Result:
         return skipped("no enclave runs whose measurements could be compared", "see enclaves")
     if setup.key_policy is not None:
         return examine(setup.key_policy, "the given policy", measured)
-    results = [_of_key(host, setup, arn, measured) for arn in setup.key_arns]
-    order = (Outcome.FAILED, Outcome.UNKNOWN, Outcome.OK)
-    worst = min(results, key=lambda each: order.index(each.outcome))
-    if worst.outcome is Outcome.OK and len(results) > 1:
+    results = []
+    for arn in setup.key_arns:
+        results.append(_of_key(host, setup, arn, measured))
+        if results[-1].outcome is not Outcome.OK:
+            break  # what KMS refuses or cannot be reached for is the same for the next key
+    if results[-1].outcome is Outcome.OK and len(results) > 1:
         return ok(f"the policies of {len(results)} keys admit what runs")
-    return worst
+    return results[-1]
 
 
 def _of_key(

@@ -9,8 +9,11 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from blindgate.link.addresses import VsockAddress
+from enclave_app.kms.endpoints import kms_host
 from gateway.doctor.checks import CHECKS
 from gateway.doctor.host import Done, HttpResponse, Node, PolicyHidden, PolicyUnreadable
 from gateway.doctor.result import Outcome, Result
@@ -558,3 +561,44 @@ def test_a_truncated_image_is_refused(cut: int) -> None:
     host = healthy()
     host.files[at.EIF] = at.image()[:cut]
     assert "not an enclave image" in check("image", host).seen
+
+
+@given(st.binary(max_size=2000) | st.binary(max_size=1500).map(lambda tail: b".eif" + tail))
+def test_no_image_file_breaks_the_reader(content: bytes) -> None:
+    host = healthy()
+    host.files[at.EIF] = content
+    assert check("image", host).outcome in (Outcome.OK, Outcome.FAILED)
+
+
+@given(st.integers(0, len(at.image()) - 1), st.binary(min_size=1, max_size=9))
+def test_no_changed_image_breaks_the_reader(position: int, changed: bytes) -> None:
+    host = healthy()
+    content = bytearray(at.image())
+    content[position : position + len(changed)] = changed
+    host.files[at.EIF] = bytes(content)
+    assert check("image", host).outcome in (Outcome.OK, Outcome.FAILED)
+
+
+@given(st.text(max_size=200))
+def test_no_configuration_file_breaks_a_check(text: str) -> None:
+    host = healthy()
+    for path in list(host.files):
+        if path != at.EIF:
+            host.files[path] = text.encode(errors="replace")
+    for each in CHECKS:
+        assert "Traceback" not in each.examine(host, read_setup(host)).seen
+
+
+@pytest.mark.parametrize("region", ["us-east-1", "us-gov-east-1", "cn-north-1", "eusc-de-east-1"])
+def test_kms_s_name_is_the_one_that_the_enclave_asks(region: str) -> None:
+    assert read_setup(FakeHost(), region=region).kms_host == kms_host(region)
+
+
+def test_one_of_several_keys_that_refuses_is_found() -> None:
+    host = healthy()
+    host.policies[f"{at.OTHER_KEY} us-east-1"] = at.policy(ANOTHER)
+    both = (at.KEY, at.OTHER_KEY)
+    assert check("key-policy", host, key_arns=both).outcome is Outcome.FAILED
+    host.policies[f"{at.OTHER_KEY} us-east-1"] = at.policy()
+    result = check("key-policy", host, key_arns=both)
+    assert (result.outcome, "2 keys" in result.seen) == (Outcome.OK, True)

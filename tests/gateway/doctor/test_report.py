@@ -144,3 +144,10 @@ def test_a_credential_alone_in_a_line_is_removed(secret: str) -> None:
 )
 def test_what_explains_a_fault_stays(text: str) -> None:
     assert redact(text) == text
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("word", ["secret", "a", "token=", "AKIA", "://", "eyJ", "A1", "bearer "])
+def test_no_long_line_makes_removal_slow(word: str) -> None:
+    """The time is bounded by the test's timeout; a quadratic pattern takes minutes."""
+    redact(word * (256 * 1024 // len(word)))
