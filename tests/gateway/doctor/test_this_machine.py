@@ -16,9 +16,11 @@ from blindgate.link import parse_address
 from blindgate.link.dial import listen
 from blindgate.link.errors import LinkError
 from gateway.doctor.checks.kms import credentials
+from gateway.doctor.checks.serving import gateway
 from gateway.doctor.host import PolicyHidden, PolicyUnreadable, ThisMachine
-from gateway.doctor.result import Outcome
+from gateway.doctor.result import Outcome, Result
 from gateway.doctor.setup import Setup
+from tests.gateway.conftest import serve_gateway
 from tests.gateway.doctor import fake_host as at
 from tests.gateway.fake_worker import running
 
@@ -141,6 +143,22 @@ async def test_a_worker_is_asked_for_its_status(tmp_path: Path) -> None:
         status = await anyio.to_thread.run_sync(ThisMachine().worker_status, address)
     assert status["ready"] is True
     assert status["model"]["name"] == "fake"
+
+
+@pytest.mark.anyio
+async def test_a_gateway_is_asked_whether_it_is_ready(tmp_path: Path) -> None:
+    import anyio
+
+    async def result(port: int) -> Result:
+        setup = Setup(gateway={"BLINDGATE_HOST": "0.0.0.0", "BLINDGATE_PORT": str(port)})
+        return await anyio.to_thread.run_sync(gateway, ThisMachine(), setup)
+
+    async with running(tmp_path / "enclave") as worker, serve_gateway(worker) as served:
+        ready = await result(served.port)
+        assert (ready.outcome, "1 ready" in ready.seen) == (Outcome.OK, True)
+    async with serve_gateway() as served:
+        idle = await result(served.port)
+        assert (idle.outcome, "no enclave is known" in idle.seen) == (Outcome.FAILED, True)
 
 
 @pytest.fixture
