@@ -8,15 +8,18 @@ import struct
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
 from PIL import Image
 
 from blindgate import problems
 from blindgate.envelope.encryption_sdk import encrypt
 from blindgate.problems import Problem
+from tests.blindgate.envelope.messages import Writer
 from tests.e2e.live import LiveStack
 
 pytestmark = pytest.mark.e2e
@@ -127,6 +130,70 @@ def test_a_refusal_of_kms_says_so_and_nothing_else(
     # This envelope's refusal is remembered for ten seconds, and no other one's.
     another = encrypt(coffee.read_bytes(), kms=stack.kms(), key_id=stack.running.key_alias)
     assert post(http, another).status_code == 200
+
+
+Write = Callable[..., Writer]
+
+
+@pytest.fixture
+def writer(stack: LiveStack) -> Write:
+    """Writes messages by hand under a data key that KMS releases to this enclave."""
+    arn = stack.running.key_arn
+    data_key = stack.kms().generate_data_key(
+        KeyId=arn, KeySpec="AES_256", EncryptionContext={"purpose": "blindgate"}
+    )
+    wrapped = (b"aws-kms", arn.encode(), data_key["CiphertextBlob"])
+
+    def write(**options: Any) -> Writer:
+        return Writer(**{"data_keys": (wrapped,), "key": data_key["Plaintext"]} | options)
+
+    return write
+
+
+def test_a_message_that_is_written_by_hand_is_opened(
+    http: httpx.Client, writer: Write, coffee: Path
+) -> None:
+    """So what the messages below have wrong is what they are refused for."""
+    assert post(http, writer(frame=4096).write(coffee.read_bytes())).status_code == 200
+    assert post(http, writer(frame=0).write(coffee.read_bytes())).status_code == 200
+
+
+def final_frame_in_the_middle(writer: Writer) -> bytes:
+    return writer.message(
+        writer.regular(1, b"abcd"),
+        writer.final(2, b"ef"),
+        writer.regular(3, b"abcd"),
+        writer.final(4, b"ef"),
+    )
+
+
+PAIR = (b"purpose", b"blindgate")
+HOSTILE: dict[str, Callable[[Write], bytes]] = {
+    "another suite": lambda write: write(suite=0x0378).write(b"x"),
+    "a header of version 1": lambda write: write(version=1).write(b"x"),
+    "frames of no length": lambda write: write(frame=0, framed=2).message(bytes(100)),
+    "frames of 2^32 - 1": lambda write: write(frame=2**32 - 1).write(b"x"),
+    "a number twice": lambda write: write(frame=4).numbered(1, 1, final=2),
+    "a number missing": lambda write: write(frame=4).numbered(1, 3, final=4),
+    "a final frame in the middle": lambda write: final_frame_in_the_middle(write(frame=4)),
+    "trailing bytes": lambda write: write(frame=4).write(b"a photo") + b"\0",
+    "100,000 frames of one byte": lambda write: write(frame=1).message(
+        *(n.to_bytes(4, "big") + bytes(29) for n in range(1, 100_001))),
+    "a context over 8 KiB": lambda write: write(context=((b"a", b"x" * 8192), PAIR)).write(b"x"),
+    "a name twice in the context": lambda write: write(context=(PAIR, PAIR)).write(b"x"),
+    "a signature on another curve": lambda write: write(
+        suite=0x0578, signer=ec.generate_private_key(ec.SECP256R1())).write(b"x"),
+    "a wrapped key over 6 KiB": lambda write: write(
+        data_keys=((b"aws-kms", write().data_keys[0][1], b"x" * 6145),)).write(b"x"),
+    "no wrapped key": lambda write: write(data_keys=()).write(b"x"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("spoilt", HOSTILE.values(), ids=HOSTILE.keys())
+def test_a_message_that_breaks_a_rule_of_the_format(
+    http: httpx.Client, writer: Write, spoilt: Callable[[Write], bytes]
+) -> None:
+    check(post(http, spoilt(writer)), problems.ENVELOPE_REJECTED)
 
 
 def huge_png() -> bytes:

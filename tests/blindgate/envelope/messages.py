@@ -49,6 +49,7 @@ class Writer:
         version: The message format version.
         signer: The key whose public half is in the context, for a suite that signs.
         verification: The context's value for it, if it is to be another.
+        key: The data key.
     """
 
     def __init__(
@@ -62,7 +63,9 @@ class Writer:
         version: int = 2,
         signer: ec.EllipticCurvePrivateKey | None = None,
         verification: bytes | None = None,
+        key: bytes = KEY,
     ) -> None:
+        self.key, self.data_keys = key, data_keys
         self.message_id = bytes(range(100, 132))
         self.signer = signer or ec.generate_private_key(ec.SECP384R1())
         if suite == SIGNED:
@@ -91,7 +94,7 @@ class Writer:
         self.suite, self.frame = suite, frame
 
     def _derive(self, info: bytes) -> bytes:
-        return HKDF(SHA512(), 32, self.message_id, info).derive(KEY)
+        return HKDF(SHA512(), 32, self.message_id, info).derive(self.key)
 
     def _encrypt(self, label: bytes, number: int, content: bytes) -> tuple[bytes, bytes]:
         iv = number.to_bytes(12, "big")
@@ -119,6 +122,12 @@ class Writer:
         """The header, these parts, and a signature if the suite has one."""
         unsigned = b"".join((self.header, *parts))
         return unsigned + self.footer(unsigned) if self.suite == SIGNED else unsigned
+
+    def numbered(self, *numbers: int, final: int) -> bytes:
+        """A message whose frames have these numbers."""
+        content = bytes(self.frame)
+        regular = (self.regular(number, content) for number in numbers)
+        return self.message(*regular, self.final(final, b""))
 
     def write(self, content: bytes) -> bytes:
         """The message as it should be."""
