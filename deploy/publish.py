@@ -4,6 +4,8 @@
 
 prints JSON for one entry of Terraform's `fleets`: keys, the version ids that S3 gave, and the
 SHA-256 of the files as they are here. Instances fetch exactly these versions and check the digests.
+What the builder wrote about memory and CPUs beside the image (`blindgate.requirements.json`) goes
+into the entry too, so that Terraform checks it against the instance type when it plans.
 """
 
 from __future__ import annotations
@@ -46,6 +48,30 @@ def publish(s3: Any, bucket: str, path: Path) -> dict[str, str]:
     return {"key": key, "version_id": version, "sha256": digest.hexdigest()}
 
 
+def requirements(eif: Path) -> dict[str, Any] | None:
+    """What the builder says that the image needs; None for an image of another builder.
+
+    Raises:
+        OSError: The file cannot be read.
+        ValueError: It is about another image, or is not such a file.
+    """
+    path = eif.with_suffix(".requirements.json")
+    if not path.exists():
+        return None
+    try:
+        found = json.loads(path.read_text())
+        about = found["eif_sha256"]
+        needs = {name: found[name] for name in ("architecture", "memory_mib", "cpus")}
+    except (ValueError, KeyError, TypeError):
+        raise ValueError(
+            f"{path} is not what `blindgate image build` writes: build again"
+        ) from None
+    with eif.open("rb") as file:
+        if hashlib.file_digest(file, "sha256").hexdigest() != about:
+            raise ValueError(f"{path} is about another image than {eif}: build again")
+    return needs
+
+
 def main() -> None:
     """Upload both files and print the entry."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
@@ -56,12 +82,21 @@ def main() -> None:
     parser.add_argument("--region", help="the bucket's; from your AWS configuration if left out")
     arguments = parser.parse_args()
     try:
+        needs = requirements(arguments.eif)
+        if needs is None:
+            print(
+                f"publish: no {arguments.eif.stem}.requirements.json beside the image, so "
+                "Terraform cannot check memory and CPUs",
+                file=sys.stderr,
+            )
         s3 = boto3.client("s3", region_name=arguments.region)
-        entry = {
+        entry: dict[str, Any] = {
             "eif": publish(s3, arguments.bucket, arguments.eif),
             "release": publish(s3, arguments.bucket, arguments.release),
             "instances": arguments.instances,
         }
+        if needs is not None:
+            entry["requirements"] = needs
     except (OSError, ValueError, BotoCoreError, ClientError) as error:
         sys.exit(f"publish: {error}")
     print(json.dumps(entry, indent=2))

@@ -26,6 +26,7 @@ from enclave_image.errors import ImageError
 from enclave_image.kernel.choice import ChosenKernel, given_kernel, own_kernel
 from enclave_image.kernel.source import kernel_lock
 from enclave_image.pcrs import Measurements, measure
+from enclave_image.requirements import Requirements, limits_of, require
 from enclave_image.sbom import sbom
 from enclave_image.toolchain import Toolchain
 from enclave_image.wheels import Wheel
@@ -79,6 +80,7 @@ class Built:
         unpacked: Bytes of all its files, which stay in memory.
         boot_memory: Bytes that the enclave needs to start: ramdisks are in memory twice while they
             are unpacked, and the model several times while it is loaded.
+        requirements: What a parent instance must give its enclave.
     """
 
     eif: bytes
@@ -86,6 +88,7 @@ class Built:
     sbom: str
     unpacked: int
     boot_memory: int
+    requirements: Requirements
 
 
 def build(
@@ -122,6 +125,7 @@ def _build(
     recipe: Recipe, mirrors: Mirrors | None, cache: Path | None, said: Callable[[str], None]
 ) -> Built:
     measured = measured_files(recipe)
+    limits = limits_of(tomllib.loads(_text(recipe.config)))
     kernel = _kernel(recipe, mirrors=mirrors, cache=cache, on_progress=said)
     said("fetching locked packages")
     inputs = _fetch(recipe.architecture, mirrors=mirrors, cache=cache, said=said)
@@ -168,7 +172,16 @@ def _build(
     compressed = sum(len(each.ramdisk) for each in ramdisks)
     model = max(len(entry.data) for entry in measured.values())
     memory = unpacked + max(compressed + _KERNEL_BYTES, _IDLE_BYTES + _MODEL_COPIES * model)
-    return Built(write(image), measurements, ingredients, unpacked, memory)
+    eif = write(image)
+    requirements = require(
+        eif,
+        measurements.by_name,
+        recipe.architecture,
+        limits,
+        resident=unpacked + _KERNEL_BYTES,
+        boot_memory=memory,
+    )
+    return Built(eif, measurements, ingredients, unpacked, memory, requirements)
 
 
 @dataclass(frozen=True, slots=True)

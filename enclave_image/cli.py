@@ -71,8 +71,9 @@ def build(
     """Build an enclave image from locked inputs: no Docker, no nitro-cli, no root.
 
     Prints PCR0, PCR1 and PCR2 as nitro-cli does, and writes them beside the image
-    (`.pcrs.json`) with a list of its ingredients (`.sbom.json`, CycloneDX). The same inputs give
-    the same bytes on every machine.
+    (`.pcrs.json`) with a list of its ingredients (`.sbom.json`, CycloneDX) and the memory and CPUs
+    that its enclave needs (`.requirements.json`). The same inputs give the same bytes on every
+    machine.
 
     Example: `blindgate image build --config enclave.toml --model ssd-mobilenet-v2-coco -o b.eif`
     """
@@ -89,7 +90,8 @@ def build(
         )
     folder = _model_folder(model)
     modules = tuple(module or ())
-    targets = (output, output.with_suffix(".pcrs.json"), output.with_suffix(".sbom.json"))
+    beside = (".pcrs.json", ".sbom.json", ".requirements.json")
+    targets = (output, *map(output.with_suffix, beside))
     inputs = (
         *(config, kernel, kernel_config, *modules),
         *(folder / "model.toml", folder / "model.onnx"),
@@ -112,7 +114,8 @@ def build(
         mirrors=find_mirrors(mirror),
         said=lambda step: err.print(f"  {step}", style="dim"),
     )
-    contents = (built.eif, built.measurements.to_json().encode(), built.sbom.encode())
+    texts = (built.measurements.to_json(), built.sbom, built.requirements.to_json())
+    contents = (built.eif, *(text.encode() for text in texts))
     with contextlib.ExitStack() as undo:
         for target, content in zip(targets, contents, strict=True):
             write_new(target, content, force=force)
@@ -267,6 +270,6 @@ def _remove(path: Path) -> None:
 def _report(built: Built, output: Path) -> None:
     err.print(f"{output}: {len(built.eif) / _MIB:.0f} MiB")
     err.print(
-        f"files in memory {built.unpacked / _MIB:.0f} MiB; give the enclave at least "
-        f"{-(-built.boot_memory // _MIB)} MiB, and what the limits of its configuration add"
+        f"files in memory {built.unpacked / _MIB:.0f} MiB; give the enclave "
+        f"{built.requirements.memory_mib} MiB and {built.requirements.cpus} vCPUs or more"
     )

@@ -30,14 +30,14 @@ class Measurements:
     pcr1: bytes
     pcr2: bytes
 
+    @property
+    def by_name(self) -> dict[str, str]:
+        """The registers in hexadecimal."""
+        return {"PCR0": self.pcr0.hex(), "PCR1": self.pcr1.hex(), "PCR2": self.pcr2.hex()}
+
     def to_json(self) -> str:
         """The JSON that `nitro-cli build-enclave` prints, with a final newline."""
-        found = {
-            "HashAlgorithm": "Sha384 { ... }",
-            "PCR0": self.pcr0.hex(),
-            "PCR1": self.pcr1.hex(),
-            "PCR2": self.pcr2.hex(),
-        }
+        found = {"HashAlgorithm": "Sha384 { ... }", **self.by_name}
         return json.dumps({"Measurements": found}, indent=2) + "\n"
 
     def write(self, path: Path) -> None:

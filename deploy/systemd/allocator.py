@@ -4,6 +4,8 @@
 
 writes `nitro_enclaves/allocator.yaml` (read by nitro-enclaves-allocator.service at boot) and
 `blindgate/enclave-blue.env`, `…-green.env` (read by blindgate-enclave@.service) below `--etc`.
+`blindgate.requirements.json` beside the image, which its builder wrote, says what its own limits
+take; without it the image's size and the default limits count.
 Only the standard library: it runs before anything is installed.
 
 Source: aws/aws-nitro-enclaves-cli, README ("run-enclave") and bootstrap/allocator.yaml.
@@ -12,6 +14,7 @@ Source: aws/aws-nitro-enclaves-cli, README ("run-enclave") and bootstrap/allocat
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,6 +67,26 @@ def size(eif_bytes: int, cpus: int, working_set_mib: int = WORKING_SET_MIB) -> E
     return Enclave(-(-needed // ROUNDING_MIB) * ROUNDING_MIB, cpus)
 
 
+def required(eif: Path) -> Enclave | None:
+    """What the image's builder says that it needs; None without such a file.
+
+    Raises:
+        OSError: It cannot be read.
+        ValueError: It is not such a file.
+    """
+    path = eif.with_suffix(".requirements.json")
+    if not path.exists():
+        return None
+    try:
+        found = json.loads(path.read_text())
+        memory, cpus = found["memory_mib"], found["cpus"]
+    except (ValueError, KeyError, TypeError):
+        raise ValueError(f"{path} does not say memory_mib and cpus: copy it again") from None
+    if type(memory) is not int or type(cpus) is not int or memory < 1 or cpus < 1:
+        raise ValueError(f"{path}: memory_mib and cpus must be positive whole numbers")
+    return Enclave(memory, cpus)
+
+
 def allocator_yaml(enclave: Enclave, slots: int) -> str:
     """The allocator's configuration; it skips everything before the `---`."""
     return (
@@ -90,11 +113,19 @@ def main() -> None:
     parser.add_argument("--eif", type=Path, required=True, help="the larger image of the slots")
     parser.add_argument("--slots", type=int, choices=(1, 2), default=1)
     parser.add_argument("--cpus", type=int, default=2, help="vCPUs of one enclave")
-    parser.add_argument("--working-set", type=int, default=WORKING_SET_MIB, metavar="MIB")
+    parser.add_argument("--working-set", type=int, metavar="MIB")
     parser.add_argument("--etc", type=Path, default=Path("/etc"), metavar="FOLDER")
     arguments = parser.parse_args()
     try:
-        enclave = size(arguments.eif.stat().st_size, arguments.cpus, arguments.working_set)
+        needed = required(arguments.eif)
+        working_set = arguments.working_set
+        if working_set is None:
+            working_set = 0 if needed else WORKING_SET_MIB
+        enclave = size(arguments.eif.stat().st_size, arguments.cpus, working_set)
+        if needed and needed.cpus > enclave.cpus:
+            raise ValueError(f"the image needs {needed.cpus} vCPUs: give --cpus {needed.cpus}")
+        if needed and needed.memory_mib > enclave.memory_mib:
+            enclave = Enclave(needed.memory_mib, enclave.cpus)
     except (OSError, ValueError) as error:
         sys.exit(f"allocator: {error}")
     images = arguments.eif.absolute().parent

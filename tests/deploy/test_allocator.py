@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -85,6 +86,49 @@ def test_a_missing_image_is_one_line(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert done.stderr.startswith("allocator: ")
     assert len(done.stderr.splitlines()) == 1
+
+
+def sized(folder: Path, requirements: str, cpus: int = 2) -> subprocess.CompletedProcess[str]:
+    eif = folder / "blue.eif"
+    with eif.open("wb") as file:
+        file.truncate(100 * 1024**2)
+    (folder / "blue.requirements.json").write_text(requirements)
+    return subprocess.run(
+        [sys.executable, SCRIPT, "--eif", eif, "--cpus", str(cpus), "--etc", folder],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize(("asked", "given"), [(4096, 4096), (704, 704), (64, 448)])
+def test_the_images_own_requirements_count(tmp_path: Path, asked: int, given: int) -> None:
+    done = sized(tmp_path, json.dumps({"version": 1, "memory_mib": asked, "cpus": 2}))
+    assert done.returncode == 0, done.stderr
+    text = (tmp_path / "nitro_enclaves/allocator.yaml").read_text()
+    assert yaml.safe_load(text) == {"memory_mib": given, "cpu_count": 2}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('{"memory_mib": 64, "cpus": 4}', "the image needs 4 vCPUs: give --cpus 4"),
+        ("{}", "does not say memory_mib and cpus"),
+        ("[]", "does not say memory_mib and cpus"),
+        ("", "does not say memory_mib and cpus"),
+        ('{"memory_mib": "64", "cpus": 2}', "positive whole numbers"),
+        ('{"memory_mib": 0, "cpus": 2}', "positive whole numbers"),
+        ('{"memory_mib": 64, "cpus": true}', "positive whole numbers"),
+    ],
+)
+def test_requirements_that_cannot_be_met_are_one_line(
+    tmp_path: Path, text: str, message: str
+) -> None:
+    done = sized(tmp_path, text)
+    assert done.returncode == 1
+    assert message in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert not (tmp_path / "nitro_enclaves").exists()
 
 
 def test_terraform_and_the_allocator_have_the_same_slots() -> None:

@@ -7,6 +7,7 @@ shown here is what AWS would be told.
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import shutil
 import subprocess
@@ -87,6 +88,9 @@ class Deployment:
         eif, release = self.terraform.folder / "b.eif", self.terraform.folder / "r.tar.gz"
         eif.write_text(f"image {name}")
         release.write_text(f"release {name}")
+        needs = {"architecture": "x86_64", "memory_mib": 2048, "cpus": 2}
+        about = {"eif_sha256": hashlib.sha256(eif.read_bytes()).hexdigest()}
+        eif.with_suffix(".requirements.json").write_text(json.dumps({**needs, **about}))
         command = [sys.executable, str(tf.ROOT / "deploy/publish.py"), "--instances", "1"]
         command += ["--bucket", self.output("artifact_bucket")]
         command += ["--eif", str(eif), "--release", str(release)]

@@ -150,6 +150,7 @@ class Host:
             "pcr_sets": {"blue": PCRS},
             "log_group": "/blindgate/blindgate/gateway",
             "fleet": "blue",
+            "needs": None,
         } | changed
         module = self.folder / "render"
         module.mkdir()
@@ -304,3 +305,12 @@ def test_two_slots_reserve_twice_the_memory(host: Host) -> None:
     assert instance.code == 0
     assert "memory_mib: 3712\n" in instance.read("etc/nitro_enclaves/allocator.yaml")
     assert (instance.root / "etc/blindgate/enclave-green.env").is_file()
+
+
+def test_memory_is_reserved_for_what_the_image_needs(host: Host) -> None:
+    host.release = host.store(host.make_release(quick=True), "release/1.gz", "v2")
+    needs = json.dumps({"architecture": "x86_64", "memory_mib": 4096, "cpus": 2})
+    instance = host.run(host.render(needs=needs))
+    assert (instance.code, instance.errors) == (0, "")
+    assert instance.read("var/lib/blindgate/blue.requirements.json") == needs
+    assert "memory_mib: 4096\n" in instance.read("etc/nitro_enclaves/allocator.yaml")

@@ -12,6 +12,7 @@ from enclave_image.cli import image as app
 from enclave_image.eif import write
 from enclave_image.errors import MalformedImage
 from enclave_image.pcrs import measure
+from enclave_image.requirements import Requirements
 from tests.enclave_image.test_eif import image
 
 RUN = CliRunner()
@@ -68,7 +69,7 @@ def test_missing_files_and_models_are_named(
     assert done.exit_code == 2
 
 
-@pytest.mark.parametrize("full_at", [0, 1, 2])
+@pytest.mark.parametrize("full_at", [0, 1, 2, 3])
 def test_a_disk_that_is_full_at_the_end_leaves_no_part_of_the_output(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, full_at: int
 ) -> None:
@@ -77,7 +78,8 @@ def test_a_disk_that_is_full_at_the_end_leaves_no_part_of_the_output(
     model = tmp_path / "model"
     model.mkdir()
     (model / "model.toml").touch()
-    built = build.Built(b"image", measure(image()), "{}", 1, 1)
+    needs = Requirements("x86_64", 2048, 2, "00" * 32, {})
+    built = build.Built(b"image", measure(image()), "{}", 1, 1, needs)
     monkeypatch.setattr(build, "build", lambda *_, **__: built)
     written = 0
 
@@ -96,4 +98,5 @@ def test_a_disk_that_is_full_at_the_end_leaves_no_part_of_the_output(
     assert isinstance(done.exception, OSError)
     assert list(tmp_path.glob("out/*")) == []
     assert RUN.invoke(app, command).exit_code == 0
-    assert len(list(tmp_path.glob("out/*"))) == 3
+    assert len(list(tmp_path.glob("out/*"))) == 4
+    assert json.loads((tmp_path / "out/test.requirements.json").read_text())["memory_mib"] == 2048

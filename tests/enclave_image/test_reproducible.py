@@ -58,6 +58,8 @@ def test_two_builds_give_the_same_bytes(tmp_path: Path, monkeypatch: pytest.Monk
 
     assert len(first.eif) < 148 * MIB
     assert first.boot_memory <= 1024 * MIB
+    assert first.requirements == second.requirements
+    assert (first.requirements.memory_mib, first.requirements.cpus) == (2048, 2)
     names = {each["name"] for each in json.loads(first.sbom)["components"]}
     assert {"libc6", "python3.13-minimal", "linux-source-6.12", "onnxruntime", "/init"} <= names
     assert not names & {"httpx", "fastapi", "pip", "setuptools", "protobuf", "rich", "typer"}

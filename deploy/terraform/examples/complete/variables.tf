@@ -49,6 +49,8 @@ variable "fleets" {
     eif       = object({ key = string, version_id = string, sha256 = string })
     release   = object({ key = string, version_id = string, sha256 = string })
     instances = optional(number, 2)
+    # From the builder, for checks when Terraform plans.
+    requirements = optional(object({ architecture = string, memory_mib = number, cpus = number }))
     # The set of the fleet's own name if left out.
     measurements = optional(list(string))
   }))

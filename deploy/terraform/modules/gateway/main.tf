@@ -52,6 +52,9 @@ locals {
   }
 
   parent_cpus = data.aws_ec2_instance_type.this.default_threads_per_core
+  # What the operating system, its agents and the gateway take: 700 MiB seen, and room for uploads.
+  parent_memory = 1024
+  needs         = { for name, fleet in var.fleets : name => fleet.requirements if fleet.requirements != null }
 }
 
 resource "aws_launch_template" "fleet" {
@@ -112,6 +115,7 @@ resource "aws_launch_template" "fleet" {
     pcr_sets    = local.trusted[each.key]
     log_group   = var.log_group
     fleet       = each.key
+    needs       = try(jsonencode(local.needs[each.key]), null)
   }))
 
   dynamic "tag_specifications" {
@@ -139,6 +143,21 @@ resource "aws_launch_template" "fleet" {
     precondition {
       condition     = var.enclave_slots * var.enclave_cpus + local.parent_cpus <= data.aws_ec2_instance_type.this.default_vcpus
       error_message = "${var.instance_type} has ${data.aws_ec2_instance_type.this.default_vcpus} vCPUs: too few for ${var.enclave_slots} enclave(s) of ${var.enclave_cpus} beside one core for the parent."
+    }
+
+    precondition {
+      condition     = try(local.needs[each.key].architecture, var.architecture) == var.architecture
+      error_message = "The image of fleet ${each.key} is for ${try(local.needs[each.key].architecture, "")}, and architecture is ${var.architecture}: set architecture and an instance_type of it, or build the image with `--architecture ${var.architecture}`."
+    }
+
+    precondition {
+      condition     = try(local.needs[each.key].cpus, 1) <= var.enclave_cpus
+      error_message = "The image of fleet ${each.key} needs ${try(local.needs[each.key].cpus, 1)} vCPUs: set enclave_cpus to that, on an instance_type that has them beside one core for the parent."
+    }
+
+    precondition {
+      condition     = var.enclave_slots * try(local.needs[each.key].memory_mib, 0) + local.parent_memory <= data.aws_ec2_instance_type.this.memory_size
+      error_message = "${var.instance_type} has ${data.aws_ec2_instance_type.this.memory_size} MiB: too little for ${var.enclave_slots} enclave(s) of ${try(local.needs[each.key].memory_mib, 0)} MiB beside ${local.parent_memory} MiB for the parent. Take a larger instance_type, or lower [limits] of the image's configuration."
     }
 
     precondition {

@@ -122,6 +122,8 @@ variable "fleets" {
     eif       = object({ key = string, version_id = string, sha256 = string })
     release   = object({ key = string, version_id = string, sha256 = string })
     instances = optional(number, 2)
+    # What the image needs: the builder's `NAME.requirements.json`. Left out for images of other builders.
+    requirements = optional(object({ architecture = string, memory_mib = number, cpus = number }))
     # Names of `pcr_sets` that its gateways send traffic to: the one of the fleet's own name if left out.
     measurements = optional(list(string))
   }))
@@ -140,6 +142,18 @@ variable "fleets" {
   validation {
     condition     = alltrue([for name in keys(var.fleets) : can(regex("^[a-z][a-z0-9-]{0,11}$", name))])
     error_message = "A fleet's name has up to 12 lower-case letters, digits and hyphens."
+  }
+
+  validation {
+    condition = alltrue([
+      for fleet in values(var.fleets) :
+      fleet.requirements == null ? true : alltrue([
+        contains(["x86_64", "arm64"], fleet.requirements.architecture),
+        fleet.requirements.memory_mib >= 1, floor(fleet.requirements.memory_mib) == fleet.requirements.memory_mib,
+        fleet.requirements.cpus >= 1, floor(fleet.requirements.cpus) == fleet.requirements.cpus,
+      ])
+    ])
+    error_message = "`requirements` has an architecture of x86_64 or arm64, and positive whole numbers as memory_mib and cpus: take the entry that `deploy/publish.py` prints."
   }
 
   validation {

@@ -13,6 +13,7 @@ mock_provider "aws" {
       default_threads_per_core = 2
       nitro_enclaves_support   = "supported"
       supported_architectures  = ["x86_64"]
+      memory_size              = 8192
     }
   }
 }
@@ -33,8 +34,9 @@ variables {
   pcr_sets                   = { blue = "{\"PCR0\":\"11\"}" }
   fleets = {
     blue = {
-      eif     = { key = "blindgate/1.eif", version_id = "v1", sha256 = "1111111111111111111111111111111111111111111111111111111111111111" }
-      release = { key = "release/1.gz", version_id = "v2", sha256 = "2222222222222222222222222222222222222222222222222222222222222222" }
+      eif          = { key = "blindgate/1.eif", version_id = "v1", sha256 = "1111111111111111111111111111111111111111111111111111111111111111" }
+      release      = { key = "release/1.gz", version_id = "v2", sha256 = "2222222222222222222222222222222222222222222222222222222222222222" }
+      requirements = { architecture = "x86_64", memory_mib = 2048, cpus = 2 }
     }
   }
 }
@@ -79,6 +81,7 @@ run "two_slots_are_two_addresses" {
       default_threads_per_core = 2
       nitro_enclaves_support   = "supported"
       supported_architectures  = ["x86_64"]
+      memory_size              = 8192
     }
   }
 
@@ -126,6 +129,7 @@ run "an_instance_type_without_enclaves_is_refused" {
       default_threads_per_core = 2
       nitro_enclaves_support   = "unsupported"
       supported_architectures  = ["x86_64"]
+      memory_size              = 8192
     }
   }
 
@@ -242,4 +246,145 @@ run "settings_stay_on_their_line" {
   }
 
   expect_failures = [var.settings]
+}
+
+run "an_image_for_another_architecture_is_refused" {
+  command = plan
+
+  variables {
+    fleets = {
+      blue = {
+        eif          = { key = "a", version_id = "v", sha256 = "1111111111111111111111111111111111111111111111111111111111111111" }
+        release      = { key = "b", version_id = "v", sha256 = "2222222222222222222222222222222222222222222222222222222222222222" }
+        requirements = { architecture = "arm64", memory_mib = 2048, cpus = 2 }
+      }
+    }
+  }
+
+  expect_failures = [aws_launch_template.fleet["blue"]]
+}
+
+run "an_image_that_needs_more_memory_than_the_instance_has_is_refused" {
+  command = plan
+
+  variables {
+    fleets = {
+      blue = {
+        eif          = { key = "a", version_id = "v", sha256 = "1111111111111111111111111111111111111111111111111111111111111111" }
+        release      = { key = "b", version_id = "v", sha256 = "2222222222222222222222222222222222222222222222222222222222222222" }
+        requirements = { architecture = "x86_64", memory_mib = 7232, cpus = 2 }
+      }
+    }
+  }
+
+  expect_failures = [aws_launch_template.fleet["blue"]]
+}
+
+run "an_image_that_just_fits_is_accepted" {
+  command = plan
+
+  variables {
+    fleets = {
+      blue = {
+        eif          = { key = "a", version_id = "v", sha256 = "1111111111111111111111111111111111111111111111111111111111111111" }
+        release      = { key = "b", version_id = "v", sha256 = "2222222222222222222222222222222222222222222222222222222222222222" }
+        requirements = { architecture = "x86_64", memory_mib = 7168, cpus = 2 }
+      }
+    }
+  }
+
+  assert {
+    condition     = local.needs["blue"].memory_mib == 7168
+    error_message = "The instance does not learn what the image needs."
+  }
+}
+
+run "memory_for_both_slots_is_counted" {
+  command = plan
+
+  variables {
+    enclave_slots = 2
+    fleets = {
+      blue = {
+        eif          = { key = "a", version_id = "v", sha256 = "1111111111111111111111111111111111111111111111111111111111111111" }
+        release      = { key = "b", version_id = "v", sha256 = "2222222222222222222222222222222222222222222222222222222222222222" }
+        requirements = { architecture = "x86_64", memory_mib = 4096, cpus = 2 }
+      }
+    }
+  }
+
+  override_data {
+    target = data.aws_ec2_instance_type.this
+    values = {
+      default_vcpus            = 8
+      default_threads_per_core = 2
+      nitro_enclaves_support   = "supported"
+      supported_architectures  = ["x86_64"]
+      memory_size              = 8192
+    }
+  }
+
+  expect_failures = [aws_launch_template.fleet["blue"]]
+}
+
+run "an_image_that_needs_more_cpus_than_its_slot_is_refused" {
+  command = plan
+
+  variables {
+    instance_type = "c6i.2xlarge"
+    fleets = {
+      blue = {
+        eif          = { key = "a", version_id = "v", sha256 = "1111111111111111111111111111111111111111111111111111111111111111" }
+        release      = { key = "b", version_id = "v", sha256 = "2222222222222222222222222222222222222222222222222222222222222222" }
+        requirements = { architecture = "x86_64", memory_mib = 2048, cpus = 4 }
+      }
+    }
+  }
+
+  override_data {
+    target = data.aws_ec2_instance_type.this
+    values = {
+      default_vcpus            = 8
+      default_threads_per_core = 2
+      nitro_enclaves_support   = "supported"
+      supported_architectures  = ["x86_64"]
+      memory_size              = 16384
+    }
+  }
+
+  expect_failures = [aws_launch_template.fleet["blue"]]
+}
+
+run "requirements_are_whole_numbers" {
+  command = plan
+
+  variables {
+    fleets = {
+      blue = {
+        eif          = { key = "a", version_id = "v", sha256 = "1111111111111111111111111111111111111111111111111111111111111111" }
+        release      = { key = "b", version_id = "v", sha256 = "2222222222222222222222222222222222222222222222222222222222222222" }
+        requirements = { architecture = "x86_64", memory_mib = 2048.5, cpus = 2 }
+      }
+    }
+  }
+
+  expect_failures = [var.fleets]
+}
+
+run "an_image_of_another_builder_is_not_checked" {
+  command = plan
+
+  variables {
+    fleets = {
+      blue = {
+        eif     = { key = "a", version_id = "v", sha256 = "1111111111111111111111111111111111111111111111111111111111111111" }
+        release = { key = "b", version_id = "v", sha256 = "2222222222222222222222222222222222222222222222222222222222222222" }
+      }
+    }
+  }
+
+  assert {
+    condition     = length(local.needs) == 0
+    error_message = "The instance is given requirements that nobody stated."
+  }
 }
