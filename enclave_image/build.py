@@ -125,7 +125,7 @@ def _build(
     recipe: Recipe, mirrors: Mirrors | None, cache: Path | None, said: Callable[[str], None]
 ) -> Built:
     measured = measured_files(recipe)
-    limits = limits_of(tomllib.loads(_text(recipe.config)))
+    limits = limits_of(strict_toml.decode(_bytes(recipe.config), max_bytes=_MAX_TOML))
     kernel = _kernel(recipe, mirrors=mirrors, cache=cache, on_progress=said)
     said("fetching locked packages")
     inputs = _fetch(recipe.architecture, mirrors=mirrors, cache=cache, said=said)
