@@ -78,7 +78,8 @@ def main() -> None:
     parser.add_argument("--bucket", required=True, help="`terraform output -raw artifact_bucket`")
     parser.add_argument("--eif", type=Path, required=True)
     parser.add_argument("--release", type=Path, required=True)
-    parser.add_argument("--instances", type=int, default=2)
+    parser.add_argument("--min", type=int, default=2, help="instances at least")
+    parser.add_argument("--max", type=int, help="instances at most; twice --min if left out")
     parser.add_argument("--region", help="the bucket's; from your AWS configuration if left out")
     arguments = parser.parse_args()
     try:
@@ -93,7 +94,8 @@ def main() -> None:
         entry: dict[str, Any] = {
             "eif": publish(s3, arguments.bucket, arguments.eif),
             "release": publish(s3, arguments.bucket, arguments.release),
-            "instances": arguments.instances,
+            "min": arguments.min,
+            "max": 2 * arguments.min if arguments.max is None else arguments.max,
         }
         if needs is not None:
             entry["requirements"] = needs

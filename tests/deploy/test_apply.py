@@ -91,7 +91,7 @@ class Deployment:
         needs = {"architecture": "x86_64", "memory_mib": 2048, "cpus": 2}
         about = {"eif_sha256": hashlib.sha256(eif.read_bytes()).hexdigest()}
         eif.with_suffix(".requirements.json").write_text(json.dumps({**needs, **about}))
-        command = [sys.executable, str(tf.ROOT / "deploy/publish.py"), "--instances", "1"]
+        command = [sys.executable, str(tf.ROOT / "deploy/publish.py"), "--min", "1", "--max", "3"]
         command += ["--bucket", self.output("artifact_bucket")]
         command += ["--eif", str(eif), "--release", str(release)]
         # moto reads a Deny without its condition (TLS): to moto this one denies everything.
@@ -167,6 +167,28 @@ class TestTheFirstFleet:
 
     def test_instances_may_hold_enclaves(self, blue: Deployment) -> None:
         assert self.launch_template(blue)["EnclaveOptions"] == {"Enabled": True}
+
+    def test_load_sets_the_number_of_instances_and_an_apply_does_not(
+        self, blue: Deployment
+    ) -> None:
+        group = self.group(blue)
+        assert (group["MinSize"], group["MaxSize"], group["DesiredCapacity"]) == (1, 3, 1)
+        autoscaling = blue.aws.client("autoscaling")
+        name = group["AutoScalingGroupName"]
+        (policy,) = autoscaling.describe_policies(AutoScalingGroupName=name)["ScalingPolicies"]
+        tracking = policy["TargetTrackingConfiguration"]
+        assert policy["PolicyType"] == "TargetTrackingScaling"
+        assert tracking["TargetValue"] == 3000
+        metric = tracking["PredefinedMetricSpecification"]
+        assert metric["PredefinedMetricType"] == "ALBRequestCountPerTarget"
+        assert metric["ResourceLabel"].startswith("app/blindgate/")
+        assert blue.output("target_group_arn").endswith(
+            metric["ResourceLabel"][metric["ResourceLabel"].index("targetgroup/") :]
+        )
+        autoscaling.set_desired_capacity(AutoScalingGroupName=name, DesiredCapacity=3)
+        blue.apply()
+        assert self.group(blue)["DesiredCapacity"] == 3
+        autoscaling.set_desired_capacity(AutoScalingGroupName=name, DesiredCapacity=1)
 
     def test_metadata_needs_a_token_and_stays_on_the_instance(self, blue: Deployment) -> None:
         options = self.launch_template(blue)["MetadataOptions"]

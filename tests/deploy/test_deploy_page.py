@@ -250,6 +250,8 @@ def test_by_hand_runs_as_it_is_written_and_so_does_the_change_on_one_instance(
     for name in ("blue", "green"):
         shutil.copy(host.eif_path, home / f"{name}.eif")
         (home / f"{name}.pcrs.json").write_text(PCRS)
+        needs = {"memory_mib": 2048, "cpus": 2}
+        (home / f"{name}.requirements.json").write_text(json.dumps(needs))
     for name in ("dnf", "systemctl", "systemd-sysusers"):
         write = f'echo "${{0##*/}} $*" >> "{calls}"\n'
         program(folder / name, f"#!/bin/bash\nset -e\n{write}{STANDINS[name]}\n")
@@ -301,6 +303,8 @@ def test_by_hand_runs_as_it_is_written_and_so_does_the_change_on_one_instance(
     for unit in re.findall(r"blindgate-[\w-]+@?", " ".join(said)):
         assert f"{unit}.service" in units
     assert (left / "var/lib/blindgate/green.eif").is_file()
+    reserved = (left / "etc/nitro_enclaves/allocator.yaml").read_text()
+    assert "memory_mib: 2048\n" in reserved
     for name, sets in (("gateway.env.first", {"blue"}), ("gateway.env", {"blue", "green"})):
         text = (left / "etc/blindgate" / name).read_text()
         values = dict(line.removeprefix("BLINDGATE_").split("=", 1) for line in text.splitlines())

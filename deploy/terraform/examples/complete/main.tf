@@ -43,6 +43,8 @@ module "gateway" {
   certificate_arn            = var.certificate_arn
   client_cidrs               = var.client_cidrs
   instance_type              = var.instance_type
+  architecture               = var.architecture
+  requests_per_instance      = var.requests_per_instance
   ami_id                     = var.ami_id
   fleets                     = var.fleets
   pcr_sets                   = local.pcr_sets

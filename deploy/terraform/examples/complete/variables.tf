@@ -46,9 +46,11 @@ variable "pcr_files" {
 variable "fleets" {
   description = "What runs: entries that `deploy/publish.py` prints. Two during an upgrade."
   type = map(object({
-    eif       = object({ key = string, version_id = string, sha256 = string })
-    release   = object({ key = string, version_id = string, sha256 = string })
-    instances = optional(number, 2)
+    eif     = object({ key = string, version_id = string, sha256 = string })
+    release = object({ key = string, version_id = string, sha256 = string })
+    # Instances: at least and at most. Twice the least if the most is left out.
+    min = optional(number, 2)
+    max = optional(number)
     # From the builder, for checks when Terraform plans.
     requirements = optional(object({ architecture = string, memory_mib = number, cpus = number }))
     # The set of the fleet's own name if left out.
@@ -58,9 +60,21 @@ variable "fleets" {
 }
 
 variable "instance_type" {
-  description = "Type of the instances."
+  description = "Type of the instances: c6i.xlarge for x86_64, c7g.xlarge for arm64."
   type        = string
   default     = "c6i.xlarge"
+}
+
+variable "architecture" {
+  description = "Architecture of the instances and of the image: x86_64, or arm64 for Graviton."
+  type        = string
+  default     = "x86_64"
+}
+
+variable "requests_per_instance" {
+  description = "Requests a minute for each instance that Auto Scaling aims at."
+  type        = number
+  default     = 3000
 }
 
 variable "ami_id" {

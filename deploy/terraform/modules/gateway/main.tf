@@ -52,6 +52,8 @@ locals {
   }
 
   parent_cpus = data.aws_ec2_instance_type.this.default_threads_per_core
+  # Seconds from the launch of an instance until its enclave answers, at most.
+  start_seconds = 420
   # What the operating system, its agents and the gateway take: 700 MiB seen, and room for uploads.
   parent_memory = 1024
   needs         = { for name, fleet in var.fleets : name => fleet.requirements if fleet.requirements != null }
@@ -171,15 +173,14 @@ resource "aws_autoscaling_group" "fleet" {
   for_each = var.fleets
 
   name_prefix               = "${var.name}-${each.key}-"
-  min_size                  = each.value.instances
-  desired_capacity          = each.value.instances
-  max_size                  = each.value.instances + 1
+  min_size                  = each.value.min
+  max_size                  = coalesce(each.value.max, 2 * each.value.min)
   vpc_zone_identifier       = var.private_subnet_ids
   target_group_arns         = [aws_lb_target_group.gateway.arn]
   health_check_type         = "ELB"
-  health_check_grace_period = 420
+  health_check_grace_period = local.start_seconds
   # An upgrade is not finished while nothing green answers.
-  wait_for_elb_capacity     = each.value.instances
+  wait_for_elb_capacity     = each.value.min
   wait_for_capacity_timeout = "20m"
 
   launch_template {
@@ -208,5 +209,32 @@ resource "aws_autoscaling_group" "fleet" {
 
   lifecycle {
     create_before_destroy = true
+    # The policy below sets it; an apply must not undo that.
+    ignore_changes = [desired_capacity]
   }
+}
+
+# Requests for each target, as the load balancer counts them. Not the instances' CPU: the CPUs of an
+# enclave are offline for the parent instance, so EC2's figure stays low while the enclave is busy. Not
+# the gateway's own queue: it would have to be published to CloudWatch first, and it is empty until an
+# instance is overloaded, which is minutes too late.
+resource "aws_autoscaling_policy" "fleet" {
+  for_each = var.fleets
+
+  name                      = "requests"
+  autoscaling_group_name    = aws_autoscaling_group.fleet[each.key].name
+  policy_type               = "TargetTrackingScaling"
+  estimated_instance_warmup = local.start_seconds
+
+  target_tracking_configuration {
+    target_value = var.requests_per_instance
+
+    predefined_metric_specification {
+      predefined_metric_type = "ALBRequestCountPerTarget"
+      resource_label         = "${aws_lb.this.arn_suffix}/${aws_lb_target_group.gateway.arn_suffix}"
+    }
+  }
+
+  # The load balancer has the target group only once the listener forwards to it.
+  depends_on = [aws_lb_listener.https]
 }

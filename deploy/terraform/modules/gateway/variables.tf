@@ -119,9 +119,11 @@ variable "enclave_slots" {
 variable "fleets" {
   description = "What runs: an auto scaling group for each entry, all behind one load balancer. `deploy/publish.py` prints an entry. Empty until the first image is built; two during a blue/green upgrade: a fleet that is there already is not touched by another."
   type = map(object({
-    eif       = object({ key = string, version_id = string, sha256 = string })
-    release   = object({ key = string, version_id = string, sha256 = string })
-    instances = optional(number, 2)
+    eif     = object({ key = string, version_id = string, sha256 = string })
+    release = object({ key = string, version_id = string, sha256 = string })
+    # Instances: at least and at most. Twice the least if the most is left out.
+    min = optional(number, 2)
+    max = optional(number)
     # What the image needs: the builder's `NAME.requirements.json`. Left out for images of other builders.
     requirements = optional(object({ architecture = string, memory_mib = number, cpus = number }))
     # Names of `pcr_sets` that its gateways send traffic to: the one of the fleet's own name if left out.
@@ -157,8 +159,28 @@ variable "fleets" {
   }
 
   validation {
-    condition     = alltrue([for fleet in values(var.fleets) : fleet.instances >= 0 && fleet.instances <= 100 && floor(fleet.instances) == fleet.instances])
-    error_message = "0 to 100 instances."
+    condition = alltrue(flatten([
+      for fleet in values(var.fleets) : [
+        for count in [fleet.min, coalesce(fleet.max, 2 * fleet.min)] : count >= 0 && count <= 100 && floor(count) == count
+      ]
+    ]))
+    error_message = "`min` and `max` are whole numbers of 0 to 100; `max` is twice `min` if it is left out."
+  }
+
+  validation {
+    condition     = alltrue([for fleet in values(var.fleets) : fleet.min <= coalesce(fleet.max, 2 * fleet.min)])
+    error_message = "A fleet's `max` is at least its `min`."
+  }
+}
+
+variable "requests_per_instance" {
+  description = "Requests a minute for each instance that Auto Scaling aims at, between a fleet's `min` and `max`. The default is half of what a c6i.xlarge with the default model answers, since a further instance takes up to seven minutes: measure yours (`make bench`)."
+  type        = number
+  default     = 3000
+
+  validation {
+    condition     = var.requests_per_instance >= 1
+    error_message = "At least 1 request a minute."
   }
 }
 

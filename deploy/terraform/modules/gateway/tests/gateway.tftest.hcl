@@ -218,6 +218,37 @@ run "a_change_of_a_fleet_replaces_its_instances_one_after_the_other" {
   }
 }
 
+run "load_sets_the_number_of_instances" {
+  command = plan
+
+  assert {
+    condition     = aws_autoscaling_group.fleet["blue"].min_size == 2 && aws_autoscaling_group.fleet["blue"].max_size == 4
+    error_message = "A fleet has not the instances that `min` and `max` say."
+  }
+
+  assert {
+    condition     = aws_autoscaling_policy.fleet["blue"].target_tracking_configuration[0].target_value == 3000 && aws_autoscaling_policy.fleet["blue"].target_tracking_configuration[0].predefined_metric_specification[0].predefined_metric_type == "ALBRequestCountPerTarget"
+    error_message = "Auto Scaling does not follow the requests."
+  }
+}
+
+run "a_fleet_with_a_maximum_below_its_minimum_is_refused" {
+  command = plan
+
+  variables {
+    fleets = {
+      blue = {
+        eif     = { key = "a", version_id = "v", sha256 = "1111111111111111111111111111111111111111111111111111111111111111" }
+        release = { key = "b", version_id = "v", sha256 = "2222222222222222222222222222222222222222222222222222222222222222" }
+        min     = 3
+        max     = 2
+      }
+    }
+  }
+
+  expect_failures = [var.fleets]
+}
+
 run "debug_mode_cannot_be_deployed" {
   command = plan
 
