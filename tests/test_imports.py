@@ -31,7 +31,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "blindgate": set(),
     "gateway": {"blindgate"},
     "enclave_app": {"blindgate"},
-    "enclave_image": {"blindgate"},
+    # The memory that the limits of a measured configuration take decides what an image needs.
+    "enclave_image": {"blindgate", "enclave_app"},
     "devstack": {"blindgate", "enclave_image"},
     "models": {"blindgate", "enclave_app"},
     "tools": set(),
