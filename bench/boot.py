@@ -5,7 +5,7 @@ booted in turn, so that a busy machine slows all of them alike; beside the secon
 CPU seconds of QEMU are given, which other programs affect less. Images whose kernel finds its
 devices through ACPI alone are given as `--acpi-image`.
 
-An emulated processor is 10 to 30 times slower than a real one: the figures compare images with each
+An emulated processor is many times slower than a real one: the figures compare images with each
 other, and do not say how long an instance takes.
 """
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Final
 
 from devstack.places import Places
@@ -16,6 +17,8 @@ from enclave_image.build import Recipe, build
 #: As in production: the worker's port, and vsock-proxy's on the parent.
 WORKER_PORT: Final = 5005
 PROXY_PORT: Final = 8000
+#: The longest that the gateway allows: the first request waits until QEMU has translated the code.
+_DEADLINE: Final = {"BLINDGATE_DEFAULT_DEADLINE": "120"}
 
 
 def clock_sources(architecture: str) -> tuple[str, ...]:
@@ -82,6 +85,11 @@ class EmulatedStack(Stack):
     def worker(self) -> Program:
         """The virtual machine."""
         return self.machine.enclave(WORKER_PORT)
+
+    def gateway(self) -> Program:
+        """The gateway, with a deadline that an emulated processor can meet on a busy machine."""
+        program = super().gateway()
+        return replace(program, environment={**program.environment, **_DEADLINE})
 
     async def reboot(self) -> None:
         """Boot the machine again, with the image as `measure` has left it.

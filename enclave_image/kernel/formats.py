@@ -30,6 +30,7 @@ _VERSION_BASE: Final = 0x200
 _LONGEST_VERSION: Final = 128
 _ARM64_MAGIC_AT: Final = 0x38
 _ARM64_MAGIC: Final = b"ARM\x64"
+_BANNER: Final = b"Linux version "
 _ARM64_HEADER: Final = 64
 _TEXT_OFFSET_AT: Final = 8
 #: Where Nitro loads an arm64 kernel: AWS's own builds say 2 MiB in `text_offset`
@@ -80,13 +81,20 @@ def _x86_setup(kernel: bytes) -> int:
 
 
 def version(kernel: bytes) -> str:
-    """What an x86 kernel calls itself, e.g. `6.12.117`; `unknown` otherwise."""
+    """What a kernel calls itself, e.g. `6.12.117`; `unknown` if it does not say."""
+    if kernel[_ARM64_MAGIC_AT : _ARM64_MAGIC_AT + 4] == _ARM64_MAGIC:
+        # The header has no field for it, but the image is not compressed (`init/version.c`).
+        start = kernel.find(_BANNER) + len(_BANNER)
+        return _first_word(kernel[start:]) if start >= len(_BANNER) else "unknown"
     magic = kernel[_X86_MAGIC_AT : _X86_MAGIC_AT + 4]
     if magic != _X86_MAGIC or len(kernel) < _VERSION_AT + 2:
         return "unknown"
     (offset,) = struct.unpack_from("<H", kernel, _VERSION_AT)
-    start = offset + _VERSION_BASE
-    text = kernel[start : start + _LONGEST_VERSION].split(b"\0")[0]
+    return _first_word(kernel[offset + _VERSION_BASE :])
+
+
+def _first_word(data: bytes) -> str:
+    text = data[:_LONGEST_VERSION].split(b"\0")[0]
     words = text.decode("ascii", errors="replace").split()
     return words[0] if words else "unknown"
 

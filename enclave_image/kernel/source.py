@@ -31,8 +31,16 @@ from enclave_image.kernel import options, sandbox
 
 _HERE: Final = Path(__file__).resolve().parent
 _PATCH: Final = "vsock-replies.patch"
-#: What decides the bytes of a kernel besides the lock and the configuration.
-_RECIPES: Final = ("source.py", "sandbox.py", _PATCH)
+#: What decides the bytes of a kernel besides the lock, the configuration and the scripts below.
+_RECIPES: Final = ("sandbox.py", _PATCH)
+#: Constants instead of the machine's name, user and time.
+_FIXED: Final = {
+    "KBUILD_BUILD_TIMESTAMP": "Thu Jan  1 00:00:00 UTC 1970",
+    "KBUILD_BUILD_USER": "blindgate",
+    "KBUILD_BUILD_HOST": "enclave",
+    "KBUILD_BUILD_VERSION": "1",
+    "SOURCE_DATE_EPOCH": "0",
+}
 #: Seen: packages 0.6 GB, source 1.6 GB, objects 0.3 GB.
 _NEEDED_GB: Final = 3
 _STEP: Final = re.compile(r"  (CC|AS|AR|LD|HOSTCC|OBJCOPY)\s")
@@ -150,6 +158,7 @@ def _sums(kernel: Kernel) -> dict[str, str]:
 
 def _digest(architecture: str, locked: lock.Lock) -> str:
     parts = [architecture, options.allconfig(options.fragment(architecture))]
+    parts += [_CONFIGURE, _COMPILE, repr(_TARGETS[architecture]), json.dumps(_FIXED)]
     parts += [each.sha256 for each in locked.packages]
     parts += [hashlib.sha256((_HERE / name).read_bytes()).hexdigest() for name in _RECIPES]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
@@ -183,11 +192,7 @@ def _build(
         "MAKE_WORDS": f"ARCH={target.arch} CROSS_COMPILE={target.cross}",
         "IMAGE": target.image,
         "JOBS": str(os.cpu_count() or 1),
-        "KBUILD_BUILD_TIMESTAMP": "Thu Jan  1 00:00:00 UTC 1970",
-        "KBUILD_BUILD_USER": "blindgate",
-        "KBUILD_BUILD_HOST": "enclave",
-        "KBUILD_BUILD_VERSION": "1",
-        "SOURCE_DATE_EPOCH": "0",
+        **_FIXED,
     }
     environment = ["/usr/bin/env", *(f"{name}={value}" for name, value in words.items())]
     try:

@@ -25,6 +25,7 @@ from devstack.qemu.machine import Machine
 from devstack.qemu.stack import WORKER_PORT
 from devstack.supervisor import ProgramDied, Supervisor
 from enclave_image import eif
+from enclave_image.architecture import named
 from enclave_image.build import Recipe, build
 from enclave_image.eif import Image, SectionType
 from enclave_image.errors import FetchFailed
@@ -42,19 +43,20 @@ MODEL = "ssd-mobilenet-v2-coco"
 #: Seconds from the start of a machine to its end, on a busy computer.
 SECONDS = 600.0
 #: The worker requires kvm-clock, which an emulated machine does not have, so it ends immediately.
-CONFIGURATION = Configuration(kms="vsock://2:8000", clock_sources=())
+CONFIGURATION = Configuration(kms="vsock://2:8000", clock_sources=("kvm-clock",))
 
 
 class Prepared:
     """An image whose worker ends when it starts, and where to boot it."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, architecture: str) -> None:
         config = folder / "enclave.toml"
         config.write_text(CONFIGURATION.text())
         (folder / "ca.pem").write_bytes(Path(certifi.where()).read_bytes())
         self._folder = folder
         self._emulator = Emulator.obtain()
-        self.image = eif.read(build(Recipe(config, obtain(MODEL))).eif)
+        recipe = Recipe(config, obtain(MODEL), architecture=named(architecture))
+        self.image = eif.read(build(recipe).eif)
 
     def machine(self, image: Image | None = None, memory_mib: int = 1024) -> Machine:
         """A machine with the image or a variant of it."""
@@ -73,13 +75,22 @@ class Prepared:
         return machine
 
 
-@pytest.fixture(scope="module")
-def prepared() -> Iterator[Prepared]:
+def prepare(architecture: str) -> Iterator[Prepared]:
     with tempfile.TemporaryDirectory(prefix="bg-") as folder:
         try:
-            yield Prepared(Path(folder))
+            yield Prepared(Path(folder), architecture)
         except FetchFailed as error:
             pytest.skip(f"the packages of the image or of the emulator cannot be had: {error}")
+
+
+@pytest.fixture(scope="module")
+def prepared() -> Iterator[Prepared]:
+    yield from prepare("x86_64")
+
+
+@pytest.fixture(scope="module")
+def prepared_arm64() -> Iterator[Prepared]:
+    yield from prepare("arm64")
 
 
 def console_of_the_end(machine: Machine) -> str:
@@ -99,6 +110,13 @@ def console_of_the_end(machine: Machine) -> str:
 
 def test_a_worker_that_ends_resets_the_machine(prepared: Prepared) -> None:
     console = console_of_the_end(prepared.machine())
+    assert "the worker ended with status 1" in console
+    assert "heartbeat" not in console
+
+
+def test_a_worker_that_ends_resets_an_arm64_machine(prepared_arm64: Prepared) -> None:
+    # Through PSCI, the firmware's interface, instead of the keyboard controller.
+    console = console_of_the_end(prepared_arm64.machine())
     assert "the worker ended with status 1" in console
     assert "heartbeat" not in console
 

@@ -111,6 +111,20 @@ def test_an_arm64_kernel_gets_the_load_offset_of_nitro() -> None:
     assert chosen.image[16:] == arm64_image(embedded(config))[16:]
 
 
+@pytest.mark.parametrize(
+    ("content", "version"),
+    [
+        (b"code\0Linux version 6.12.117 (a@b) (gcc)\0", "6.12.117"),
+        (b"Linux version ", "unknown"),
+        (b"Linux version \0", "unknown"),
+        (b"code", "unknown"),
+        (b"", "unknown"),
+    ],
+)
+def test_an_arm64_kernel_says_its_version_in_its_banner(content: bytes, version: str) -> None:
+    assert formats.version(arm64_image(content)) == version
+
+
 def test_modules_must_be_signed() -> None:
     kernel = bzimage()
     config = CONFIG.replace("CONFIG_NSM=y", "CONFIG_NSM=m")
