@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Exporter(Protocol):
-    """What an `export.py` beside a manifest offers."""
+    """The interface of the `export.py` next to a manifest."""
 
     def export(self, source: bytes) -> bytes:
         """The ONNX file's bytes, from the source's; the same for the same source."""

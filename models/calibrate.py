@@ -1,4 +1,4 @@
-"""Measure the range of values that each tensor of a network takes on real pictures."""
+"""Calibration: measures the range of values of each tensor of a network on real images."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ if TYPE_CHECKING:
 
     from models.progress import Progress
 
-#: Each picture counts whole and in its parts, so that few pictures give many views.
+#: Each image counts as a whole and as its tiles, so that few images give many views.
 TILES: Final = (2, 3)
 MAX_VIEWS: Final = 600
-#: One value in so many may lie outside a tensor's range: a lone spike would coarsen all others.
+#: One value in this many may lie outside a tensor's range: an outlier would coarsen all others.
 ONE_IN: Final = 100_000
 #: Digits that are kept: far finer than a step of an 8-bit tensor, and readable.
 _DIGITS: Final = 6
@@ -72,17 +72,17 @@ class Ranges:
 def measure(
     network: bytes, detector: Detector, base: str, folder: Path, progress: Progress = silent
 ) -> Ranges:
-    """Run a network on every picture of a folder and note its tensors' ranges.
+    """Run a network on every image of a folder and record the ranges of its tensors.
 
     Args:
         network: The float network.
-        detector: The same, loaded: it decodes and prepares the pictures.
+        detector: The same, loaded: it decodes and preprocesses the images.
         base: The network's SHA-256.
         folder: JPEG, PNG and WebP files, at any depth; other files are passed over.
-        progress: Is told of each picture.
+        progress: Called for each image.
 
     Raises:
-        BuildError: The folder holds no picture.
+        BuildError: The folder holds no image.
     """
     model = upgraded(onnx.load_from_string(network))
     names = Plan(model).tensors
@@ -103,7 +103,7 @@ def measure(
         pictures += seen
     progress("measuring value ranges", len(files), len(files))
     if not views:
-        raise BuildError(f"{folder} holds no picture to calibrate with")
+        raise BuildError(f"{folder} holds no image to calibrate with")
     found = {name: (_short(low[name]), _short(high[name])) for name in names}
     return Ranges(base, pictures, views, found)
 

@@ -21,7 +21,7 @@ app = typer.Typer(
 Name = Annotated[str, typer.Argument(help="A model, as `blindgate models list` names it.")]
 Coco = Annotated[
     Path,
-    typer.Option(help="Annotated images in COCO's format: instances.json beside images/."),
+    typer.Option(help="Annotated images in COCO's format: instances.json next to images/."),
 ]
 
 
@@ -54,7 +54,7 @@ def list_models() -> None:
 
 @app.command()
 def pull(
-    name: Annotated[str | None, typer.Argument(help="The default detector if left out.")] = None,
+    name: Annotated[str | None, typer.Argument(help="Default: the default detector.")] = None,
     brought: Annotated[
         Path | None,
         typer.Option("--from", help="The ONNX file of a model that no registry has."),

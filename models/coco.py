@@ -1,4 +1,4 @@
-"""Annotated pictures in COCO's format, and a detector's accuracy on them."""
+"""Annotated images in COCO's format, and a detector's accuracy on them."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ if TYPE_CHECKING:
     from blindgate.detections import Detections
     from models.progress import Progress
 
-#: COCO's figures count up to a hundred objects a picture, however low they score.
+#: COCO's metrics count up to a hundred detections per image, whatever their scores.
 _MOST: Final = 100
 _LOWEST: Final = 0.01
-#: Where the annotations and the pictures may lie in a folder, as people keep them.
+#: The usual places of the annotations and the images in a folder.
 _ANNOTATIONS: Final = ("instances.json", "annotations/instances_val2017.json")
 _PICTURES: Final = ("images", "val2017", ".")
 
 
 class DataSetError(FetchError):
-    """A folder is no set of annotated pictures in COCO's format."""
+    """A folder is no set of annotated images in COCO's format."""
 
 
 class Finder(Protocol):
     """What is measured: `Detector.detect`, or anything like it."""
 
     def __call__(self, image: bytes, options: DetectOptions) -> Detections:
-        """Find what is on a picture."""
+        """Detect objects on an image."""
         ...
 
 
@@ -53,17 +53,17 @@ class Accuracy:
 
 @dataclass(frozen=True)
 class CocoSet:
-    """Annotated pictures."""
+    """Annotated images."""
 
     annotations: Path
     pictures: dict[int, Path]
 
     @classmethod
     def open(cls, folder: Path) -> CocoSet:
-        """Find the annotations and the pictures in a folder.
+        """Find the annotations and the images in a folder.
 
         Raises:
-            DataSetError: It holds no `instances.json`, or a picture is missing.
+            DataSetError: It holds no `instances.json`, or an image is missing.
         """
         files = [folder / name for name in _ANNOTATIONS if (folder / name).is_file()]
         if not files:
@@ -77,7 +77,7 @@ class CocoSet:
             pictures = {number: folder / place / name for number, name in names.items()}
             if pictures and all(path.is_file() for path in pictures.values()):
                 return cls(files[0], pictures)
-        raise DataSetError(f"{folder} does not hold all pictures that {files[0].name} names")
+        raise DataSetError(f"{folder} does not hold all images that {files[0].name} names")
 
 
 def evaluate(
@@ -91,21 +91,21 @@ def evaluate(
 
     Args:
         find: The detector; its labels must be those of the annotations.
-        data: Annotated pictures.
+        data: Annotated images.
         tiles: Passed on to the detector.
-        progress: Is told of each picture.
+        progress: Called for each image.
     """
     options = DetectOptions(min_score=_LOWEST, max_detections=_MOST, tiles=tiles)
     found: dict[int, Detections] = {}
     for done, (number, path) in enumerate(sorted(data.pictures.items())):
-        progress("looking at the pictures", done, len(data.pictures))
+        progress("detecting", done, len(data.pictures))
         found[number] = find(path.read_bytes(), options)
-    progress("looking at the pictures", len(data.pictures), len(data.pictures))
+    progress("detecting", len(data.pictures), len(data.pictures))
     return score(found, data)
 
 
 def score(found: dict[int, Detections], data: CocoSet) -> Accuracy:
-    """Compare detections by picture number with the annotations."""
+    """Compare detections by image number with the annotations."""
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
 

@@ -39,7 +39,7 @@ def pull(
 
     Args:
         name: One of `models.registry.names()`.
-        cache: The cache's folder; `$BLINDGATE_CACHE` or `~/.cache/blindgate` if left out.
+        cache: The cache's folder; default `$BLINDGATE_CACHE` or `~/.cache/blindgate`.
         progress: Is told what happens.
         brought: The source file of a model that the user has to bring.
 

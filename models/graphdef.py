@@ -161,7 +161,7 @@ def _node(data: memoryview) -> Node:
 
 
 def _attribute(content: dict[int, int | memoryview]) -> Attribute:
-    """One `AttrValue`; shapes and functions are left out as None."""
+    """One `AttrValue`; None for shapes and functions."""
     if 1 in content:
         numbers: list[int] = []
         for number, value in _fields(_message(content[1])):
@@ -207,7 +207,7 @@ def _tensor(data: memoryview) -> NDArray[np.generic] | None:
         values = np.frombuffer(b"".join(bytes(_message(value)) for value in short), kind)
     else:
         values = np.array([number for value in short for number in _numbers(value)], kind)
-    if values.size == 1:  # one value stands for all of them
+    if values.size == 1:  # one value for all elements
         return np.full(shape, values[0])
     if values.size != count:
         raise GraphError("a tensor of the graph has another size than its shape says")

@@ -18,7 +18,7 @@ class Progress(Protocol):
         Args:
             step: What is being done, in the progressive: "downloading …".
             done: How much of it is, in whatever unit `total` has.
-            total: How much there is; 0 if nobody knows.
+            total: The total amount; 0 if it is unknown.
         """
 
 

@@ -1,4 +1,4 @@
-"""Write a float network anew in 8-bit integers, from value ranges measured before.
+"""Static quantization: a float network becomes an int8 network, from measured value ranges.
 
 Static quantization as in Jacob et al., 2018 (arXiv:1712.05877): activations unsigned with one
 scale a tensor, weights signed with one scale an output channel, sums in 32 bits. Convolutions,
@@ -38,7 +38,7 @@ _ACTIVATIONS: Final = frozenset({"Relu", "Clip"})
 #: The first with DequantizeLinear by channel.
 _OPSET: Final = 13
 _TOP: Final = 255  # of an unsigned activation
-_REACH: Final = 127  # of a signed weight; -128 is left out, so that the scale is symmetric
+_REACH: Final = 127  # of a signed weight; -128 is not used, so that the scale is symmetric
 
 
 class Plan:

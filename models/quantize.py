@@ -1,4 +1,4 @@
-"""Make the 8-bit twin of a model, and say what it costs and gains."""
+"""Quantize a model to int8, and measure what that gains in speed and costs in accuracy."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ _ROUNDS: Final = 25
 
 @dataclass(frozen=True)
 class Quantized:
-    """The 8-bit twin of a model, beside it."""
+    """A model and its int8 version."""
 
     manifest: Manifest
     manifest_file: bytes
@@ -76,8 +76,8 @@ def quantized(
 
     Args:
         folder: The float model, pulled.
-        pictures: A folder of photos like those that it will see, to calibrate with.
-        data: Annotated pictures to measure both on; better others than the former.
+        pictures: A folder of photos like those of production, for the calibration.
+        data: Annotated images to measure both on; preferably not those of the calibration.
         data_name: What the manifest calls them.
         progress: Is told what happens.
         batch: Pictures that one run of the twin may take.

@@ -1,4 +1,4 @@
-"""The models that ship as manifests: one folder each beside this file."""
+"""The models whose manifests are part of the repository: one folder each, next to this file."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from enclave_app.detector.manifest import Manifest
 
 SHIPPED: Final = Path(__file__).resolve().parent
-#: What the demo and the enclave image use if nobody says otherwise. On a processor where it would
-#: be wrong or slow, its manifest names the float model beside it, which is pulled with it.
+#: The default of the demo and the enclave image. For processors on which it would be wrong or slow,
+#: its manifest names the float model, which is pulled with it.
 DEFAULT: Final = "ssd-mobilenet-v2-coco-int8"
 
 

@@ -91,7 +91,7 @@ def _download(source: WheelSource, scratch: Path, progress: Progress) -> Path:
 
 def _bytes_so_far(scratch: Path) -> int:
     sizes = [0]
-    # pip moves files and removes folders meanwhile: what is gone when it is its turn is left out.
+    # pip moves files and removes folders concurrently: skip what no longer exists.
     for folder, _, names in os.walk(scratch):
         for name in names:
             if name.endswith(".whl"):

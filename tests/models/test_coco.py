@@ -78,7 +78,7 @@ def test_a_folder_that_is_no_such_set_is_refused(small_set: Path, tmp_path: Path
     with pytest.raises(DataSetError, match="holds none of"):
         CocoSet.open(tmp_path / "images")
     (small_set / "images/1.jpg").unlink()
-    with pytest.raises(DataSetError, match="does not hold all pictures"):
+    with pytest.raises(DataSetError, match="does not hold all images"):
         CocoSet.open(small_set)
     (small_set / "instances.json").write_text('{"images": [{}]}')
     with pytest.raises(DataSetError, match="not in COCO's format"):

@@ -83,7 +83,7 @@ def test_ranges_are_measured_on_pictures_and_their_parts(
 
 def test_a_folder_without_pictures_is_refused(float_folder: Path, tmp_path: Path) -> None:
     network = (float_folder / ONNX_FILE).read_bytes()
-    with pytest.raises(BuildError, match="holds no picture"):
+    with pytest.raises(BuildError, match="holds no image"):
         measure(network, Detector.load(float_folder), "", tmp_path)
 
 
