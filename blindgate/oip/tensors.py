@@ -153,7 +153,7 @@ def unpack_bytes(data: memoryview, count: int, parameter: str) -> list[memoryvie
     """
     elements: list[memoryview] = []
     at = 0
-    while at < len(data) and len(elements) < count:
+    while len(elements) < count:
         if at + _LENGTH.size > len(data):
             break
         (length,) = _LENGTH.unpack_from(data, at)

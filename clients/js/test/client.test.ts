@@ -396,6 +396,44 @@ test("an endless answer is cut off", async () => {
   await assert.rejects(client.detect(new Uint8Array(9)), /larger/);
 });
 
+test("a sealed answer may have 16 MiB and 64 bytes, and not one more", async () => {
+  for (const [length, says] of [
+    [16_777_216 + 64, /not sealed for this request/],
+    [16_777_216 + 65, /larger than any can be/],
+  ] as const) {
+    server.replace[SEALED] = () => reply("message/ohttp-res", new Uint8Array(length));
+    await assert.rejects(client.detect(new Uint8Array(9)), says);
+  }
+});
+
+test("a Retry-After that is no number of seconds is left out", async () => {
+  for (const [header, seconds] of [
+    ["0", 0],
+    ["30", 30],
+    ["-1", null],
+    ["1.5", null],
+    ["7 s", null],
+    ["Fri, 31 Dec 1999 23:59:59 GMT", null],
+  ] as const) {
+    server.replace[KEYS] = () => problem(503, "urn:x", { "retry-after": header });
+    await assert.rejects(client.detect(new Uint8Array(9)), { status: 503, retryAfter: seconds });
+  }
+});
+
+test("only a 400 makes the client ask for keys again", async () => {
+  const type = "https://iana.org/assignments/http-problem-types#ohttp-key";
+  for (const [status, sent] of [
+    [401, 1],
+    [409, 1],
+    [400, 2],
+  ] as const) {
+    server.seen.length = 0;
+    server.replace[SEALED] = () => problem(status, type);
+    await assert.rejects(client.detect(new Uint8Array(9)), { status });
+    assert.equal(server.paths().filter((path) => path === SEALED).length, sent);
+  }
+});
+
 test("a gateway is named by its origin", () => {
   for (const wrong of ["ftp://x", "https://x/path", "https://u@x", "https://x?a=b"]) {
     assert.throws(() => new BlindgateClient({ gateway: wrong, trust }), TypeError);

@@ -121,6 +121,31 @@ for (const one of ours) {
   });
 }
 
+test("an empty answer is opened, and every shorter one is refused", async () => {
+  const one = ours[0];
+  const symmetric = { kdf: one.kdf, aead: one.aead };
+  const publicKey = fromHex(one.public_key);
+  const config = { keyId: one.key_id, kem: one.kem, publicKey, symmetric: [symmetric] };
+  const sealed = await sealRequest(config, symmetric, fromHex(one.request));
+  const opened = await openRequest(sealed.encapsulated, one);
+  const answer = await answerTo(opened, new Uint8Array());
+  assert.equal(answer.length, (one.aead === AES_256_GCM ? 32 : 16) + 16);
+  assert.equal((await sealed.open(answer)).length, 0);
+  for (let length = 0; length < answer.length; length += 1) {
+    await assert.rejects(sealed.open(answer.subarray(0, length)), OpenRejected);
+  }
+});
+
+test("algorithms that we do not speak are refused by name", () => {
+  const spoken = { kdf: 1, aead: AES_128_GCM };
+  assert.throws(() => cipherSuite(0x0010, spoken), KeyConfigError);
+  for (const aead of [0, 3, 4, 0xffff]) {
+    assert.throws(() => cipherSuite(X25519, { kdf: 1, aead }), KeyConfigError);
+  }
+  assert.equal(cipherSuite(X25519, spoken).aead.keySize, 16);
+  assert.equal(cipherSuite(X25519, { kdf: 1, aead: AES_256_GCM }).aead.keySize, 32);
+});
+
 test("a public key of low order is refused", async () => {
   const symmetric = { kdf: 1, aead: AES_256_GCM };
   const config = { keyId: 1, kem: X25519, publicKey: new Uint8Array(32), symmetric: [symmetric] };

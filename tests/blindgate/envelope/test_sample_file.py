@@ -54,6 +54,22 @@ def test_a_wrong_length_is_refused(data: bytes) -> None:
         parse(data)
 
 
+@pytest.mark.parametrize(
+    ("length", "follow", "passes"),
+    [(1, 2, True), (1, 1, False), (6144, 6145, True), (6144, 6144, False), (6145, 9000, False)],
+)
+def test_a_wrapped_key_has_1_to_6144_bytes_and_a_token_behind_it(
+    length: int, follow: int, passes: bool
+) -> None:
+    data = length.to_bytes(4) + bytes(follow)
+    if passes:
+        file = parse(data)
+        assert (len(file.ciphertext_blob), len(file.token)) == (length, follow - length)
+    else:
+        with pytest.raises(SampleFileError):
+            parse(data)
+
+
 @given(st.binary(max_size=200))
 def test_any_bytes_are_parsed_or_give_the_typed_error(data: bytes) -> None:
     try:

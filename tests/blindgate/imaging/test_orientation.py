@@ -43,6 +43,26 @@ def test_a_block_that_does_not_say_means_upright(block: bytes) -> None:
     assert read_orientation(block) == 1
 
 
+@pytest.mark.parametrize(("before", "orientation"), [(0, 6), (1, 6), (511, 6), (512, 1)])
+def test_the_first_512_entries_are_looked_at(before: int, orientation: int) -> None:
+    entries = struct.pack("<HHIHH", 0x0100, 3, 1, 8, 0) * before
+    entries += struct.pack("<HHIHH", 0x0112, 3, 1, 6, 0)
+    block = b"II*\0" + struct.pack("<IH", 8, before + 1) + entries
+    assert read_orientation(block) == orientation
+    assert read_orientation(b"Exif\0\0" + block) == orientation
+
+
+def test_the_first_orientation_counts_and_only_entries_that_are_counted() -> None:
+    both = tiff("<", 0x0112, 3, 6) + struct.pack("<HHIHH", 0x0112, 3, 1, 8, 0)
+    assert read_orientation(both[:8] + struct.pack("<H", 2) + both[10:]) == 6
+    assert read_orientation(both[:8] + struct.pack("<H", 0) + both[10:]) == 1
+
+
+def test_entries_may_begin_anywhere_in_the_block() -> None:
+    entry = struct.pack(">HHHIHH", 1, 0x0112, 3, 1, 3, 0)
+    assert read_orientation(b"MM\0*" + struct.pack(">I", 20) + bytes(12) + entry) == 3
+
+
 @given(st.binary(max_size=200))
 def test_any_bytes_give_an_orientation(block: bytes) -> None:
     assert 1 <= read_orientation(b"II*\0" + block) <= 8

@@ -12,7 +12,8 @@ import pytest
 from blindgate import problems
 from blindgate.detections import Box, Detection, Detections, DetectOptions, ImageSize, ModelRef
 from blindgate.oip import InferRequest, encode_answer, model_metadata, server_metadata
-from blindgate.oip.tensors import OUTPUTS, Result, shared_problem
+from blindgate.oip.answer import largest_answer
+from blindgate.oip.tensors import OUTPUTS, Result, largest_row, shared_problem
 
 MODEL = ModelRef(name="m", version="1")
 
@@ -108,3 +109,51 @@ def test_metadata_declares_what_answers_hold() -> None:
 
 def test_the_server_says_its_release() -> None:
     assert server_metadata()["version"] == version("blindgate")
+
+
+def _full(label: str, count: int) -> Detections:
+    """As many objects as there can be, with numbers as long as JSON writes them."""
+    one = Detection(
+        label=label,
+        class_id=1999,
+        score=0.12345678901234567,
+        box=Box(
+            x_min=12345.678901234567, y_min=12345.678901234567,
+            x_max=23456.789012345678, y_max=23456.789012345678,
+        ),
+    )  # fmt: skip
+    return Detections(
+        model=MODEL, image=ImageSize(width=32_767, height=32_767), detections=(one,) * count
+    )
+
+
+@pytest.mark.parametrize("binary", [False, True])
+@pytest.mark.parametrize("output", [*OUTPUTS])
+@pytest.mark.parametrize(("images", "most"), [(1, 1), (1, 300), (3, 100)])
+def test_no_answer_is_longer_than_the_longest(
+    output: str, binary: bool, images: int, most: int
+) -> None:
+    label = "ö" * 64
+    request = InferRequest("x" * 128, (b"",) * images, DetectOptions(), ((output, binary),))
+    bound = largest_answer(request, most, len(json.dumps(label)))
+    longest = max(problems.CATALOGUE, key=lambda problem: len(problem.type))
+    for results in ([_full(label, most)] * images, [longest] * images):
+        assert len(encode_answer(request, results, MODEL).body) <= bound
+    assert bound <= 4352 + images * most * 400
+
+
+@pytest.mark.parametrize(
+    ("name", "binary", "size"),
+    [
+        ("num_detections", True, 8),
+        ("boxes", True, 4 * 100 * 8),
+        ("scores", True, 100 * 8),
+        ("class_ids", True, 100 * 8),
+        ("image_sizes", True, 2 * 8),
+        ("labels", True, 100 * (20 + 4)),
+        ("labels", False, 100 * (20 + 4)),
+    ],
+)
+def test_a_row_is_as_long_as_its_elements(name: str, binary: bool, size: int) -> None:
+    """100 objects, and labels of 20 bytes; a number in a tensor counts as 8 bytes."""
+    assert largest_row(name, 100, 20, binary=binary) == size

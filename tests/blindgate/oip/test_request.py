@@ -218,6 +218,10 @@ def test_large_elements_in_json_are_decoded_where_they_lie(size: int, spelt: Any
     asked = parse_request(request)
     assert list(map(bytes, asked.images)) == contents
     assert asked.id == 'after " it'
+    for each in asked.images:
+        if isinstance(each, memoryview):
+            assert each.obj is request, "no copy of the body is made"
+    assert isinstance(asked.images[2], memoryview) or size == 24_575
 
 
 def test_a_body_that_cannot_be_written_to_stays_as_it_is() -> None:
@@ -278,6 +282,65 @@ def test_long_strings_are_for_data_alone(members: dict[str, Any]) -> None:
 def test_json_of_many_parts_is_refused_before_it_is_parsed(text: bytes) -> None:
     with pytest.raises(OipError):
         parse_request(text)
+
+
+def test_json_may_have_2048_parts() -> None:
+    """Commas, brackets and braces; `body()` has some of its own."""
+    plain = json.dumps(body(), separators=(",", ":")).encode()
+    own = sum(plain.count(part) for part in (b",", b"[", b"{"))
+
+    def with_parts(count: int) -> bytes:
+        # An unknown member of the input is passed over, whatever it holds.
+        filling = b"0" + b",0" * (count - own - 3)
+        return plain[:-3] + b',"more":[' + filling + b"]" + plain[-3:]
+
+    for count in (2047, 2048):
+        text = with_parts(count)
+        assert sum(text.count(part) for part in (b",", b"[", b"{")) == count - 1
+        assert parse_request(text).images == (b"one",)
+    assert parse_request(with_parts(2049)).images == (b"one",)
+    with pytest.raises(OipError, match="2048 parts"):
+        parse_request(with_parts(2050))
+
+
+@pytest.mark.parametrize(("size", "passes"), [(589_824, True), (589_825, False)])
+def test_json_without_long_elements_has_576_kib_at_most(size: int, passes: bool) -> None:
+    text = json.dumps(body()).encode()
+    padded = text + b" " * (size - len(text))
+    if passes:
+        assert parse_request(padded).images == (b"one",)
+    else:
+        with pytest.raises(OipError, match="more than 589824 bytes"):
+            parse_request(padded)
+
+
+@pytest.mark.parametrize(("length", "lies"), [(32_764, False), (32_768, False), (32_772, True)])
+def test_an_element_of_more_than_32_kib_is_decoded_in_place(length: int, lies: bool) -> None:
+    request = bytearray(json.dumps(body(data=["AAAA" * (length // 4)])).encode())
+    (image,) = parse_request(request).images
+    assert bytes(image) == bytes(length // 4 * 3)
+    assert isinstance(image, memoryview) is lies
+
+
+@pytest.mark.parametrize(("length", "passes"), [(65_536, True), (65_537, False)])
+def test_a_json_part_in_front_of_tensors_has_64_kib_at_most(length: int, passes: bool) -> None:
+    data, right = binary(b"one")
+    head = data[: int(right)] + b" " * (length - int(right))
+    if passes:
+        assert list(parse_request(head + data[int(right) :], str(length)).images) == [b"one"]
+    else:
+        with pytest.raises(OipError, match="at most 65536"):
+            parse_request(head + data[int(right) :], str(length))
+
+
+def test_a_request_has_16_images_at_most() -> None:
+    assert len(parse(body(shape=[16], data=["eA=="] * 16)).images) == 16
+    data, length = binary(*[b"x"] * 16)
+    assert len(parse_request(data, length).images) == 16
+    for wrong in (0, 17):
+        data, length = binary(*[b"x"] * wrong)
+        with pytest.raises(OipError, match="n from 1 to 16"):
+            parse_request(data, length)
 
 
 @settings(max_examples=200)
