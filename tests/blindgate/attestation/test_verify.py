@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
+import cbor2
 import pytest
 
 from blindgate.attestation import (
     PcrMismatch,
     PcrSet,
     Trust,
+    cose,
     errors,
     verify,
     verify_chain_and_signature,
@@ -92,6 +94,25 @@ def test_a_debug_set_needs_the_policy_to_allow_debug_mode() -> None:
     debug = document(pcrs={i: bytes(48) for i in range(16)})
     with pytest.raises(errors.DebugMode):
         verify(debug, trust=Trust(PINNED, (PcrSet.debug(),)), nonce=NONCE, now=NOW)
+
+
+@pytest.mark.parametrize("length", [0, 1, 23, 24, 255, 256, 15_000])
+@pytest.mark.parametrize("tagged", [False, True])
+def test_the_outer_layer_is_read_as_it_was_written(length: int, tagged: bool) -> None:
+    layer = cose.Sign1(bytes(length), bytes(range(96)), tagged)
+    assert cose.read(layer.encode()) == layer
+    assert layer.encode().startswith(b"\xd2\x84" if tagged else b"\x84")
+    assert layer.to_be_signed == cbor2.dumps(
+        ["Signature1", bytes.fromhex("a1013822"), b"", bytes(length)]
+    )
+
+
+def test_a_document_has_16_kib_at_most() -> None:
+    largest = cose.Sign1(bytes(16_384 - 108), bytes(96)).encode()
+    assert len(largest) == 16_384
+    assert len(cose.read(largest).payload) == 16_276
+    with pytest.raises(errors.DocumentTooLarge):
+        cose.read(cose.Sign1(bytes(16_384 - 107), bytes(96)).encode())
 
 
 def test_reprs_hold_no_payload() -> None:

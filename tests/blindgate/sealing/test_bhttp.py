@@ -300,6 +300,24 @@ def test_the_default_limits() -> None:
     )
 
 
+@pytest.mark.parametrize("status", [100, 101, 198, 199])
+def test_informational_status_codes_are_100_to_199(status: int) -> None:
+    message = build(1, status, field(b"a", b"b"), 200)
+    response = bhttp.decode_response(message)
+    assert (response.status, response.informational) == (200, ((status, (("a", "b"),)),))
+    assert bhttp.decode_response(response.encode()) == response
+    with pytest.raises(BinaryHttpError):
+        bhttp.decode_response(build(1, status))
+    with pytest.raises(BinaryHttpError):
+        bhttp.Response(status).encode()
+
+
+@pytest.mark.parametrize("status", [0, 99, 200, 600])
+def test_no_other_status_code_is_written_as_informational(status: int) -> None:
+    with pytest.raises(BinaryHttpError, match="informational"):
+        bhttp.Response(200, informational=((status, ()),)).encode()
+
+
 @pytest.mark.parametrize(
     ("path", "allowed"),
     [(b"*", True), (b"/", True), (b"/a", True), (b"", False), (b"a", False), (b"**", False)],
