@@ -16,6 +16,7 @@ from typing import Literal
 
 from bench.load.generator import OVERLOADED, Run, run
 from bench.load.wire import Message, post
+from blindgate import routes
 from blindgate.sealing import bhttp, keys, ohttp, padding
 from blindgate.sealing.errors import SealingError
 from enclave_app.detector import Detector
@@ -172,7 +173,7 @@ def _seal(job: Job) -> tuple[list[Message], Read]:
         answer = bhttp.decode_response(openers[number].open(body))
         return bytes(answer.content) if answer.status == 200 else b"status %d" % answer.status
 
-    return [post(job.path, one.encapsulated, ohttp.REQUEST_TYPE) for one in sealed], read
+    return [post(job.path, one.encapsulated, routes.OHTTP_REQUEST_TYPE) for one in sealed], read
 
 
 def _as_it_is(_: int, body: bytes) -> bytes:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
+from blindgate import routes
 from blindgate.cli.connection import (
     ApiKey,
     Config,
@@ -185,10 +186,10 @@ def _ask_open(data: bytes, asked: Connection, options: DetectOptions) -> Detecti
         translated_errors(gateway),
         asked.client() as http,
         http.stream(
-            "POST",
+            routes.DETECT.method,
             gateway.join(target(options)),
             content=data,
-            headers={"content-type": "application/octet-stream", "accept": "application/json"},
+            headers={"content-type": routes.OCTETS, "accept": routes.JSON},
         ) as response,
     ):
         for chunk in response.iter_bytes():

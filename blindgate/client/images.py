@@ -12,6 +12,7 @@ from typing import IO, TYPE_CHECKING, Any, Final, Protocol
 from blindgate.client.errors import InvalidPhoto, UnsupportedSource
 from blindgate.envelope.recognise import is_envelope
 from blindgate.imaging import formats
+from blindgate.routes import OCTETS
 
 if TYPE_CHECKING:
     from blindgate.detections import Detections
@@ -150,7 +151,7 @@ def _png_of_array(array: Any) -> bytes:
 def media_type(content: bytes) -> str:
     """The media type, by the first bytes; `application/octet-stream` unless it is an image."""
     found = formats.image_format(content)
-    return f"image/{found}" if found else "application/octet-stream"
+    return f"image/{found}" if found else OCTETS
 
 
 def check_several(many: Iterable[PhotoSource], concurrency: int) -> None:

@@ -15,6 +15,7 @@ from urllib.parse import urlencode
 import httpx
 from pydantic import ValidationError
 
+from blindgate import routes
 from blindgate.client import images
 from blindgate.client.errors import (
     AnswerRejected,
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
     from blindgate.problems import Problem
     from blindgate.sealing.fields import Fields
 
-DETECTIONS_PATH: Final = "/v1/detections"
 #: Long enough for a large image on a slow line, the queue and the detection. A gateway that cannot
 #: be reached shows within 10 s.
 TIMEOUT: Final = httpx.Timeout(120.0, connect=10.0)
@@ -171,7 +171,7 @@ def target(chosen: DetectOptions) -> str:
     query: dict[str, object] = chosen.model_dump(exclude_none=True, exclude_defaults=True)
     if chosen.classes is not None:
         query["classes"] = ",".join(chosen.classes)
-    return DETECTIONS_PATH + (f"?{urlencode(query)}" if query else "")
+    return routes.DETECT.path + (f"?{urlencode(query)}" if query else "")
 
 
 def detection_request(
@@ -183,11 +183,11 @@ def detection_request(
 ) -> httpx.Request:
     """The inner request, with the default headers and timeouts of the httpx client."""
     return http.build_request(
-        "POST",
+        routes.DETECT.method,
         gateway.join(target(chosen)),
         headers={
             "content-type": images.media_type(content),
-            "accept": "application/json",
+            "accept": routes.JSON,
             **signed,
         },
         content=content,

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Final
 
 import httpx
 
-from blindgate import problems
+from blindgate import problems, routes
 from blindgate.attestation import AttestationError, UserData, verify
 from blindgate.attestation.cose import MAX_DOCUMENT
 from blindgate.client.errors import AnswerRejected, VerificationFailed
@@ -43,16 +43,16 @@ if TYPE_CHECKING:
     from blindgate.attestation import Attestation, Trust
     from blindgate.sealing.fields import Fields
 
-GATEWAY_PATH: Final = "/.well-known/ohttp-gateway"
-ATTESTATION_PATH: Final = "/v1/attestation"
-ATTESTATION_TYPE: Final = "application/cose"
-
 #: Verify again after this time, which is half the time that an enclave keeps its retired keys.
 VERIFY_AGAIN_S: Final = 3600.0
 #: Bytes; the gateway accepts 16 to 64.
 NONCE_SIZE: Final = 32
 #: Bytes of the largest response that is read from a gateway: its content, nonce and tag.
 MAX_RESPONSE: Final = padding.ANSWER_BUCKETS[-1] + 64
+_SEALED_TYPES: Final = (
+    ("content-type", routes.OHTTP_REQUEST_TYPE),
+    ("accept", routes.OHTTP_RESPONSE_TYPE),
+)
 _LIMITS: Final = bhttp.Limits(content=padding.ANSWER_BUCKETS[-1])
 
 
@@ -128,9 +128,11 @@ class Session:
         # Keys may rotate, or another enclave may respond, between the two requests: retry once.
         for is_last in (False, True):
             response = yield GatewayRequest(
-                "GET", GATEWAY_PATH, (*headers, ("accept", keys.MEDIA_TYPE))
+                routes.GET_OHTTP_KEYS.method,
+                routes.GET_OHTTP_KEYS.path,
+                (*headers, ("accept", routes.OHTTP_KEYS_TYPE)),
             )
-            body = _expect(response, keys.MEDIA_TYPE)
+            body = _expect(response, routes.OHTTP_KEYS_TYPE)
             try:
                 config = keys.choose(keys.decode_list(body))
             except SealingError as error:
@@ -169,14 +171,14 @@ class Session:
                 return unsealed_problem(rejected)
             sealed = self._seal(enclave, request, inner, content)
             response = yield GatewayRequest(
-                "POST",
-                GATEWAY_PATH,
-                (*outer, ("content-type", ohttp.REQUEST_TYPE), ("accept", ohttp.RESPONSE_TYPE)),
+                routes.SEND_SEALED.method,
+                routes.SEND_SEALED.path,
+                (*outer, *_SEALED_TYPES),
                 sealed.encapsulated,
             )
             assert isinstance(response, GatewayResponse)  # noqa: S101 - the driver's half
             status, problem = response.status, response.content
-            if status == 200 and response.media_type == ohttp.RESPONSE_TYPE:
+            if status == 200 and response.media_type == routes.OHTTP_RESPONSE_TYPE:
                 opened = _open(sealed.response, response.content)
                 if is_adjusted or not is_problem(
                     problems.OHTTP_DATE, opened.status, opened.content
@@ -252,9 +254,8 @@ def document_request(
     """
     encoded = base64.urlsafe_b64encode(nonce).rstrip(b"=").decode()
     query = f"nonce={encoded}" + ("" if key_id is None else f"&key_id={key_id}")
-    return GatewayRequest(
-        "GET", f"{ATTESTATION_PATH}?{query}", (*headers, ("accept", ATTESTATION_TYPE))
-    )
+    path = f"{routes.ATTEST.path}?{query}"
+    return GatewayRequest(routes.ATTEST.method, path, (*headers, ("accept", routes.COSE)))
 
 
 def attestation_document(response: GatewayResponse) -> bytes:
@@ -264,7 +265,7 @@ def attestation_document(response: GatewayResponse) -> bytes:
         VerificationFailed: The response holds no document, or one that is too long.
         ProblemError: The gateway has no enclave to offer.
     """
-    document = _expect(response, ATTESTATION_TYPE)
+    document = _expect(response, routes.COSE)
     declared = Message()
     declared["content-type"] = response.headers["content-type"]
     if declared.get_param("cose-type") not in (None, "cose-sign1"):  # RFC 9052 §10.3

@@ -7,20 +7,16 @@ sealed request. No sockets, no HTTP framework and no numpy here.
 from blindgate.oip.answer import InferAnswer, encode_answer, largest_answer
 from blindgate.oip.errors import OipError, error_text
 from blindgate.oip.metadata import model_metadata, server_metadata
-from blindgate.oip.paths import Target, is_protocol_path, parse_path
 from blindgate.oip.request import InferRequest, parse_request
 
 __all__ = [
     "InferAnswer",
     "InferRequest",
     "OipError",
-    "Target",
     "encode_answer",
     "error_text",
-    "is_protocol_path",
     "largest_answer",
     "model_metadata",
-    "parse_path",
     "parse_request",
     "server_metadata",
 ]

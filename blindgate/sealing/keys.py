@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
     from blindgate.sealing.suites import PrivateKey
 
-MEDIA_TYPE: Final = "application/ohttp-keys"
 
 #: A list of our own has two configurations and 1.3 kB; 64 kB is room for whatever comes.
 MAX_BODY: Final = 64 * 1024

@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from blindgate.sealing.keys import KeyConfig, KeyPair
     from blindgate.sealing.suites import Cipher
 
-REQUEST_TYPE: Final = "message/ohttp-req"
-RESPONSE_TYPE: Final = "message/ohttp-res"
 
 #: Key id, KEM, KDF, AEAD: what an encapsulated request starts with (§4.3).
 HEADER: Final = struct.Struct(">BHHH")

@@ -12,7 +12,7 @@ from typing import Final
 import cbor2
 from pydantic import ValidationError
 
-from blindgate import problems
+from blindgate import problems, routes
 from blindgate.attestation.user_data import UserData
 from blindgate.detections import (
     AnswerFormat,
@@ -25,7 +25,7 @@ from blindgate.detections import (
 )
 from blindgate.imaging.errors import ImageRejected, ImageTooLarge
 from blindgate.link import Operation, Outcome
-from blindgate.oip import InferRequest, is_protocol_path, largest_answer
+from blindgate.oip import InferRequest, largest_answer
 from blindgate.oip.tensors import Result
 from blindgate.sealing.errors import OpenRejected, UnknownKey
 from enclave_app import limits
@@ -63,13 +63,6 @@ FAILURES: Final[dict[type[Exception], Outcome]] = {
     CredentialsError: Outcome.INVALID_REQUEST,
 }
 _EXPECTED: Final = tuple(FAILURES)
-#: The open API's paths that a sealed request may have, beside those of the Open Inference
-#: Protocol, and their methods.
-_INNER_METHODS: Final = {
-    "/v1/detections": "POST",
-    "/v1/detections/sample": "POST",
-    "/v1/models": "GET",
-}
 #: What a drained worker leaves to others.
 _WORK: Final = frozenset({Operation.DETECT, Operation.OHTTP})
 
@@ -181,21 +174,22 @@ class Service:
 
     def _answer_sealed(self, inner: InnerRequest, outer: Request, work: _Work) -> InnerAnswer:
         """The same resources as outside, by the same paths; only the client reads the answer."""
-        problem = oip_problem if is_protocol_path(inner.path) else InnerAnswer.of_problem
+        match = routes.find(inner.path)
+        is_protocol = routes.is_protocol_path(match.route.path if match else inner.path)
+        problem = oip_problem if is_protocol else InnerAnswer.of_problem
         if _is_coded(inner):
             answer = problem(
                 problems.UNSUPPORTED_MEDIA_TYPE,
                 "The sealed body has a Content-Encoding: send it without one.",
             )
             return replace(answer, headers=(("accept-encoding", "identity"),))
-        if is_protocol_path(inner.path):
-            return self._infer(inner, outer, work)
-        allowed = _INNER_METHODS.get(inner.path)
-        if allowed is None:
+        if is_protocol:
+            return self._infer(inner, match, outer, work)
+        if match is None:
             return InnerAnswer.of_problem(problems.NOT_FOUND)
-        if inner.method != allowed:
+        if inner.method != match.route.method:
             return InnerAnswer.of_problem(problems.METHOD_NOT_ALLOWED)
-        if inner.path == "/v1/models":
+        if match.route is routes.LIST_MODELS:
             return InnerAnswer(200, json.dumps({"models": [self._model()]}).encode())
         if not inner.content:
             return InnerAnswer.of_problem(problems.EMPTY_BODY)
@@ -204,7 +198,7 @@ class Service:
             work.passes += options.passes
         except ValidationError as error:
             return InnerAnswer.of_problem(problems.INVALID_REQUEST, errors=describe_faults(error))
-        if inner.path == "/v1/detections/sample":
+        if match.route is routes.DETECT_AS_SAMPLE:
             options = options.model_copy(update={"format": AnswerFormat.SAMPLE})
         # From here on all depends on the image: the length must not.
         room = largest_json(self._most(options), self._longest_label)
@@ -233,8 +227,10 @@ class Service:
         spent = (time.perf_counter() - started) * 1000
         return InnerAnswer(200, found.to_json(options.format), timings=(("detect", spent),))
 
-    def _infer(self, inner: InnerRequest, outer: Request, work: _Work) -> InnerAnswer:
-        """The Open Inference Protocol; images of one call are looked at one after the other."""
+    def _infer(
+        self, inner: InnerRequest, match: routes.Match | None, outer: Request, work: _Work
+    ) -> InnerAnswer:
+        """The Open Inference Protocol; the images of one call are analysed one after the other."""
         manifest = self._detector.manifest
 
         def detect_all(asked: InferRequest) -> list[Result]:
@@ -260,7 +256,7 @@ class Service:
             return largest_answer(asked, self._most(asked.options), self._longest_label)
 
         model = ModelRef(name=manifest.name, version=manifest.version)
-        return answer_inference(inner, model, detect_all, room)
+        return answer_inference(inner, match, model, detect_all, room)
 
     def _most(self, options: DetectOptions) -> int:
         """Detections that an image may have at most."""

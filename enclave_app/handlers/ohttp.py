@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import parse_qsl
 
 from blindgate import problems
-from blindgate.oip import parse_path
+from blindgate.routes import find
 from blindgate.sealing import bhttp, fields, ohttp, padding
 from blindgate.sealing.errors import BinaryHttpError, OpenRejected, UnknownKey
 from enclave_app.keys.replay_window import ReplayCache, name_of
@@ -238,8 +238,8 @@ def _acts(request: InnerRequest) -> bool:
     """
     if request.method != "POST" or not request.content:
         return False
-    target = parse_path(request.path)
-    return request.path == "/v1/detections" or (target is not None and target.verb == "infer")
+    match = find(request.path)
+    return match is not None and match.route.opens_images
 
 
 def _inner_request(message: bhttp.Request) -> InnerRequest:

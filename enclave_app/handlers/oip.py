@@ -5,35 +5,42 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from blindgate import problems
 from blindgate.detections import ModelRef
 from blindgate.oip import (
     InferRequest,
     OipError,
-    Target,
     encode_answer,
     error_text,
     model_metadata,
-    parse_path,
     parse_request,
     server_metadata,
 )
 from blindgate.oip.request import HEADER_LENGTH
 from blindgate.oip.tensors import Result, shared_problem
+from blindgate.routes import Match, Operation
 from enclave_app.detector.errors import UnknownClass
 from enclave_app.handlers.ohttp import InnerAnswer, InnerRequest, failed
 
 if TYPE_CHECKING:
     from blindgate.problems import Problem
 
+_METADATA: Final[dict[Operation, Callable[[ModelRef], dict[str, Any]]]] = {
+    Operation.SERVER_METADATA: lambda _: server_metadata(),
+    Operation.SERVER_LIVE: lambda _: {"live": True},
+    Operation.SERVER_READY: lambda _: {"ready": True},
+    Operation.MODEL_METADATA: lambda model: model_metadata(model.name, [model.version]),
+    Operation.MODEL_READY: lambda model: {"name": model.name, "ready": True},
+}
 #: Finds the objects in each image of a request, or says which problem each met.
 DetectAll = Callable[[InferRequest], Sequence[Result]]
 
 
 def answer_inference(
     request: InnerRequest,
+    match: Match | None,
     model: ModelRef,
     detect_all: DetectAll,
     room: Callable[[InferRequest], int],
@@ -41,29 +48,19 @@ def answer_inference(
     """Answer a request of the protocol.
 
     Args:
-        request: What came sealed.
+        request: The sealed request, opened.
+        match: The route that its path names, if any.
         model: The detector that runs here.
         detect_all: Finds objects.
         room: How many bytes the response to a request may need, whatever its images show.
     """
-    target = parse_path(request.path)
-    if target is None or not _is_here(target, model):
+    if match is None or not _is_here(match, model):
         return oip_problem(problems.NOT_FOUND)
-    if request.method != target.method:
+    if request.method != match.route.method:
         return oip_problem(problems.METHOD_NOT_ALLOWED)
-    match target.verb:
-        case "infer":
-            return _infer(request, model, detect_all, room)
-        case "server":
-            return _json(server_metadata())
-        case "live":
-            return _json({"live": True})
-        case "ready":
-            return _json({"ready": True})
-        case "model":
-            return _json(model_metadata(model.name, [model.version]))
-        case "model-ready":
-            return _json({"name": model.name, "ready": True})
+    if match.route.operation is Operation.INFER:
+        return _infer(request, model, detect_all, room)
+    return _json(_METADATA[match.route.operation](model))
 
 
 def _infer(
@@ -95,8 +92,8 @@ def _detect(asked: InferRequest, model: ModelRef, detect_all: DetectAll) -> Inne
     return InnerAnswer(200, answer.body, answer.content_type, headers=tuple(answer.headers.items()))
 
 
-def _is_here(target: Target, model: ModelRef) -> bool:
-    return target.model in (None, model.name) and target.version in (None, model.version)
+def _is_here(match: Match, model: ModelRef) -> bool:
+    return match.model in (None, model.name) and match.version in (None, model.version)
 
 
 def _json(content: dict[str, Any]) -> InnerAnswer:

@@ -9,9 +9,11 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import AfterValidator
 
+from blindgate import routes
+from blindgate.routes import COSE_SIGN1, JSON
 from gateway.api.openapi import ATTESTATION
-from gateway.api.requests import Expires, Plane
-from gateway.http.media_types import COSE, JSON, best_of
+from gateway.api.requests import Expires, Plane, at
+from gateway.http.media_types import best_of
 
 router = APIRouter(tags=["Attestation"])
 
@@ -47,7 +49,7 @@ KeyId = Annotated[
 ]
 
 
-@router.get("/v1/attestation", **ATTESTATION)
+@router.api_route(**at(routes.ATTEST), **ATTESTATION)
 async def get_attestation(
     request: Request, plane: Plane, expires: Expires, nonce: Nonce, key_id: KeyId = None
 ) -> Response:
@@ -56,11 +58,10 @@ async def get_attestation(
     Verify the document up to AWS's root, compare its measurements with those you trust, and
     check that the SHA-256 of the keys is the one in its `user_data`.
     """
-    # JSON where nothing is asked for: generated clients ask for nothing and read the first type.
-    media_type = best_of(request, [JSON, COSE])
+    media_type = best_of(request, routes.ATTEST.response)
     raw = base64.urlsafe_b64decode(nonce + "=" * (-len(nonce) % 4))
     evidence = await plane.attestation(request, raw, key_id, expires)
     headers = {"cache-control": "no-store"}
     if media_type == JSON:
         return JSONResponse(evidence.as_json(), headers=headers)
-    return Response(evidence.document, media_type=COSE, headers=headers)
+    return Response(evidence.document, media_type=COSE_SIGN1, headers=headers)

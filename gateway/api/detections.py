@@ -6,20 +6,23 @@ from typing import Final
 
 from fastapi import APIRouter, Request, Response
 
+from blindgate import routes
 from blindgate.detections import AnswerFormat
+from blindgate.routes import FORM
 from gateway.api.openapi import DETECT, DETECT_FORM, DETECT_SAMPLE
 from gateway.api.requests import (
     Expires,
     Options,
     PlainRoute,
     Plane,
+    at,
     dataplane,
     detect_options,
 )
 from gateway.api.requests import (
     expires as expires_of,
 )
-from gateway.http.media_types import FORM, JSON, OCTETS, best_of, content_type
+from gateway.http.media_types import best_of, content_type
 
 router = APIRouter(tags=["Detections"])
 
@@ -30,8 +33,7 @@ async def detect(request: Request, plane: Plane, options: Options, expires: Expi
     The body is one envelope, as `blindgate encrypt` and the AWS Encryption SDK write it. It is
     opened inside an attested enclave and nowhere else.
     """
-    # A form and `format=sample` came here before they had paths of their own, and still may.
-    return await _detect(request, plane, options, expires, [OCTETS, FORM])
+    return await _detect(request, plane, options, expires, routes.DETECT)
 
 
 async def _handle_detect(request: Request) -> Response:
@@ -40,11 +42,16 @@ async def _handle_detect(request: Request) -> Response:
 
 
 detect_route: Final = PlainRoute(
-    "/v1/detections", detect, _handle_detect, methods=["POST"], tags=router.tags, **DETECT
+    routes.DETECT.path,
+    detect,
+    _handle_detect,
+    methods=[routes.DETECT.method],
+    tags=router.tags,
+    **DETECT,
 )
 
 
-@router.post("/v1/detections/sample", **DETECT_SAMPLE)
+@router.api_route(**at(routes.DETECT_AS_SAMPLE), **DETECT_SAMPLE)
 async def detect_as_sample(
     request: Request, plane: Plane, options: Options, expires: Expires
 ) -> Response:
@@ -54,10 +61,10 @@ async def detect_as_sample(
     detection sample.
     """
     sample = options.model_copy(update={"format": AnswerFormat.SAMPLE})
-    return await _detect(request, plane, sample, expires, [OCTETS])
+    return await _detect(request, plane, sample, expires, routes.DETECT_AS_SAMPLE)
 
 
-@router.post("/v1/detections/form", **DETECT_FORM)
+@router.api_route(**at(routes.DETECT_IN_FORM), **DETECT_FORM)
 async def detect_in_form(
     request: Request, plane: Plane, options: Options, expires: Expires
 ) -> Response:
@@ -65,14 +72,15 @@ async def detect_in_form(
 
     As `POST /v1/detections`, with the envelope as the only file of a `multipart/form-data` body.
     """
-    return await _detect(request, plane, options, expires, [FORM])
+    return await _detect(request, plane, options, expires, routes.DETECT_IN_FORM)
 
 
 async def _detect(
-    request: Request, plane: Plane, options: Options, expires: float, allowed: list[str]
+    request: Request, plane: Plane, options: Options, expires: float, route: routes.Route
 ) -> Response:
-    best_of(request, [JSON])
-    kind = content_type(request, allowed)
+    media_type = best_of(request, route.response)
+    kind = content_type(request, route.request)
     form = request.headers["content-type"] if kind == FORM else None
     answer = await plane.detect(request, options, expires, form)
-    return Response(memoryview(answer.body), media_type=JSON, headers={"cache-control": "no-store"})
+    headers = {"cache-control": "no-store"}
+    return Response(memoryview(answer.body), media_type=media_type, headers=headers)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Request
 
+from blindgate.routes import JSON
 from gateway.api.openapi.admin import ENCLAVES, EnclaveList
 from gateway.api.requests import Plane
-from gateway.http.media_types import JSON, best_of
+from gateway.http.media_types import best_of
 
 router = APIRouter(tags=["Administration"])
 

@@ -6,21 +6,22 @@ from typing import Final
 
 from fastapi import APIRouter, Request, Response
 
+from blindgate import routes
 from gateway.api.openapi import OHTTP_KEYS_OPERATION, OHTTP_OPERATION
-from gateway.api.requests import Expires, PlainRoute, Plane, dataplane
+from gateway.api.requests import Expires, PlainRoute, Plane, at, dataplane
 from gateway.api.requests import expires as expires_of
-from gateway.http.media_types import OHTTP_ANSWER, OHTTP_KEYS, OHTTP_REQUEST, best_of, content_type
+from gateway.http.media_types import best_of, content_type
 
 router = APIRouter(tags=["Sealed requests"])
 
 
-@router.get("/.well-known/ohttp-gateway", **OHTTP_KEYS_OPERATION)
+@router.api_route(**at(routes.GET_OHTTP_KEYS), **OHTTP_KEYS_OPERATION)
 async def get_keys(request: Request, plane: Plane) -> Response:
     """Fetch the keys to seal requests to.
 
     Believe them only after `GET /v1/attestation` has shown which enclave they belong to.
     """
-    media_type = best_of(request, [OHTTP_KEYS])
+    media_type = best_of(request, routes.GET_OHTTP_KEYS.response)
     return Response(plane.keys(), media_type=media_type, headers={"cache-control": "no-cache"})
 
 
@@ -30,8 +31,8 @@ async def open_sealed(request: Request, plane: Plane, expires: Expires) -> Respo
     The body is an encapsulated request whose Binary HTTP content is a `POST /v1/detections`
     with an image, or an envelope, as its body. The answer is sealed to the sender.
     """
-    media_type = best_of(request, [OHTTP_ANSWER])
-    content_type(request, [OHTTP_REQUEST])
+    media_type = best_of(request, routes.SEND_SEALED.response)
+    content_type(request, routes.SEND_SEALED.request)
     answer = await plane.open_sealed(request, expires)
     headers = {"cache-control": "no-store"}
     return Response(memoryview(answer.body), media_type=media_type, headers=headers)
@@ -42,10 +43,10 @@ async def _handle_sealed(request: Request) -> Response:
 
 
 sealed_route: Final = PlainRoute(
-    "/.well-known/ohttp-gateway",
+    routes.SEND_SEALED.path,
     open_sealed,
     _handle_sealed,
-    methods=["POST"],
+    methods=[routes.SEND_SEALED.method],
     tags=router.tags,
     **OHTTP_OPERATION,
 )

@@ -11,17 +11,18 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Path, Request, Response
 from fastapi.responses import JSONResponse
 
-from blindgate import problems
+from blindgate import problems, routes
 from blindgate.detections import ModelRef
 from blindgate.oip import model_metadata, server_metadata
+from blindgate.routes import JSON
 from gateway.api.openapi import inference_protocol as described
-from gateway.api.requests import Expires, Plane
+from gateway.api.requests import Expires, Plane, at
 from gateway.auth.guard import charge
-from gateway.http.media_types import JSON, OCTETS, best_of, content_type
+from gateway.http.media_types import best_of, content_type
 from gateway.http.problem_responses import Refused
 
-router = APIRouter(prefix="/v2", tags=["Open Inference Protocol"])
-health = APIRouter(prefix="/v2/health", tags=["Open Inference Protocol"])
+router = APIRouter(tags=["Open Inference Protocol"])
+health = APIRouter(tags=["Open Inference Protocol"])
 
 Name = Annotated[
     str,
@@ -37,34 +38,34 @@ Version = Annotated[
 ]
 
 
-@health.get("/live", **described.SERVER_LIVE)
+@health.api_route(**at(routes.SERVER_LIVE), **described.SERVER_LIVE)
 async def is_server_live() -> dict[str, bool]:
     """Say that this process answers."""
     return {"live": True}
 
 
-@health.get("/ready", **described.SERVER_READY)
+@health.api_route(**at(routes.SERVER_READY), **described.SERVER_READY)
 async def is_server_ready(plane: Plane) -> JSONResponse:
     """Say whether a verified enclave takes requests; 503 if not."""
     ready = bool(plane.readiness()["ready"])
     return JSONResponse({"ready": ready}, status_code=200 if ready else 503)
 
 
-@router.get("", **described.SERVER)
+@router.api_route(**at(routes.SERVER_METADATA), **described.SERVER)
 async def get_server_metadata(request: Request) -> dict[str, Any]:
     """Say what this server is and which extensions of the protocol it speaks."""
     best_of(request, [JSON])
     return server_metadata()
 
 
-@router.get("/models/{model_name}", **described.MODEL)
+@router.api_route(**at(routes.MODEL_METADATA), **described.MODEL)
 async def get_model_metadata(request: Request, plane: Plane, model_name: Name) -> dict[str, Any]:
     """Describe a detector's tensors."""
     best_of(request, [JSON])
     return model_metadata(model_name, [each.version for each in _running(plane, model_name)])
 
 
-@router.get("/models/{model_name}/versions/{model_version}", **described.MODEL_VERSION)
+@router.api_route(**at(routes.VERSION_METADATA), **described.MODEL_VERSION)
 async def get_model_version_metadata(
     request: Request, plane: Plane, model_name: Name, model_version: Version
 ) -> dict[str, Any]:
@@ -73,13 +74,13 @@ async def get_model_version_metadata(
     return model_metadata(model_name, [_running(plane, model_name, model_version)[0].version])
 
 
-@router.get("/models/{model_name}/ready", **described.MODEL_READY)
+@router.api_route(**at(routes.MODEL_READY), **described.MODEL_READY)
 async def is_model_ready(plane: Plane, model_name: Name) -> dict[str, Any]:
     """Say that a detector runs in a verified enclave; 404 if not."""
     return {"name": _running(plane, model_name)[0].name, "ready": True}
 
 
-@router.get("/models/{model_name}/versions/{model_version}/ready", **described.MODEL_VERSION_READY)
+@router.api_route(**at(routes.VERSION_READY), **described.MODEL_VERSION_READY)
 async def is_model_version_ready(
     plane: Plane, model_name: Name, model_version: Version
 ) -> dict[str, Any]:
@@ -87,7 +88,7 @@ async def is_model_version_ready(
     return {"name": _running(plane, model_name, model_version)[0].name, "ready": True}
 
 
-@router.post("/models/{model_name}/infer", **described.INFER)
+@router.api_route(**at(routes.INFER), **described.INFER)
 async def infer(request: Request, plane: Plane, expires: Expires, model_name: Name) -> Response:
     """Find the objects in one or several encrypted images.
 
@@ -97,7 +98,7 @@ async def infer(request: Request, plane: Plane, expires: Expires, model_name: Na
     return await _infer(request, plane, expires, _running(plane, model_name)[0])
 
 
-@router.post("/models/{model_name}/versions/{model_version}/infer", **described.INFER_VERSION)
+@router.api_route(**at(routes.INFER_VERSION), **described.INFER_VERSION)
 async def infer_version(
     request: Request, plane: Plane, expires: Expires, model_name: Name, model_version: Version
 ) -> Response:
@@ -106,10 +107,10 @@ async def infer_version(
 
 
 async def _infer(request: Request, plane: Plane, expires: float, model: ModelRef) -> Response:
-    best_of(request, [JSON, OCTETS])
+    best_of(request, routes.INFER.response)
     # Clients of the protocol leave the type out where tensors follow the JSON part.
     if "content-type" in request.headers:
-        content_type(request, [JSON, OCTETS])
+        content_type(request, routes.INFER.request)
     answer = await plane.infer(request, model, expires, partial(charge, request))
     headers = {**answer.headers, "cache-control": "no-store"}
     return Response(answer.body, media_type=answer.content_type, headers=headers)

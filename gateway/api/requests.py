@@ -19,6 +19,7 @@ from gateway.dataplane import Dataplane, expiry
 from gateway.http.problem_responses import Refused
 
 if TYPE_CHECKING:
+    from blindgate.routes import Route
     from gateway.settings import Settings
 
 
@@ -56,6 +57,11 @@ class PlainRoute(APIRoute):
             return await handle(request)
 
         self.app = request_response(guarded)
+
+
+def at(route: Route) -> dict[str, Any]:
+    """The path and method of a route of the table, as FastAPI's routers take them."""
+    return {"path": route.path, "methods": [route.method]}
 
 
 async def dataplane(request: Request) -> Dataplane:

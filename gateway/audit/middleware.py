@@ -15,6 +15,7 @@ import logging
 import re
 from typing import TYPE_CHECKING, Any, Final
 
+from blindgate import routes
 from gateway.audit.counted import acts
 from gateway.audit.log import AuditUnusable, now
 
@@ -32,7 +33,9 @@ if TYPE_CHECKING:
     from gateway.pool.backend import Chunks
 
 #: Health checks come every second or so and say nothing about anybody.
-_UNRECORDED: Final = frozenset({"/livez", "/readyz", "/v2/health/live", "/v2/health/ready"})
+_UNRECORDED: Final = frozenset(
+    {"/livez", "/readyz", routes.SERVER_LIVE.path, routes.SERVER_READY.path}
+)
 #: KMS's request ids are UUIDs.
 _KMS_ID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII)
 #: One envelope takes one call, and a few more while KMS throttles.

@@ -3,21 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from blindgate import problems
 from gateway.http.problem_responses import Refused
 
 if TYPE_CHECKING:
     from starlette.requests import Request
-
-OCTETS: Final = "application/octet-stream"
-FORM: Final = "multipart/form-data"
-OHTTP_KEYS: Final = "application/ohttp-keys"
-OHTTP_REQUEST: Final = "message/ohttp-req"
-OHTTP_ANSWER: Final = "message/ohttp-res"
-JSON: Final = "application/json"
-COSE: Final = 'application/cose; cose-type="cose-sign1"'
 
 
 def content_type(request: Request, allowed: Sequence[str]) -> str:

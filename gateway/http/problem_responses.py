@@ -13,8 +13,9 @@ from starlette.routing import Match
 
 from blindgate import problems
 from blindgate.errors import BlindgateError
-from blindgate.oip import error_text, is_protocol_path
+from blindgate.oip import error_text
 from blindgate.problems import Problem
+from blindgate.routes import is_protocol_path
 from gateway.pool import PoolRefused
 
 if TYPE_CHECKING:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import base64
 
-from blindgate.oip import OipError, parse_path, parse_request
+from blindgate.oip import OipError, parse_request
+from blindgate.routes import find
 from tests.cost.harness import Case
 from tests.cost.hostile import Make, members, nested, repeated
 
@@ -74,8 +75,8 @@ CASES = [
          0.1, _SIZE),
     Case("a tensor of empty elements", _tensor(bytes, 16), _binary, 0.1, _SIZE, (OipError,)),
     # A sealed request has at most 8 KiB of path.
-    Case("a path", lambda n: b"/v2/models/" + b"%2f" * (n // 3), lambda d: parse_path(d.decode()),
+    Case("a path", lambda n: b"/v2/models/" + b"%2f" * (n // 3), lambda d: find(d.decode()),
          100, 4 * 1024),
-    Case("a path of slashes", lambda n: b"/v2" + b"/" * n, lambda d: parse_path(d.decode()),
+    Case("a path of slashes", lambda n: b"/v2" + b"/" * n, lambda d: find(d.decode()),
          100, 4 * 1024),
 ]  # fmt: skip

@@ -10,8 +10,9 @@ import pytest
 
 from blindgate import problems
 from blindgate.detections import Detections, ImageSize, ModelRef
-from blindgate.oip import InferRequest, is_protocol_path
+from blindgate.oip import InferRequest
 from blindgate.oip.tensors import Result
+from blindgate.routes import find, is_protocol_path
 from enclave_app.detector import UnknownClass
 from enclave_app.handlers.ohttp import InnerAnswer, InnerRequest
 from enclave_app.handlers.oip import answer_inference
@@ -31,7 +32,8 @@ def ask(method: str, path: str, body: Any = None, **headers: str) -> InnerAnswer
 
     content = json.dumps(body).encode() if body is not None else b""
     named = tuple((name.replace("_", "-"), value) for name, value in headers.items())
-    return answer_inference(InnerRequest(method, path, (), named, content), MODEL, detect, len_of)
+    inner = InnerRequest(method, path, (), named, content)
+    return answer_inference(inner, find(path), MODEL, detect, len_of)
 
 
 def len_of(asked: InferRequest) -> int:

@@ -118,8 +118,19 @@ def test_answers_of_every_kind_have_one_size(worker: Worker) -> None:
     assert sizes == {32 + padding.ANSWER_BUCKETS[0] + 16}
 
 
-def test_a_replay_is_refused_without_being_handled(worker: Worker) -> None:
-    sealed = worker.seal(request()).encapsulated
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/v1/detections",
+        "/v1/detections?min_score=0.5",
+        "/v1/%64etections",
+        "/v1/detections/sample",
+        "/v2/models/m/infer",
+        "/v2/models/m/versions/1/infer",
+    ],
+)
+def test_a_replay_is_refused_without_being_handled(worker: Worker, path: str) -> None:
+    sealed = worker.seal(request(path=path)).encapsulated
     worker.open(sealed)
     for _ in range(2):
         with pytest.raises(OpenRejected):

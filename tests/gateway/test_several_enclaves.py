@@ -7,15 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from blindgate import problems
+from blindgate import problems, routes
 from blindgate.link import Operation, Outcome, RequestHeader
-from blindgate.sealing import keys, ohttp
+from blindgate.sealing import keys
 from tests.gateway.conftest import serve_gateway
 from tests.gateway.fake_worker import FakeWorker, keys_body, running
 
 pytestmark = pytest.mark.anyio
 URL = "/.well-known/ohttp-gateway"
-SEALED = {"content-type": ohttp.REQUEST_TYPE}
+SEALED = {"content-type": routes.OHTTP_REQUEST_TYPE}
 NONCE = base64.urlsafe_b64encode(bytes(32)).rstrip(b"=").decode()
 
 
@@ -28,7 +28,7 @@ async def test_a_sealed_request_goes_to_the_enclave_that_holds_its_key(tmp_path:
         for key_id in (7, 8, 9, 8, 7):
             answer = await served.http.post(URL, content=bytes([key_id]) + b"..", headers=SEALED)
             assert answer.status_code == 200
-            assert answer.headers["content-type"] == ohttp.RESPONSE_TYPE
+            assert answer.headers["content-type"] == routes.OHTTP_RESPONSE_TYPE
         assert [body[0] for _, body in one.of(Operation.OHTTP)] == [7, 7]
         assert [body[0] for _, body in other.of(Operation.OHTTP)] == [8, 9, 8]
 

@@ -9,8 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from blindgate import problems
 from blindgate.oip import model_metadata, server_metadata
 from blindgate.oip.request import HEADER_LENGTH, InferRequestBody
+from blindgate.routes import JSON, OCTETS
 from gateway.api.openapi import UNAVAILABLE, UPLOAD, binary, headers, operation
-from gateway.http.media_types import JSON, OCTETS
 
 
 class ServerLive(BaseModel):

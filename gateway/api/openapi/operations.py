@@ -6,9 +6,17 @@ from typing import Any, Final
 
 from blindgate import problems
 from blindgate.detections import DetectOptions
+from blindgate.routes import (
+    COSE,
+    FORM,
+    JSON,
+    OCTETS,
+    OHTTP_KEYS_TYPE,
+    OHTTP_REQUEST_TYPE,
+    OHTTP_RESPONSE_TYPE,
+)
 from gateway.api.openapi.responses import binary, headers, json_ok, operation
 from gateway.api.openapi.schemas import Liveness, ModelList, Readiness
-from gateway.http.media_types import FORM, JSON, OCTETS, OHTTP_ANSWER, OHTTP_KEYS, OHTTP_REQUEST
 
 
 def _query_parameters() -> list[dict[str, Any]]:
@@ -150,7 +158,7 @@ OHTTP_KEYS_OPERATION: Final = operation(
     (problems.ENCLAVE_UNAVAILABLE, problems.NOT_ACCEPTABLE),
     ok={
         "description": "The key configurations of one enclave (RFC 9458 §3).",
-        "content": {OHTTP_KEYS: binary("Key configurations, the preferred first.")},
+        "content": {OHTTP_KEYS_TYPE: binary("Key configurations, the preferred first.")},
     },
 )
 OHTTP_OPERATION: Final = operation(
@@ -159,12 +167,12 @@ OHTTP_OPERATION: Final = operation(
     (*UPLOAD, *UNAVAILABLE, problems.OHTTP_KEY, problems.OHTTP_REJECTED),
     ok={
         "description": "The encapsulated answer (RFC 9458 §4.4).",
-        "content": {OHTTP_ANSWER: binary("Only the sender can open it.")},
+        "content": {OHTTP_RESPONSE_TYPE: binary("Only the sender can open it.")},
     },
     extra={
         "requestBody": {
             "required": True,
-            "content": {OHTTP_REQUEST: binary("An encapsulated request (RFC 9458 §4.3).")},
+            "content": {OHTTP_REQUEST_TYPE: binary("An encapsulated request (RFC 9458 §4.3).")},
         }
     },
 )
@@ -175,8 +183,8 @@ ATTESTATION: Final = operation(
     ok={
         "description": "A fresh attestation document, with the keys beside it in JSON.",
         "content": {
-            "application/cose": binary("A COSE_Sign1 document, signed by the Nitro system."),
-            "application/json": {
+            COSE: binary("A COSE_Sign1 document, signed by the Nitro system."),
+            JSON: {
                 "schema": {"$ref": "#/components/schemas/Evidence"},
                 "example": {"document": "hEShATgioFkRBqlpbW9kdWxlX2lk", "keys": "ACkBABDL1Xk="},
             },

@@ -16,8 +16,8 @@ from typer.testing import CliRunner, Result
 
 from blindgate.attestation import UserData, parse
 from blindgate.cli import app
+from blindgate.routes import COSE_SIGN1
 from devstack.nsm import DevNsm
-from gateway.http.media_types import COSE as MEDIA_TYPE
 from tests.vectors.forge import MODULE_ID, NONCE, NOW, PCRS, ROOT, document, pcr
 
 BOUND = UserData(keys=b"k" * 32, model=b"m" * 32, config=b"c" * 32)
@@ -58,7 +58,7 @@ def saved(tmp_path: Path) -> Path:
 
 
 @contextmanager
-def _gateway(nsm: DevNsm, *, kind: str = MEDIA_TYPE, replay: bytes | None = None) -> Iterator[str]:
+def _gateway(nsm: DevNsm, *, kind: str = COSE_SIGN1, replay: bytes | None = None) -> Iterator[str]:
     """A gateway on this machine; yields its address."""
 
     class Handler(BaseHTTPRequestHandler):

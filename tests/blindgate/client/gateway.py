@@ -15,10 +15,10 @@ from pathlib import Path
 
 import httpx
 
-from blindgate import problems
+from blindgate import problems, routes
 from blindgate.attestation import PcrSet, Trust, UserData
 from blindgate.detections import Box, Detection, Detections, ImageSize, ModelRef
-from blindgate.sealing import keys, ohttp
+from blindgate.sealing import ohttp
 from blindgate.sealing.xwing import SEED_SIZE
 from devstack.nsm import DevNsm, DevRoot
 from enclave_app.handlers.ohttp import (
@@ -129,7 +129,9 @@ class Gateway:
             enclave = self.enclaves[self.turn % len(self.enclaves)]
             self.turn += 1
         return httpx.Response(
-            200, headers={"content-type": keys.MEDIA_TYPE}, content=enclave.keyring.keys_body()
+            200,
+            headers={"content-type": routes.OHTTP_KEYS_TYPE},
+            content=enclave.keyring.keys_body(),
         )
 
     def attestation(self, request: httpx.Request) -> httpx.Response:
@@ -145,7 +147,7 @@ class Gateway:
         return httpx.Response(200, headers=headers, content=document)
 
     def sealed(self, request: httpx.Request) -> httpx.Response:
-        assert request.headers["content-type"] == ohttp.REQUEST_TYPE
+        assert request.headers["content-type"] == routes.OHTTP_REQUEST_TYPE
         enclave = self.holder(ohttp.key_id(request.content))
         if enclave is None:
             return problem(problems.OHTTP_KEY)
@@ -155,7 +157,7 @@ class Gateway:
             return problem(problems.OHTTP_KEY)
         except OpenRejected:
             return problem(problems.OHTTP_REJECTED)
-        headers = {"content-type": ohttp.RESPONSE_TYPE}
+        headers = {"content-type": routes.OHTTP_RESPONSE_TYPE}
         return httpx.Response(200, headers=headers, content=bytes(answer))
 
     def holder(self, key_id: int) -> Enclave | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import httpx
 import pytest
@@ -12,10 +12,10 @@ from blindgate.client import AnswerRejected, ProblemError, VerificationFailed
 from blindgate.client._sync.transport import send
 from blindgate.client.errors import ClientError
 from blindgate.client.session import attestation_document, document_request, new_nonce
+from blindgate.routes import COSE_SIGN1
 from tests.blindgate.client.gateway import URL
 
 Handler = Callable[[httpx.Request], httpx.Response]
-COSE = 'application/cose; cose-type="cose-sign1"'
 
 
 def fetch(handler: Handler, nonce: bytes = bytes(32), key_id: int | None = None) -> bytes:
@@ -24,7 +24,7 @@ def fetch(handler: Handler, nonce: bytes = bytes(32), key_id: int | None = None)
     return attestation_document(send(transport, httpx.URL(URL), request, {}))
 
 
-def responds(content: bytes = b"document", kind: str = COSE, status: int = 200) -> Handler:
+def responds(content: bytes = b"document", kind: str = COSE_SIGN1, status: int = 200) -> Handler:
     return lambda _: httpx.Response(status, content=content, headers={"content-type": kind})
 
 
@@ -72,19 +72,21 @@ def test_a_document_that_is_too_long_is_refused() -> None:
 def test_an_endless_response_is_not_read_to_its_end() -> None:
     read = 0
 
-    def endless() -> object:
+    def endless() -> Iterator[bytes]:
         nonlocal read
         while True:
             read += 1 << 20
             yield bytes(1 << 20)
 
     with pytest.raises(AnswerRejected, match="larger than"):
-        fetch(lambda _: httpx.Response(200, headers={"content-type": COSE}, content=endless()))  # type: ignore[arg-type]
+        fetch(
+            lambda _: httpx.Response(200, headers={"content-type": COSE_SIGN1}, content=endless())
+        )
     assert read < 1 << 25
 
 
 def test_a_compressed_response_is_refused() -> None:
-    headers = {"content-type": COSE, "content-encoding": "gzip"}
+    headers = {"content-type": COSE_SIGN1, "content-encoding": "gzip"}
     with pytest.raises(AnswerRejected, match="compressed"):
         fetch(lambda _: httpx.Response(200, headers=headers, stream=httpx.ByteStream(b"\x1f\x8b")))
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
-from blindgate import problems
+from blindgate import problems, routes
 from blindgate.attestation import (
     AWS_NITRO_ROOT,
     AttestationError,
@@ -138,7 +138,7 @@ def test_keys_that_the_document_does_not_bind_are_refused(
     own = keys.KeyPair.from_seed(enclave.keyring.key_ids()[0], Kem.X25519, bytes(32))
     gateway.replace[KEYS] = lambda _: httpx.Response(
         200,
-        headers={"content-type": keys.MEDIA_TYPE},
+        headers={"content-type": routes.OHTTP_KEYS_TYPE},
         content=keys.encode_list([own.config]),
     )
     assert "does not bind" in str(refused(gateway, trust(root)))
@@ -152,7 +152,8 @@ def test_keys_that_the_document_does_not_bind_are_refused(
         pytest.param(lambda: httpx.Response(200, html="<p>Welcome</p>"), id="captive portal"),
         pytest.param(lambda: httpx.Response(302, headers={"location": "/x"}), id="redirect"),
         pytest.param(
-            lambda: httpx.Response(200, headers={"content-type": keys.MEDIA_TYPE}), id="empty"
+            lambda: httpx.Response(200, headers={"content-type": routes.OHTTP_KEYS_TYPE}),
+            id="empty",
         ),
     ],
 )

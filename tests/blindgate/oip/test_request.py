@@ -13,8 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from blindgate.detections import DetectOptions
-from blindgate.oip import OipError, parse_path, parse_request
-from blindgate.oip.paths import Target
+from blindgate.oip import OipError, parse_request
 from blindgate.oip.request import MAX_IMAGES
 from blindgate.oip.tensors import OUTPUTS
 
@@ -407,32 +406,3 @@ def test_both_forms_carry_the_same_elements(elements: list[bytes]) -> None:
     as_json = body(shape=[len(elements)], data=[b64(each) for each in elements])
     assert list(map(bytes, parse_request(data, length).images)) == elements
     assert list(parse(as_json).images) == elements
-
-
-@pytest.mark.parametrize(
-    ("path", "target"),
-    [
-        ("/v2", Target("server")),
-        ("/v2/health/live", Target("live")),
-        ("/v2/health/ready", Target("ready")),
-        ("/v2/models/a", Target("model", "a")),
-        ("/v2/models/a%20b/ready", Target("model-ready", "a b")),
-        ("/v2/models/a/infer", Target("infer", "a")),
-        ("/v2/models/a/versions/1", Target("model", "a", "1")),
-        ("/v2/models/a/versions/1/ready", Target("model-ready", "a", "1")),
-        ("/v2/models/a/versions/1/infer", Target("infer", "a", "1")),
-        ("/v2/", None),
-        ("/v2/health", None),
-        ("/v2/models", None),
-        ("/v2/models/", None),
-        ("/v2/models//infer", None),
-        ("/v2/models/a/versions", None),
-        ("/v2/models/a/versions//infer", None),
-        ("/v2/models/a/infer/", None),
-        ("/v20/models/a", None),
-        ("", None),
-        ("v2", None),
-    ],
-)
-def test_paths_name_what_is_asked(path: str, target: Target | None) -> None:
-    assert parse_path(path) == target
