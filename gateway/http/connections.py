@@ -18,7 +18,7 @@ import re
 import secrets
 import sys
 import time
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Self, cast
 from urllib.parse import unquote
 
 import h11
@@ -89,6 +89,10 @@ def _malformed(detail: str) -> _Broken:
 class _Buffer(ReceiveBuffer):
     """Received bytes that h11 has not parsed: every limit is checked before it parses them.
 
+    What arrives while it is empty is kept as it is, and handed on so if it is taken as a whole:
+    nearly all of a body is not copied. It becomes a bytearray, which can be shortened and extended
+    cheaply, only when that is needed.
+
     Attributes:
         in_head: Whether a request begins here; otherwise its body or its trailers go on.
     """
@@ -98,6 +102,13 @@ class _Buffer(ReceiveBuffer):
         self._searched = 0
         self.in_head = True
         self.next_message()
+
+    def __iadd__(self, received: bytes | bytearray) -> Self:
+        if not self._data and type(received) is bytes:
+            self._data = cast("bytearray", received)
+        else:
+            self._mutable().extend(received)
+        return self
 
     def next_message(self) -> None:
         """Reset the limits for the next request."""
@@ -109,7 +120,7 @@ class _Buffer(ReceiveBuffer):
         """Ignore an empty line before a request (RFC 9112 §2.2), but not several."""
         if not self._empty_line_seen and self._data.startswith(b"\r\n"):
             self._empty_line_seen = True
-            self._take(2)
+            self._extract(2)
 
     def is_next_line_obviously_invalid_request_line(self) -> bool:
         """Whether no head begins like this; the first half of an empty line may still be one."""
@@ -120,14 +131,14 @@ class _Buffer(ReceiveBuffer):
     def maybe_extract_lines(self) -> list[bytearray] | None:
         """Extract the lines of a head or of a trailer section, once it is complete."""
         if self._data.startswith(b"\r\n"):
-            self._take(2)
+            self._extract(2)
             return []
         end = self._data.find(b"\r\n\r\n", self._searched)
         self._check_section(end)
         if end < 0:
             self._searched = max(0, len(self._data) - 3)
             return None
-        section = self._take(end + 4)
+        section = self._extract(end + 4)
         lines = section[:-4].split(b"\r\n")
         for line in lines:
             if b"\r" in line or line.startswith((b" ", b"\t")):
@@ -151,7 +162,7 @@ class _Buffer(ReceiveBuffer):
         """Extract bytes of a body."""
         if not self._data:
             return None
-        data = self._take(count)
+        data = self._extract(count)
         self._size += len(data)
         return data
 
@@ -167,22 +178,55 @@ class _Buffer(ReceiveBuffer):
         if self._data.count(b"\n", 0, size) != self._data.count(b"\r\n", 0, size):
             raise _malformed("A line of the header ends with a bare LF.")
 
-    def _take(self, count: int) -> bytearray:
+    def _extract(self, count: int) -> bytearray:
         """Remove bytes from the front; all of them are handed over without a copy."""
         if count >= len(self._data):
             taken, self._data = self._data, bytearray()
         else:
-            taken = self._data[:count]
-            del self._data[:count]
+            data = self._mutable()
+            taken = data[:count]
+            del data[:count]
         self._searched = self._next_line_search = self._multiple_lines_search = 0
         return taken
 
+    def _mutable(self) -> bytearray:
+        if type(self._data) is not bytearray:
+            self._data = bytearray(self._data)
+        return self._data
 
-class _Connection(h11.Connection):
-    """h11's parser with our limits, and without what it takes and others may read differently."""
+
+class _Chunks:
+    """The part of a body that the application has not received yet, in place of a bytearray."""
 
     def __init__(self) -> None:
+        self._chunks: list[bytes | bytearray] = []
+        self._size = 0
+
+    def __iadd__(self, chunk: bytes | bytearray) -> Self:
+        self._chunks.append(chunk)
+        self._size += len(chunk)
+        return self
+
+    def __len__(self) -> int:
+        return self._size
+
+    def __bytes__(self) -> bytes:
+        """A single chunk is not copied."""
+        if len(self._chunks) == 1 and isinstance(only := self._chunks[0], bytes):
+            return only
+        return b"".join(self._chunks)
+
+
+class _Connection(h11.Connection):
+    """h11's parser with our limits, and without what it takes and others may read differently.
+
+    Args:
+        before_data: Called before a part of a body is handed over.
+    """
+
+    def __init__(self, before_data: Callable[[], None]) -> None:
         super().__init__(h11.SERVER, MAX_HEAD)
+        self._before_data = before_data
         self._buffer = self._receive_buffer = _Buffer()
 
     def next_event(self) -> h11.Event | type[h11.NEED_DATA | h11.PAUSED]:
@@ -198,6 +242,8 @@ class _Connection(h11.Connection):
         if isinstance(event, h11.Request):
             self._buffer.next_message()
             _check_request(event)
+        elif isinstance(event, h11.Data):
+            self._before_data()
         return event
 
 
@@ -239,7 +285,7 @@ class BoundedProtocol(H11Protocol):
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
-        self.conn = _Connection()
+        self.conn = _Connection(self._collect_chunks)
         self._timer: asyncio.TimerHandle | None = None
         #: Bytes that are still discarded after a refusal.
         self._lingering: int | None = None
@@ -316,6 +362,14 @@ class BoundedProtocol(H11Protocol):
         self._stop_waiting()
         self._stop_reader_timer()
         super().connection_lost(exc)
+
+    def _collect_chunks(self) -> None:
+        """Make uvicorn collect chunks: it would copy them into a bytearray, and out of that again.
+
+        It puts an empty bytearray there whenever the application has received something.
+        """
+        if not self.cycle.body:
+            self.cycle.body = _Chunks()  # type: ignore[assignment]
 
     def _is_busy(self) -> bool:
         return self.cycle is not None and not self.cycle.response_complete

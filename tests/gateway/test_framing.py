@@ -10,12 +10,17 @@ import hashlib
 import json
 import logging
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
+from starlette.types import Receive, Scope, Send
+from uvicorn import Config
+from uvicorn.server import ServerState
 
 from blindgate import problems
 from blindgate.link import Operation, Outcome, RequestHeader
 from blindgate.problems import Problem
+from gateway.http.connections import bounded_protocol
 from tests.gateway.conftest import Served, serve_gateway
 from tests.gateway.fake_worker import Handler, running
 from tests.gateway.wire import Reply, Wire, chunked, head
@@ -382,6 +387,33 @@ async def test_a_request_of_http_1_0_is_answered_and_ends_the_connection(worker_
             assert (await wire.response()).status == 200
             assert await wire.rest() == b""
         assert worker.of(Operation.DETECT)[0][1] == b"body"
+
+
+async def test_a_body_reaches_the_application_without_a_copy() -> None:
+    received: list[bytes] = []
+
+    async def app(_: Scope, receive: Receive, __: Send) -> None:
+        while (message := await receive())["type"] == "http.request":
+            received.append(message["body"])
+
+    transport = Mock(asyncio.Transport)
+    transport.get_extra_info.return_value = None
+    transport.is_closing.return_value = False
+    config = Config(app, lifespan="off", log_config=None)
+    connection = bounded_protocol(10.0)(config, ServerState(), {})
+    connection.connection_made(transport)
+    large, *small = [bytes([each]) * 70_000 for each in range(4)]
+    connection.data_received(head(DETECT, OCTETS, "content-length: 280010") + b"together")
+    await asyncio.sleep(0)
+    connection.data_received(large)
+    await asyncio.sleep(0)
+    for chunk in (*small, b"!!"):
+        connection.data_received(chunk)
+    await asyncio.sleep(0)
+    connection.connection_lost(None)
+    await asyncio.gather(*connection.tasks)
+    assert received == [b"together", large, b"".join(small) + b"!!"]
+    assert received[1] is large
 
 
 async def test_trailers_and_short_extensions_are_ignored(worker_path: Path) -> None:
