@@ -30,6 +30,7 @@ from blindgate.oip.tensors import Result, shared_problem
 from gateway.audit.middleware import Digest, note_answer
 from gateway.auth.caller import CallerTags
 from gateway.auth.guard import charge, charge_after
+from gateway.context import context_of
 from gateway.http import ByteBudget, ClientGone, IncomingBody, UploadLimits
 from gateway.http.disconnects import unless_gone
 from gateway.http.media_types import refuse_content_codings
@@ -381,7 +382,8 @@ class Dataplane:
         params: dict[str, Param] | None = None,
         key_id: int | None = None,
     ) -> EnclaveAnswer:
-        async with Digest(request.state, body):
+        context = context_of(request.scope)
+        async with Digest(context, body):
             try:
                 answer = await unless_gone(
                     request,
@@ -391,9 +393,9 @@ class Dataplane:
                         expires=expires,
                         params=params,
                         key_id=key_id,
-                        request_id=bytes.fromhex(request.state.request_id),
-                        timeline=request.state.timeline,
-                        caller=self._callers.tag(request.state.caller),
+                        request_id=bytes.fromhex(context.request_id),
+                        timeline=context.timeline,
+                        caller=self._callers.tag(context.require_caller()),
                     ),
                 )
             except HeaderTooLarge as error:
@@ -401,8 +403,7 @@ class Dataplane:
             except ClientGone:
                 await charge_after(request, _LEFT_UNITS)
                 raise
-        request.state.enclave = str(answer.enclave)
-        note_answer(request.state, request.state.enclave, answer.params)
+        note_answer(context, str(answer.enclave), answer.params)
         await charge_after(request, _further_units(operation, answer.params))
         if answer.outcome is Outcome.INVALID_REQUEST:
             raise _InvalidParameters(_faults_of(answer.body))

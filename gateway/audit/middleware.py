@@ -13,22 +13,22 @@ import asyncio
 import hashlib
 import logging
 import re
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from blindgate import routes
 from gateway.audit.counted import acts
 from gateway.audit.log import AuditUnusable, now
+from gateway.context import context_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from starlette.datastructures import State
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
     from blindgate.link.frames import Params
     from gateway.audit.counted import CountedRequests
     from gateway.audit.log import AuditLog
-    from gateway.auth.caller import Caller
+    from gateway.context import RequestContext
     from gateway.pool import Pool
     from gateway.pool.backend import Chunks
 
@@ -77,8 +77,7 @@ class AuditTrail:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        state = scope["state"]
-        state["audited"] = True
+        context_of(scope).audited = True
         recorded = False
 
         async def send_recorded(message: Message) -> None:
@@ -98,46 +97,49 @@ class AuditTrail:
         route = getattr(scope.get("route"), "path", None)
         if route in _UNRECORDED:
             return
-        state = scope["state"]
-        caller: Caller | None = state.get("caller")
+        context = context_of(scope)
+        caller = context.caller
         operation = getattr(scope.get("route"), "operation_id", None)
-        outcome = _outcome(status, state.get("problem"))
-        ciphertexts, enclaves = state.get("ciphertexts", []), state.get("enclaves", ())
-        if not acts(caller, operation, outcome, reached=bool(ciphertexts or enclaves)):
+        outcome = _outcome(status, context.problem)
+        if not acts(
+            caller, operation, outcome, reached=bool(context.ciphertexts or context.enclaves)
+        ):
             address = scope["client"][0] if scope.get("client") else ""
             self._counted.count(caller, address, outcome)
             return
         self._log.append(
             {
                 "time": now(),
-                "request_id": state["request_id"],
+                "request_id": context.request_id,
                 "caller": str(caller),
                 "operation": operation,
-                "ciphertexts": ciphertexts,
-                "enclaves": [{"address": each, "pcr0": self._pcr0_of(each)} for each in enclaves],
-                "kms": state.get("kms", []),
+                "ciphertexts": context.ciphertexts,
+                "enclaves": [
+                    {"address": each, "pcr0": self._pcr0_of(each)} for each in context.enclaves
+                ],
+                "kms": context.kms,
                 "outcome": outcome,
             }
         )
 
 
-def _outcome(status: int, problem: Any) -> str:
+def _outcome(status: int, problem: str | None) -> str:
     if not status:
         return "not-answered"
-    if isinstance(problem, str):
+    if problem is not None:
         return problem
     return "ok" if status < 400 else f"status-{status}"
 
 
-def note_answer(state: State, enclave: str, params: Params) -> None:
+def note_answer(context: RequestContext, enclave: str, params: Params) -> None:
     """Keep for the record which enclave answered, and which calls of KMS it made for that."""
-    known = getattr(state, "enclaves", ())
-    state.enclaves = list(dict.fromkeys([*known, enclave]))
+    context.enclave = enclave
+    if enclave not in context.enclaves:
+        context.enclaves.append(enclave)
     given = params.get("kms")
     calls = given if isinstance(given, list) else []
     # What KMS itself gives; nothing else gets into the log by this way.
-    ids = [each for each in calls[:_MAX_CALLS] if _KMS_ID.fullmatch(each)]
-    state.kms = [*getattr(state, "kms", ()), *ids]
+    context.kms += [each for each in calls[:_MAX_CALLS] if _KMS_ID.fullmatch(each)]
 
 
 class Measurements:
@@ -180,17 +182,17 @@ class Digest:
     """The SHA-256 of a ciphertext for the record, computed beside the request's own way.
 
     Args:
-        state: The request's state; nothing is computed if nothing is recorded.
+        context: The request's; nothing is computed if nothing is recorded.
         body: The ciphertext in pieces.
     """
 
-    def __init__(self, state: State, body: Chunks) -> None:
-        self._state = state
+    def __init__(self, context: RequestContext, body: Chunks) -> None:
+        self._context = context
         self._body = body
         self._work: asyncio.Future[str] | None = None
 
     async def __aenter__(self) -> None:
-        if getattr(self._state, "audited", False) and self._body:
+        if self._context.audited and self._body:
             if sum(map(len, self._body)) > _LARGE:
                 self._work = asyncio.ensure_future(asyncio.to_thread(_sha256, self._body))
             else:
@@ -201,7 +203,7 @@ class Digest:
         if self._work is not None:
             # Also where the request failed: a refused envelope was sent all the same.
             digest = await asyncio.shield(self._work)
-            self._state.ciphertexts = [*getattr(self._state, "ciphertexts", ()), digest]
+            self._context.ciphertexts.append(digest)
 
 
 def _sha256(pieces: Iterable[bytes | bytearray | memoryview]) -> str:

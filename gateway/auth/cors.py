@@ -9,6 +9,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import Response
 
 from blindgate import problems
+from gateway.context import context_of
 from gateway.http.problem_responses import answer
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ class _Refusal(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send it with the id of this request."""
-        request_id = scope["state"]["request_id"]
+        request_id = context_of(scope).request_id
         refusal = answer(request_id, problems.CROSS_ORIGIN_REFUSED, headers=self._cors)
         await refusal(scope, receive, send)
 

@@ -8,6 +8,7 @@ from fastapi import Request
 
 from gateway.auth.caller import Caller, Scope
 from gateway.auth.signin import forbidden
+from gateway.context import context_of
 
 if TYPE_CHECKING:
     from gateway.auth.rates import RateLimits
@@ -39,7 +40,7 @@ CHARGED: Final = frozenset(
 
 
 async def signed_in(request: Request) -> None:
-    """Let the request pass if its caller may make it; leaves the caller in the request's state.
+    """Let the request pass if its caller may make it; leaves the caller in the request's context.
 
     Raises:
         Refused: `unauthorized`, `forbidden` or `rate-limited`.
@@ -47,7 +48,8 @@ async def signed_in(request: Request) -> None:
     sign_in: SignIn = request.app.state.sign_in
     rates: RateLimits | None = request.app.state.rates
     caller: Caller = await sign_in.caller(request)
-    request.state.caller = caller
+    context = context_of(request.scope)
+    context.caller = caller
     operation = request.scope["route"].operation_id
     scope = SCOPES.get(operation, Scope.ADMIN)
     if scope not in caller.scopes:
@@ -55,7 +57,7 @@ async def signed_in(request: Request) -> None:
     # Only what takes an enclave's time counts; the rest is cheap and clients retry on it.
     if rates is not None and operation in CHARGED:
         standing = await rates.take(caller)
-        request.state.answer_headers = standing.headers()
+        context.response_headers = standing.headers()
 
 
 async def charge(request: Request, units: int) -> None:
@@ -66,13 +68,15 @@ async def charge(request: Request, units: int) -> None:
     """
     rates: RateLimits | None = request.app.state.rates
     if rates is not None and units > 0:
-        standing = await rates.take(request.state.caller, units)
-        request.state.answer_headers = standing.headers()
+        context = context_of(request.scope)
+        standing = await rates.take(context.require_caller(), units)
+        context.response_headers = standing.headers()
 
 
 async def charge_after(request: Request, units: int) -> None:
     """Count `units` more that a request has turned out to cost; never refused."""
     rates: RateLimits | None = request.app.state.rates
     if rates is not None and units > 0:
-        standing = await rates.charge(request.state.caller, units)
-        request.state.answer_headers = standing.headers()
+        context = context_of(request.scope)
+        standing = await rates.charge(context.require_caller(), units)
+        context.response_headers = standing.headers()

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import json
 import re
-import secrets
 import sys
 import time
 from typing import TYPE_CHECKING, Any, Final, Self, cast
@@ -26,13 +25,12 @@ from h11._receivebuffer import ReceiveBuffer
 from uvicorn.protocols.http.h11_impl import STATUS_PHRASES, H11Protocol
 
 from blindgate import problems
-from blindgate.link.frames import REQUEST_ID_BYTES
+from gateway.context import RequestContext, context_of
 from gateway.telemetry.access_log import Record, Records
-from gateway.telemetry.timeline import Timeline
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable, MutableMapping
+    from collections.abc import Callable
 
     from fastapi import FastAPI
     from uvicorn._types import HTTPScope
@@ -415,16 +413,16 @@ class BoundedProtocol(H11Protocol):
         self._unset_keepalive_if_required()
         self._lingering = LINGER_BYTES
         busy = self._is_busy()
-        state: MutableMapping[str, Any] = self.cycle.scope["state"] if busy else {}
-        request_id = state.setdefault("request_id", secrets.token_hex(REQUEST_ID_BYTES))
+        context = context_of(cast("dict[str, Any]", self.cycle.scope)) if busy else RequestContext()
+        request_id = context.request_id
         if busy:
             # The application learns that the client has gone; `Edge` records the refusal.
-            state["refused"] = problem
+            context.refused = problem
             self.cycle.disconnected = True
             self.cycle.waiting_for_100_continue = False
             self.cycle.message_event.set()
         elif self.records is not None:
-            self.records.add(_record(problem, request_id))
+            self.records.add(_record(problem, context))
         if self.transport.is_closing():
             return
         if self.conn.our_state not in (h11.IDLE, h11.SEND_RESPONSE):
@@ -453,15 +451,15 @@ class BoundedProtocol(H11Protocol):
         self._timer = self.loop.call_later(LINGER_SECONDS, self.transport.abort)
 
 
-def _record(problem: Problem, request_id: str) -> Record:
+def _record(problem: Problem, context: RequestContext) -> Record:
     return Record(
-        Timeline(),
+        context.timeline,
         time.perf_counter(),
         method="other",
         route=None,
         status=problem.status,
         problem=problem.slug,
-        request_id=request_id,
+        request_id=context.request_id,
         enclave=None,
         parent=None,
     )

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import secrets
 import sys
 import time
 from typing import TYPE_CHECKING, Final
@@ -16,12 +15,11 @@ from typing import TYPE_CHECKING, Final
 from blindgate import problems
 from blindgate.errors import BlindgateError
 from blindgate.failures import describe
-from blindgate.link.frames import REQUEST_ID_BYTES
+from gateway.context import context_of
 from gateway.http import ClientGone
 from gateway.http.connections import LINGER_BYTES, LINGER_SECONDS
 from gateway.http.problem_responses import answer
 from gateway.telemetry.access_log import Record, Records
-from gateway.telemetry.timeline import Timeline
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -58,10 +56,8 @@ class Edge:
         if scope["type"] != "http":
             await self._app(scope, receive, _in_one_line(send))
             return
-        state = scope.setdefault("state", {})
-        timeline = state["timeline"] = Timeline()
-        # Always our own: one that a client chose could collide, or forge lines in a log.
-        request_id = state.setdefault("request_id", secrets.token_hex(REQUEST_ID_BYTES))
+        context = context_of(scope)
+        request_id = context.request_id
         inner = {**scope, "method": "GET"} if scope["method"] == "HEAD" else scope
         unread = _has_body(scope)
         lingers = False
@@ -81,7 +77,7 @@ class Edge:
                 headers = message["headers"] = [
                     *message.get("headers", ()),
                     (_REQUEST_ID, request_id.encode()),
-                    *((k.encode(), v.encode()) for k, v in state.get("answer_headers", {}).items()),
+                    *((k.encode(), v.encode()) for k, v in context.response_headers.items()),
                 ]
                 closes = _CLOSE in headers or _closes(scope)
                 if unread and not closes and not _is_short(scope):
@@ -109,20 +105,19 @@ class Edge:
                 refusal = answer(request_id, problems.INTERNAL_ERROR)
                 await refusal(scope, receive, send_named)
         finally:
-            problem = "client-gone" if gone else state.get("problem")
-            if (refused := state.get("refused")) is not None:
-                # By the server, which has sent a response of its own.
-                status, problem = refused.status, refused.slug
+            problem = "client-gone" if gone else context.problem
+            if context.refused is not None:
+                status, problem = context.refused.status, context.refused.slug
             self._records.add(
                 Record(
-                    timeline,
+                    context.timeline,
                     ended or time.perf_counter(),
                     method=scope["method"],
                     route=getattr(inner.get("route"), "path", None),
                     status=status,
                     problem=problem,
                     request_id=request_id,
-                    enclave=state.get("enclave"),
+                    enclave=context.enclave,
                     parent=_parent(scope) if self._records.traced else None,
                 )
             )

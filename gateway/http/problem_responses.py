@@ -16,6 +16,7 @@ from blindgate.errors import BlindgateError
 from blindgate.oip import error_text
 from blindgate.problems import Problem
 from blindgate.routes import is_protocol_path
+from gateway.context import context_of
 from gateway.pool import PoolRefused
 
 if TYPE_CHECKING:
@@ -96,7 +97,7 @@ class ProblemAnswer(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the answer, leaving the problem's name for the access log."""
-        scope["state"]["problem"] = self.problem.slug
+        context_of(scope).problem = self.problem.slug
         if is_protocol_path(scope["path"]):
             # All that clients of the Open Inference Protocol show; whoever refused the request.
             members = {**self._members, "error": error_text(self._members)}
@@ -115,7 +116,7 @@ def install(app: FastAPI) -> None:
 
 async def _refused(request: Request, error: Exception) -> Response:
     assert isinstance(error, Refused | PoolRefused)  # noqa: S101 - as registered in install()
-    return refusal(request.state.request_id, error)
+    return refusal(context_of(request.scope).request_id, error)
 
 
 def refusal(request_id: str, error: Refused | PoolRefused) -> Response:
@@ -134,7 +135,9 @@ def refusal(request_id: str, error: Refused | PoolRefused) -> Response:
 async def _invalid(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)  # noqa: S101 - as registered in install()
     return answer(
-        request.state.request_id, problems.INVALID_REQUEST, errors=validation_faults(error)
+        context_of(request.scope).request_id,
+        problems.INVALID_REQUEST,
+        errors=validation_faults(error),
     )
 
 
@@ -159,7 +162,7 @@ async def _http_exception(request: Request, error: Exception) -> Response:
     headers = {name.lower(): value for name, value in (error.headers or {}).items()}
     if error.status_code == 405:
         headers["allow"] = _allowed(request)
-    return answer(request.state.request_id, problem, headers=headers)
+    return answer(context_of(request.scope).request_id, problem, headers=headers)
 
 
 def _allowed(request: Request) -> str:

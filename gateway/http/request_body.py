@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 
 from blindgate import problems
 from blindgate.errors import BlindgateError
+from gateway.context import context_of
 from gateway.http.problem_responses import Refused
-from gateway.telemetry.timeline import Stage, Timeline
+from gateway.telemetry.timeline import Stage
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -74,7 +75,7 @@ class IncomingBody:
     async def __aenter__(self) -> list[bytes]:
         if self._declared is not None and self._declared > self._limits.max_body:
             raise _too_large(self._limits)
-        timeline: Timeline = self._request.state.timeline
+        timeline = context_of(self._request.scope).timeline
         try:
             with timeline.stage(Stage.UPLOAD):
                 await self._wait_for_memory(self._declared or 0)

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from starlette.datastructures import State
 
 from blindgate import problems
 from blindgate.link import Operation, Outcome
@@ -18,6 +17,7 @@ from gateway.audit.middleware import Measurements, note_answer
 from gateway.auth.caller import Scope
 from gateway.auth.key_file import change_keys
 from gateway.auth.keys import KeyStore
+from gateway.context import RequestContext
 from tests.gateway.conftest import OCTETS, serve_gateway
 from tests.gateway.fake_worker import PCRS, running
 from tests.gateway.test_detections import is_problem
@@ -167,14 +167,15 @@ async def test_without_a_log_nothing_is_hashed(worker_path: Path) -> None:
 
 
 def test_only_ids_of_kms_are_kept_of_what_an_enclave_says() -> None:
-    state = State()
+    context = RequestContext()
     call = "0a1b2c3d-0000-4000-8000-0123456789ab"
-    note_answer(state, "unix:///one", {"kms": [call, "a label", call.upper(), ""]})
-    note_answer(state, "unix:///two", {"kms": [call] * 100})
-    note_answer(state, "unix:///one", {"kms": "text"})
-    note_answer(state, "unix:///one", {})
-    assert state.enclaves == ["unix:///one", "unix:///two"]
-    assert state.kms == [call] * 9
+    note_answer(context, "unix:///one", {"kms": [call, "a label", call.upper(), ""]})
+    note_answer(context, "unix:///two", {"kms": [call] * 100})
+    note_answer(context, "unix:///one", {"kms": "text"})
+    note_answer(context, "unix:///one", {})
+    assert context.enclaves == ["unix:///one", "unix:///two"]
+    assert context.enclave == "unix:///one", "the last one"
+    assert context.kms == [call] * 9
 
 
 async def test_the_measurements_of_enclaves_that_left_are_kept_for_a_while_only(

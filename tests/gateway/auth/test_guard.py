@@ -12,6 +12,7 @@ from blindgate import problems
 from gateway.auth.caller import Caller, CallerTags, Scope
 from gateway.auth.guard import CHARGED, SCOPES, charge, charge_after, signed_in
 from gateway.auth.rates import RateLimits
+from gateway.context import context_of
 from gateway.http.problem_responses import Refused
 
 pytestmark = pytest.mark.anyio
@@ -55,7 +56,7 @@ async def test_an_operation_wants_its_scope_and_no_other_will_do(operation: str 
     wanted = SCOPES.get(operation or "", Scope.ADMIN)
     asked = request(operation, wanted)
     await signed_in(asked)
-    assert str(asked.state.caller) == "api-key:0123"
+    assert str(context_of(asked.scope).caller) == "api-key:0123"
     others = [scope for scope in Scope if scope is not wanted]
     with pytest.raises(Refused) as refused:
         await signed_in(request(operation, *others))
@@ -71,12 +72,11 @@ async def test_what_has_an_enclave_do_something_costs_a_unit(operation: str | No
     for left in (1, 0):
         asked = request(operation, *Scope, rates=rates)
         await signed_in(asked)
-        headers = getattr(asked.state, "answer_headers", None)
+        headers = context_of(asked.scope).response_headers
         if operation in CHARGED:
-            assert headers is not None
             assert headers["ratelimit"].startswith(f'"caller";r={left};t=')
         else:
-            assert headers is None
+            assert not headers
     if operation in CHARGED:
         with pytest.raises(Refused) as refused:
             await signed_in(request(operation, *Scope, rates=rates))
@@ -97,7 +97,7 @@ async def test_further_units_are_charged_before_or_after() -> None:
     await signed_in(asked)
 
     def left() -> str:
-        return str(asked.state.answer_headers["ratelimit"].partition(";t=")[0])
+        return str(context_of(asked.scope).response_headers["ratelimit"].partition(";t=")[0])
 
     await charge(asked, 4)
     assert left() == '"caller";r=5'
@@ -118,7 +118,7 @@ async def test_without_a_rate_nothing_is_charged(how: Any) -> None:
     asked = request("infer", *Scope)
     await signed_in(asked)
     await how(asked, 1000)
-    assert not hasattr(asked.state, "answer_headers")
+    assert not context_of(asked.scope).response_headers
 
 
 def test_a_tag_tells_callers_apart_and_says_nothing_of_them() -> None:
