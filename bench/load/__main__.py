@@ -29,6 +29,7 @@ def main() -> None:
     parser.add_argument("--no-envelopes", action="store_true")
     parser.add_argument("--no-overload", action="store_true")
     parser.add_argument("--no-fp32", action="store_true")
+    parser.add_argument("--no-separate", action="store_true", help="only all cores for everything")
     parser.add_argument("--output", type=Path, default=_DOCS, help="folder of performance.md")
     given = parser.parse_args()
     cells = _QUICK if given.quick else _FULL
@@ -48,6 +49,7 @@ def main() -> None:
         fresh_keys=not given.quick,
         overload=not given.no_overload and not given.quick,
         fp32=not given.no_fp32 and not given.quick,
+        separate=not given.no_separate and not given.quick,
     )
     # Ended from outside, it still ends what it started.
     signal.signal(signal.SIGTERM, signal.default_int_handler)

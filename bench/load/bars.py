@@ -44,6 +44,9 @@ def _bars(findings: Findings) -> Iterator[tuple[str, float, float, bool]]:
                 True,
             )
         yield from _ahead(results, cell, at)
+    for cell in findings.separate.cells():
+        at = f"{cell.photo}, {cell.concurrency} concurrent, separate cores"
+        yield from _ahead(findings.separate, cell, at)
     if (overload := findings.overload) is not None:
         yield f"goodput at {MANY} concurrent, of that at {FEW}", 0.95, overload.goodput(MANY), True
         if overload.refusals:
@@ -58,12 +61,16 @@ def _ahead(results: Results, cell: Cell, at: str) -> Iterator[tuple[str, float, 
     """Sealed by the best server that is not confidential."""
     ours = results.figure(cell, SEALED)
     peers = [
-        figure.share
+        figure
         for name in results.targets()
         if not name.startswith("Blindgate") and (figure := results.figure(cell, name)) is not None
     ]
     if ours is not None and peers:
-        yield f"sealed throughput, of the best peer's; {at}", 1.0, ours.share / max(peers), True
+        share = ours.share / max(peer.share for peer in peers)
+        yield f"sealed throughput, of the best peer's; {at}", 1.0, share, True
+        if cell.concurrency == FEW:
+            p99 = ours.p99 / min(peer.p99 for peer in peers)
+            yield f"sealed p99, of the best peer's; {at}", 1.0, p99, False
 
 
 def _word(met: bool) -> str:

@@ -44,6 +44,13 @@ The other servers run the same detector (same code, same model, same version of 
 are **not confidential**: they see the photo. They are set up in `bench/peers/` as their own
 documentation recommends for a CPU model, with one worker or thread a core.
 """
+_SEPARATE: Final = """
+## Gateway and worker on separate cores
+
+On an instance the gateway has cores that the enclave does not. Here the load generator and the
+gateway run on one core; the worker, the bare loop, and the whole of each other server run on the
+others.
+"""
 
 
 def write_report(findings: Findings, plan: Plan, seconds: float, folder: Path) -> str:
@@ -67,6 +74,10 @@ def write_report(findings: Findings, plan: Plan, seconds: float, folder: Path) -
         f"- {name} did not start in every round; in one that it missed: `{_last(why)}`"
         for name, why in findings.missing.items()
     ]
+    if findings.separate.samples:
+        parts.append(_SEPARATE)
+        for photo in dict.fromkeys(cell.photo for cell in findings.separate.cells()):
+            parts.append(_figures(findings.separate, photo))
     if findings.fp32.samples:
         parts.append("\n## The model in full precision\n")
         parts.append(_figures(findings.fp32, findings.fp32.cells()[0].photo))

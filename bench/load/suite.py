@@ -26,6 +26,7 @@ from bench.load.jobs import Job, Measured
 from bench.load.photos import Photo, make_photos
 from bench.load.processes import cpu_seconds, family, memory
 from bench.load.results import BATCHED, LIMIT, Cell, Results, Sample, percentile
+from bench.load.shapes import SHARED, Shape, pin, separate
 from bench.load.targets import (
     FRESH_KEYS,
     Peers,
@@ -66,6 +67,7 @@ class Plan:
         peers: Whether other servers are.
         overload: Whether many more clients than places are.
         fp32: Whether the model in full precision is measured too.
+        separate: Whether all is measured again with the gateway and the worker on separate cores.
     """
 
     rounds: int
@@ -76,6 +78,7 @@ class Plan:
     peers: bool = True
     overload: bool = True
     fp32: bool = True
+    separate: bool = True
 
 
 @dataclass(slots=True)
@@ -117,6 +120,7 @@ class Findings:
         photos: The files, as bytes and pixels.
         results: With the default model.
         fp32: With the one in full precision.
+        separate: With the default model, the gateway and the worker on separate cores.
         memory: Bytes of resident memory after each round, by target and photo.
         missing: Peers that did not start, and why.
         overload: None if it was not measured.
@@ -126,6 +130,7 @@ class Findings:
     photos: dict[str, Photo]
     results: Results = field(default_factory=Results)
     fp32: Results = field(default_factory=Results)
+    separate: Results = field(default_factory=Results)
     memory: dict[str, dict[str, list[int]]] = field(default_factory=dict)
     missing: dict[str, str] = field(default_factory=dict)
     overload: Overload | None = None
@@ -168,34 +173,41 @@ class Suite:
         model = await asyncio.to_thread(obtain)
         for number in range(self._plan.rounds):
             self._said(f"round {number + 1}: starting Blindgate and its peers")
-            async with self._servers(model, "stack", everything=True) as targets:
+            async with self._servers(model, "stack", SHARED, everything=True) as targets:
                 await self._round(number, model, targets, findings.results, findings.memory)
                 if self._plan.overload:
                     findings.overload = findings.overload or Overload()
                     await self._crowd(model, targets[0], findings.overload)
+        shape = separate(sorted(os.sched_getaffinity(0))) if self._plan.separate else None
+        if shape is not None:
+            self._rates.clear()
+            for number in range(self._plan.rounds):
+                self._said(f"round {number + 1} on {shape.name}: starting Blindgate and its peers")
+                async with self._servers(model, "stack", shape, everything=True) as targets:
+                    await self._round(number, model, targets, findings.separate, shape=shape)
         if self._plan.fp32:
             model = await asyncio.to_thread(obtain, FP32)
             self._rates.clear()
             for number in range(self._plan.rounds):
                 self._said(f"round {number + 1} in full precision: starting Blindgate")
-                async with self._servers(model, "fp32", everything=False) as targets:
+                async with self._servers(model, "fp32", SHARED, everything=False) as targets:
                     await self._round(number, model, targets, findings.fp32)
         return findings
 
     @contextlib.asynccontextmanager
     async def _servers(
-        self, model: Path, name: str, *, everything: bool
+        self, model: Path, name: str, shape: Shape, *, everything: bool
     ) -> AsyncIterator[list[Target]]:
         """Processes for one round: the loop's, the load generator's, and every server's."""
         context = multiprocessing.get_context("spawn")
-        peers = Peers(peer_python(), model, self._folder)
+        peers = Peers(peer_python(), model, self._folder, shape)
         self._warm.clear()
         with (
-            ProcessPoolExecutor(1, mp_context=context) as self._loop,
-            ProcessPoolExecutor(1, mp_context=context) as self._asker,
+            ProcessPoolExecutor(1, context, pin, (shape.back,)) as self._loop,
+            ProcessPoolExecutor(1, context, pin, (shape.front,)) as self._asker,
         ):
             async with Supervisor(None) as supervisor:
-                places, running = await start_stack(self._folder / name, model, supervisor)
+                places, running = await start_stack(self._folder / name, model, supervisor, shape)
                 if everything and self._plan.envelopes and not self._envelopes:
                     self._said("encrypting envelopes")
                     needed = [p for p in self._photos.values() if self._is_used(p.name)]
@@ -225,6 +237,8 @@ class Suite:
         targets: list[Target],
         results: Results,
         held: dict[str, dict[str, list[int]]] | None = None,
+        *,
+        shape: Shape = SHARED,
     ) -> None:
         """Every cell once; `held` is told how much memory each target has after each photo."""
         expected = {
@@ -234,14 +248,14 @@ class Suite:
         self.findings.loads.append(os.getloadavg()[0])
         for cell in self._plan.cells:
             self._said(f"round {number + 1}: {cell.photo}, {cell.concurrency} concurrent")
-            threads = min(cell.concurrency, usable_cores())
+            threads = shape.threads(cell.concurrency, usable_cores())
             file = self._files[cell.photo]
             rate = self._rates.get((LIMIT, cell.photo), 30.0)
             count = max(8, int(rate * self._plan.seconds * threads / 2))
             done = await self._in(self._loop, jobs.loop, model, file, threads, count)
             self._rates[LIMIT, cell.photo] = done.rate * 2 / threads
             results.add(cell, LIMIT, _sample(done, done.client_cpu))
-            if threads > 1:
+            if cell.concurrency > 1:
                 done = await self._in(self._loop, jobs.loop, model, file, threads, count, True)
                 results.add(cell, BATCHED, _sample(done, done.client_cpu))
             for target in self._order.sample(targets, len(targets)):

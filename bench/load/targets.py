@@ -19,6 +19,7 @@ import httpx
 from bench.load.jobs import Job
 from bench.load.photos import Photo
 from bench.load.processes import family
+from bench.load.shapes import SHARED, Shape, pinned
 from bench.peers import options as peer_options
 from blindgate.envelope.encryption_sdk import encrypt
 from devstack.places import Places
@@ -56,26 +57,34 @@ class QuietStack(Stack):
     """The stack with the logs of gateway and worker in a file, as a service manager keeps them.
 
     Read through a pipe by this program instead, they would take CPU from what is measured.
+
+    Attributes:
+        shape: The cores that they run on.
     """
+
+    shape = SHARED
 
     def worker(self) -> Program:
         """The worker."""
-        return self._to_file(super().worker())
+        return self._prepared(super().worker(), self.shape.back)
 
     def gateway(self) -> Program:
         """The gateway."""
-        return self._to_file(super().gateway())
+        return self._prepared(super().gateway(), self.shape.front)
 
-    def _to_file(self, program: Program) -> Program:
+    def _prepared(self, program: Program, cores: frozenset[int] | None) -> Program:
         log = str(self._places.state / f"{program.name}.log")
         shell = ["/bin/sh", "-c", 'log=$1; shift; exec "$@" >"$log" 2>&1', "sh", log]
-        return replace(program, command=[*shell, *program.command])
+        return replace(program, command=[*shell, *pinned(program.command, cores)])
 
 
-async def start_stack(state: Path, model: Path, supervisor: Supervisor) -> tuple[Places, Running]:
+async def start_stack(
+    state: Path, model: Path, supervisor: Supervisor, shape: Shape = SHARED
+) -> tuple[Places, Running]:
     """Start the whole of Blindgate on free ports."""
     places = Places.prepare(state)
     stack = QuietStack(places, Options(model=model, gateway_port=0, kms_port=0), supervisor)
+    stack.shape = shape
     return places, await stack.start()
 
 
@@ -117,9 +126,11 @@ class Peers:
         python: That environment's interpreter.
         model: The detector's folder.
         folder: For their logs and settings.
+        shape: The cores that they run on.
     """
 
-    def __init__(self, python: Path, model: Path, folder: Path) -> None:
+    def __init__(self, python: Path, model: Path, folder: Path, shape: Shape) -> None:
+        self._cores = shape.back
         self._python = python
         self._model = model
         self._folder = folder
@@ -163,7 +174,7 @@ class Peers:
         path = self._folder / f"{module[0].rpartition('.')[2]}.log"
         log = path.open("wb")
         process = subprocess.Popen(
-            [self._python, "-m", *arguments],
+            pinned([str(self._python), "-m", *arguments], self._cores),
             stdout=log,
             stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL,
