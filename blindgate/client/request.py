@@ -43,7 +43,7 @@ CONCURRENCY: Final = 4
 _VISIBLE: Final = re.compile(r"[\x21-\x7e]+")
 #: Header fields that travel outside the seal, because the gateway reads them.
 OUTER_HEADERS: Final = frozenset(
-    {"authorization", "x-api-key", "traceparent", "tracestate", "user-agent"}
+    {"authorization", "request-timeout", "traceparent", "tracestate", "user-agent", "x-api-key"}
 )
 #: Header fields of one connection, and those that Binary HTTP expresses in other ways.
 _DROPPED: Final = frozenset(

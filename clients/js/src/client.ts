@@ -6,7 +6,13 @@ import { AnswerRejected, NotSealed, ProblemError } from "./errors.js";
 import { Session, problemOf, type Answer, type Outer, type VerifiedEnclave } from "./session.js";
 
 /** What travels outside the seal, because the gateway is who reads it. */
-const OUTER = new Set(["authorization", "x-api-key", "traceparent", "tracestate"]);
+const OUTER = new Set([
+  "authorization",
+  "request-timeout",
+  "traceparent",
+  "tracestate",
+  "x-api-key",
+]);
 const DROPPED = new Set([
   "host",
   "content-length",

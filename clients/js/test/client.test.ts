@@ -235,7 +235,7 @@ test("sealedFetch has fetch's signature and answers like it", async () => {
   const response = await sealed(`${gateway}/v1/x?q=1`, {
     method: "PUT",
     body: "body",
-    headers: { "x-secret": "s", authorization: "Bearer t" },
+    headers: { "x-secret": "s", authorization: "Bearer t", "request-timeout": "90" },
   });
   assert.equal(response.status, 201);
   assert.equal(await response.text(), "s body");
@@ -245,6 +245,7 @@ test("sealedFetch has fetch's signature and answers like it", async () => {
   const outside = server.seen.at(-1)!.headers;
   assert.equal(outside.get("x-secret"), null);
   assert.equal(outside.get("authorization"), "Bearer t");
+  assert.equal(outside.get("request-timeout"), "90");
   assert.equal((await sealed(new Request(`${gateway}/x`))).status, 201);
 });
 

@@ -51,10 +51,12 @@ def test_a_request_is_sealed_and_its_answer_is_an_ordinary_response(
 def test_only_what_the_gateway_needs_travels_outside(
     client: httpx.Client, gateway: Gateway, enclave: Enclave
 ) -> None:
-    client.get("/x", headers={"authorization": "Bearer t", "traceparent": "00-1", "x-secret": "s"})
+    for_the_gateway = {"authorization": "Bearer t", "traceparent": "00-1", "request-timeout": "90"}
+    client.get("/x", headers=for_the_gateway | {"x-secret": "s"})
     outside = gateway.seen[-1].headers
     assert outside["authorization"] == "Bearer t"
     assert outside["traceparent"] == "00-1"
+    assert outside["request-timeout"] == "90"
     assert "x-secret" not in outside
     assert enclave.asked[0].header("authorization") is None
     assert enclave.asked[0].header("x-secret") == "s"
