@@ -10,8 +10,9 @@ from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
-#: What `make assets` builds for the gateway; a wheel without it serves no page.
-PAGE = "console/dist/served"
+#: What `make assets` builds: the page that the gateway serves, which is missing without it, and the
+#: template of `python -m gateway.console`.
+PAGE = "console/dist"
 
 
 class GatewayFiles(BuildHookInterface[Any]):

@@ -21,7 +21,6 @@ from gateway.doctor.result import Outcome, Result
 from gateway.doctor.setup import IMDS, read_setup
 
 doctor = typer.Typer(
-    help="Say what is wrong with this parent instance, and how to fix it.",
     invoke_without_command=True,
     rich_markup_mode="markdown",
 )

@@ -28,7 +28,8 @@ def test_the_page_is_in_the_wheel_and_its_sources_are_not(tmp_path: Path) -> Non
     if not SERVED.is_dir():
         pytest.skip("the console was not built on this machine: make assets needs Node 20.19")
     command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
-    subprocess.run(command, cwd=ROOT, check=True, capture_output=True, timeout=500)
+    folder = ROOT / "applications"
+    subprocess.run(command, cwd=folder, check=True, capture_output=True, timeout=500)
     (wheel,) = tmp_path.glob("*.whl")
     with zipfile.ZipFile(wheel) as archive:
         names = [name for name in archive.namelist() if name.startswith("gateway/console/")]

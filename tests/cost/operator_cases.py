@@ -78,7 +78,7 @@ CASES = [
     Case("API keys of unknown members", members(b"{", b"}"), KeyStore.from_json, 120, 256 * 1024,
          (InvalidKeyStore,)),
     Case("API keys far over the limit", members(b"{", b"}"), KeyStore.from_json, 0.1,
-         8 * 1024 * 1024, (InvalidKeyStore,)),
+         9 * 1024 * 1024, (InvalidKeyStore,)),
     Case("JWKS of empty objects", repeated(b'{"keys":[', b"{},", b"{}]}"), _jwks, 40, 32 * 1024,
          (jwks.KeysUnavailable,)),
     Case("audit log", _audit_lines, _audit, 6.0),

@@ -171,6 +171,16 @@ MISTAKES: Final[dict[str, list[tuple[str, str]]]] = {
         ("{text}", "line 1"),
         ("{text} --head x", "a head is a number"),
     ],
+    "doctor": [
+        ("extra", "No such command 'extra'"),
+        ("--timeout 0", "greater than or equal to 1"),
+        ("--key-policy absent", "cannot read absent"),
+        ("--key-policy {folder}", "is a folder"),
+        ("--report {folder}", "is a folder"),
+        ("--report {other}", "exists already"),
+        ("--report absent/r.json", "no such folder"),
+        ("--report {other} --force --image {other}", "it is not overwritten"),
+    ],
     "models list": [("extra", "unexpected extra argument")],
     "models pull": [
         ("absent", "no model 'absent'"),
