@@ -24,4 +24,5 @@ def test_the_detector_imports_nothing_that_the_enclave_image_lacks() -> None:
     assert {name for name in modules if not name.startswith("blindgate.imaging")} == {
         "blindgate.detections",
         "blindgate.errors",
+        "blindgate.strict_toml",
     }
