@@ -37,7 +37,10 @@ _PROVIDERS = metadata.packages_distributions()
 
 
 def files(package: str) -> list[Path]:
-    return [p for p in (ROOT / package).rglob("*.py") if "node_modules" not in p.parts]
+    skipped = {"node_modules", ".venv"}  # installed by tests of other clients
+    return [
+        p for p in (ROOT / package).rglob("*.py") if not skipped & set(p.relative_to(ROOT).parts)
+    ]
 
 
 @cache
