@@ -221,7 +221,7 @@ resource "aws_autoscaling_group" "fleet" {
 resource "aws_autoscaling_policy" "fleet" {
   for_each = var.fleets
 
-  name                      = "requests"
+  name                      = "${aws_autoscaling_group.fleet[each.key].name}-requests"
   autoscaling_group_name    = aws_autoscaling_group.fleet[each.key].name
   policy_type               = "TargetTrackingScaling"
   estimated_instance_warmup = local.start_seconds
