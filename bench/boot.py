@@ -2,8 +2,7 @@
 
 Without `--image` the image is built here, with a configuration for the emulator. Several images are
 booted in turn, so that a busy machine slows all of them alike; beside the seconds on the clock, the
-CPU seconds of QEMU are given, which other programs affect less. Images whose kernel finds its
-devices through ACPI alone are given as `--acpi-image`.
+CPU seconds of QEMU are given, which other programs affect less.
 
 An emulated processor is many times slower than a real one: the figures compare images with each
 other, and do not say how long an instance takes.
@@ -55,9 +54,6 @@ _POINTS: Final = {
     WORKER: "first log line of the worker",
     HEARTBEAT: "heartbeat",
 }
-#: QEMU's machine as on Nitro, and what kernels need that find devices through ACPI alone.
-_NITRO: Final = "microvm,acpi=off,pcie=off,auto-kernel-cmdline=on"
-_ACPI: Final = "microvm,acpi=on"
 
 
 class BootFailed(RuntimeError):
@@ -123,12 +119,11 @@ class Watch:
         self.answered.set()
 
 
-async def boot(machine: Machine, *, acpi: bool) -> dict[str, Moment]:
+async def boot(machine: Machine) -> dict[str, Moment]:
     """Boot a machine, and stop it when the worker has started and the heartbeat has come.
 
     Args:
         machine: After `prepare`.
-        acpi: Whether it has ACPI tables.
 
     Returns:
         When each point was reached.
@@ -138,9 +133,6 @@ async def boot(machine: Machine, *, acpi: bool) -> dict[str, Moment]:
         TimeoutError: It takes longer than ten minutes.
     """
     command = machine.enclave(WORKER_PORT).command
-    if acpi:
-        # Those kernels find out by the test of the timer how it is connected.
-        command = [part.replace(_NITRO, _ACPI).replace(" no_timer_check", "") for part in command]
     machine.forget_sockets()
     async with Supervisor(None) as supervisor:
         for program in (machine.nsm(), machine.vsock()):
@@ -216,28 +208,22 @@ def main() -> None:
     """Boot the images and print a table for each."""
     parser = argparse.ArgumentParser(prog="python -m bench.boot", description=__doc__)
     parser.add_argument("--image", type=Path, action="append", default=[], metavar="EIF")
-    parser.add_argument("--acpi-image", type=Path, action="append", default=[], metavar="EIF")
     parser.add_argument("--architecture", choices=NAMES, default=X86_64.name, help="to build")
     parser.add_argument("--rounds", type=positive, default=3)
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="bg-") as name:
         folder = Path(name)
-        images = [(path, False) for path in given.image]
-        images += [(path, True) for path in given.acpi_image]
-        images = images or [(build_image(folder, given.architecture), False)]
-        machines = [
-            (_machine(image, folder / str(number)), acpi)
-            for number, (image, acpi) in enumerate(images)
-        ]
+        images = given.image or [build_image(folder, given.architecture)]
+        machines = [_machine(image, folder / str(number)) for number, image in enumerate(images)]
         print(f"load average {os.getloadavg()[0]:.1f}, {os.cpu_count()} CPUs", flush=True)
         boots: list[list[dict[str, Moment]]] = [[] for _ in machines]
         for _ in range(given.rounds):
-            for done, (machine, acpi) in zip(boots, machines, strict=True):
-                done.append(asyncio.run(boot(machine, acpi=acpi)))
+            for done, machine in zip(boots, machines, strict=True):
+                done.append(asyncio.run(boot(machine)))
                 print(".", end="", file=sys.stderr, flush=True)
     print(f"\nload average {os.getloadavg()[0]:.1f} at the end")
-    for done, (path, acpi) in zip(boots, images, strict=True):
-        print(table(f"{path}{' with ACPI' if acpi else ''}", done))
+    for done, path in zip(boots, images, strict=True):
+        print(table(str(path), done))
 
 
 def _machine(image: Path, folder: Path) -> Machine:
