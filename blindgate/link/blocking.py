@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import os
 import socket
-from typing import Any, Final
+from typing import Any
 
 from blindgate import strict_cbor
 from blindgate.link.errors import FrameError, LinkError
 from blindgate.link.frames import (
+    MAX_STATUS,
     REQUEST_ID_BYTES,
     AnswerHeader,
     FrameLimits,
@@ -20,9 +21,6 @@ from blindgate.link.frames import (
     Outcome,
     RequestHeader,
 )
-
-#: A status holds the model's labels, up to a few thousand.
-MAX_STATUS: Final = 256 * 1024
 
 
 class RefusedByWorker(LinkError):

@@ -28,6 +28,8 @@ from blindgate.link.errors import BodyTooLarge, FrameError, HeaderTooLarge, Requ
 VERSION: Final = 1
 #: The largest valid options, 100 labels of 64 characters of four bytes each, take 26 KB.
 MAX_HEADER: Final = 32 * 1024
+#: The body of a status: room for a model with a few thousand labels.
+MAX_STATUS: Final = 256 * 1024
 #: uint32; also what a request may ask for at most before the receiver's own limit.
 MAX_DEADLINE_MS: Final = 600_000
 REQUEST_ID_BYTES: Final = 16

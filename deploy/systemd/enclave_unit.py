@@ -24,7 +24,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import fcntl
-import json
 import logging
 import os
 import platform
@@ -47,6 +46,7 @@ from blindgate.link import Operation, Outcome, parse_address
 from blindgate.link.addresses import Address
 from blindgate.link.blocking import RefusedByWorker, request, request_status
 from blindgate.link.dial import dial
+from blindgate.nitro_cli import described_enclaves
 
 log = logging.getLogger("blindgate.enclave_unit")
 
@@ -225,19 +225,13 @@ class NitroCli:
                 its output still tells about ours.
         """
         done = self._call(_DESCRIBE_SECONDS, "describe-enclaves")
-        # The list goes to standard output as JSON, remarks go to standard error.
-        try:
-            found = json.loads(done.stdout)
-        except (ValueError, RecursionError):
-            found = None
-        if isinstance(found, list):
-            for each in found:
-                if isinstance(each, dict) and each.get("EnclaveName") == name:
-                    return each
+        found = described_enclaves(done.stdout)
+        for each in found or ():
+            if each.get("EnclaveName") == name:
+                return each
         if done.returncode:
-            listed = isinstance(found, list)
-            raise QueryFailed(_explain("describe-enclaves", done), listed=listed)
-        if not isinstance(found, list):
+            raise QueryFailed(_explain("describe-enclaves", done), listed=found is not None)
+        if found is None:
             raise QueryFailed("nitro-cli describe-enclaves printed no list")
         return None
 

@@ -18,6 +18,7 @@ from typing import Final
 from cryptography.hazmat.primitives.ciphers import Cipher
 from cryptography.hazmat.primitives.ciphers.algorithms import AES128
 from cryptography.hazmat.primitives.ciphers.modes import CBC
+from pybase64 import b64decode_as_bytearray
 
 from blindgate.envelope.sample_file import DATA_KEY_BYTES, SampleFileError
 
@@ -26,8 +27,6 @@ _IV_AT: Final = 1 + 8
 _CONTENT_AT: Final = _IV_AT + 16
 _MAC_BYTES: Final = 32
 _BLOCK_BYTES: Final = 16
-#: From the alphabet of RFC 4648 §5 to that of §4.
-_STANDARD: Final = bytes.maketrans(b"-_", b"+/")
 
 
 def open_token(data_key: bytes, token: bytes | memoryview) -> memoryview:
@@ -38,7 +37,7 @@ def open_token(data_key: bytes, token: bytes | memoryview) -> memoryview:
         token: The token; it is not changed.
 
     Returns:
-        The content, in memory of its own.
+        The content, in newly allocated memory.
 
     Raises:
         SampleFileError: Whatever is wrong with it; always the same error.
@@ -46,7 +45,8 @@ def open_token(data_key: bytes, token: bytes | memoryview) -> memoryview:
     if len(data_key) != DATA_KEY_BYTES:
         raise SampleFileError
     try:
-        data = memoryview(_decode(token))
+        # RFC 4648 §5 with padding; nothing but its characters is accepted.
+        data = memoryview(b64decode_as_bytearray(token, altchars=b"-_", validate=True))
     except binascii.Error:
         raise SampleFileError from None
     mac_at = len(data) - _MAC_BYTES
@@ -67,16 +67,3 @@ def open_token(data_key: bytes, token: bytes | memoryview) -> memoryview:
     ):
         raise SampleFileError
     return data[_CONTENT_AT : mac_at - padding]
-
-
-def _decode(token: bytes | memoryview) -> bytearray:
-    """Base64url with padding (RFC 4648 §5); nothing but its characters is accepted.
-
-    Raises:
-        binascii.Error: The token is something else.
-    """
-    try:
-        from pybase64 import b64decode_as_bytearray
-    except ImportError:  # an environment without it: slower, by the standard library
-        return bytearray(binascii.a2b_base64(bytes(token).translate(_STANDARD), strict_mode=True))
-    return b64decode_as_bytearray(token, altchars=b"-_", validate=True)

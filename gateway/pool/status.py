@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Final, Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, FailFast, Field, ValidationError
 
 from blindgate import strict_cbor
 from blindgate.detections import Label
 from blindgate.link import FrameError
-
-#: Room for a model with a few thousand labels.
-MAX_STATUS: Final = 256 * 1024
+from blindgate.link.frames import MAX_STATUS
 
 
 class ModelStatus(BaseModel):

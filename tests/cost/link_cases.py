@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from blindgate.link import AnswerHeader, FrameError, FrameLimits, FrameReader, RequestHeader
-from blindgate.link.frames import MAX_HEADER
+from blindgate.link.frames import MAX_HEADER, MAX_STATUS
 from enclave_app.kms.credentials import CredentialsError, CredentialStore
 from enclave_app.limits import CREDENTIALS_BYTES
-from gateway.pool.status import MAX_STATUS, Status
+from gateway.pool.status import Status
 from tests.cost.harness import Case
 from tests.cost.hostile import Make, repeated
 

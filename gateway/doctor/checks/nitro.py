@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from blindgate.errors import BlindgateError
+from blindgate.nitro_cli import described_enclaves
 from gateway.doctor.host import Host
 
 PROGRAM: Final = "/usr/bin/nitro-cli"
@@ -50,14 +50,11 @@ def describe(host: Host) -> list[Enclave]:
         raise NoAnswer(f"{PROGRAM} is not installed") from None
     except OSError as error:
         raise NoAnswer(f"{PROGRAM}: {error.strerror or error}") from None
-    try:
-        found = json.loads(done.stdout)
-    except (ValueError, RecursionError):
-        found = None
-    if not isinstance(found, list):
+    found = described_enclaves(done.stdout)
+    if found is None:
         last = (done.stderr.strip() or f"exit code {done.code}").splitlines()[0]
         raise NoAnswer(f"nitro-cli describe-enclaves failed: {last[:200]}")
-    return [_enclave(each) for each in found if isinstance(each, dict)]
+    return [_enclave(each) for each in found]
 
 
 def running(host: Host) -> list[Enclave]:

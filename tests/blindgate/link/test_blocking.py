@@ -9,8 +9,8 @@ import cbor2
 import pytest
 
 from blindgate.link import AnswerHeader, FrameError, LinkError, Operation, Outcome
-from blindgate.link.blocking import MAX_STATUS, RefusedByWorker, request, request_status
-from blindgate.link.frames import REQUEST_ID_BYTES
+from blindgate.link.blocking import RefusedByWorker, request, request_status
+from blindgate.link.frames import MAX_STATUS, REQUEST_ID_BYTES
 
 Pair = tuple[socket.socket, socket.socket]
 ID = bytes(REQUEST_ID_BYTES)
