@@ -79,7 +79,7 @@ def test_any_bytes_are_parsed_or_give_the_typed_error(data: bytes) -> None:
     assert file.encode() == data
 
 
-@pytest.mark.parametrize("key", [b"", KEY[:16], KEY + b"x"])
+@pytest.mark.parametrize("key", [b"", KEY[:16], KEY + b"x"], ids=["empty", "half", "too long"])
 def test_a_key_of_another_length_seals_nothing(key: bytes) -> None:
     with pytest.raises(SampleFileError):
         seal(key, b"photo")
