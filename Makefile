@@ -34,8 +34,12 @@ vectors: $(STAMP) ## fetch the real test data that is not part of the repository
 picture: demo ## renew the README's picture from the demo's
 	$(BIN)/python -c "from PIL import Image; Image.open('out/demo/coffee.detections.png').convert('RGB').resize((900, 600)).save('docs/images/demo.jpg', quality=80, optimize=True)"
 
+# Tests wait a good deal for processes and sockets, so one more process than there are cores. The tests
+# of a file stay together: they share what is slow to start.
+WORKERS = $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
+
 test: $(STAMP) $(if $(NODE),$(ASSETS)) ## every test, from units to real processes over real sockets
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 # Unit tests of what matters most: protocols, cryptography, parsers, policies, the pool, keys. What is
 # marked slow takes longer than the others together.
@@ -45,7 +49,7 @@ FAST_TESTS := tests/test_docs.py tests/test_generated.py tests/test_imports.py t
 	$(addprefix tests/enclave_app/,test_cms.py test_keyring.py test_replay.py)
 
 test-fast: $(STAMP) ## the unit tests that matter most, in less than a minute
-	$(BIN)/python -m pytest -q -m "not slow and not e2e and not enclave" $(FAST_TESTS)
+	$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile -m "not slow and not e2e and not enclave" $(FAST_TESTS)
 
 test-enclave: $(STAMP) ## the enclave image: built twice, and booted on emulated hardware (minutes)
 	$(BIN)/python -m pytest -m enclave
