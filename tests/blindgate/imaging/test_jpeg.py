@@ -167,6 +167,35 @@ def test_tables_have_256_kib_at_most() -> None:
         read_jpeg(grey(*tables, segment(0xDD, b"\0\0")))
 
 
+def test_10000_segments_are_read() -> None:
+    # The frame, the scan and the end are the last three.
+    empty = segment(0xE5, b"")
+    several = (frame(0x11, marker=0xC2), scan(1), DATA, END)
+    assert read_jpeg(jpeg(empty * 9_997, *several)).width == 20
+    with pytest.raises(ImageRejected, match="too many segments"):
+        read_jpeg(jpeg(empty * 9_998, *several))
+
+
+@pytest.mark.parametrize("fill", [b"x", b"\xff"])
+def test_1_mib_between_the_segments_of_a_file_is_stepped_over(fill: bytes) -> None:
+    size = 1_048_576
+    half = fill * (size // 2)
+    assert read_jpeg(grey(fill * size)).width == 20
+    assert read_jpeg(grey(half, segment(0xE5, b""), half)).width == 20
+    for parts in ([fill * (size + 1)], [half, segment(0xE5, b""), half + fill]):
+        with pytest.raises(ImageRejected, match="bytes between them"):
+            read_jpeg(grey(*parts))
+
+
+@pytest.mark.parametrize("at", [262_142, 262_143, 262_144, 262_145, 524_287, 524_288])
+def test_a_marker_is_found_wherever_it_is_in_the_data_of_a_scan(at: int) -> None:
+    """The data are searched in pieces, and a marker may lie across two of them."""
+    data = bytes(at)
+    file = jpeg(frame(0x11, marker=0xC2), scan(1), data, exif(6), scan(1), DATA, END)
+    pieces = [bytes(piece) for piece in read_jpeg(file).pieces(1)]
+    assert data in pieces
+
+
 @pytest.mark.parametrize(
     ("sampling", "blocks"),
     [
