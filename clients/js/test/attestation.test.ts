@@ -47,6 +47,22 @@ test("user_data binds what the vector says", async () => {
   assert.equal(toHex(digests.config), bound.digests.config);
 });
 
+test("a document that is cut anywhere is refused, and for its end where a part begins", async () => {
+  const document = fromHex(bound.document);
+  const ruleAt = async (length: number): Promise<string> => {
+    const verifying = verifyAttestation(document.subarray(0, length), { trust: trusted });
+    const error: unknown = await verifying.then(() => null, (reason: unknown) => reason);
+    assert.ok(error instanceof AttestationError, `${length}: ${String(error)}`);
+    return error.rule;
+  };
+  for (let length = 0; length < document.length; length += 1) await ruleAt(length);
+  const start = document[0] === 0x84 ? 1 : 2;
+  assert.equal(await ruleAt(start), "malformed-cbor", "the protected header");
+  // After five bytes of protected header and one of the unprotected one.
+  assert.equal(await ruleAt(start + 6), "malformed-cbor", "the payload");
+  assert.equal(await ruleAt(document.length - 98), "malformed-cbor", "the signature");
+});
+
 test("the production root refuses a development document", async () => {
   const verifying = verifyAttestation(fromHex(bound.document), {
     trust: { pcrSets: [bound.pcr_set] },
@@ -99,7 +115,14 @@ for (const [name, changes] of [
 test("a PCR beside the measurements is refused, and everything else there is not looked at", () => {
   assert.throws(() => pcrSetFromJson({ Measurements: flat, PCR8: "ab".repeat(48) }), TypeError);
   assert.deepEqual(pcrSetFromJson({ Measurements: flat, EifVersion: 4 }), bound.pcr_set);
-  assert.equal(pcrSetFromJson({ ...flat, PCR31: "ab".repeat(48) })[31], "ab".repeat(48));
+});
+
+test("every PCR from 0 to 31 may be named, and no other", () => {
+  for (let index = 0; index < 100; index += 1) {
+    const file = { ...flat, [`PCR${index}`]: "ab".repeat(48) };
+    if (index < 32) assert.equal(pcrSetFromJson(file)[index], "ab".repeat(48));
+    else assert.throws(() => pcrSetFromJson(file), TypeError, `PCR${index}`);
+  }
 });
 
 test("a trust object with anything else in it is refused", async () => {

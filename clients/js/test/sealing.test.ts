@@ -1,12 +1,13 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { decodeRequest, decodeResponse, encodeRequest, encodeResponse } from "../src/bhttp.js";
-import { exact, fromHex, toHex } from "../src/bytes.js";
+import { exact, fromHex, fromLatin1, toHex } from "../src/bytes.js";
 import { BinaryHttpError, KeyConfigError, OpenRejected } from "../src/errors.js";
 import { AES_128_GCM, AES_256_GCM, X25519, chooseKey, decodeKeys } from "../src/keys.js";
 import { cipherSuite, sealRequest } from "../src/ohttp.js";
 import { requestSize } from "../src/padding.js";
 import { answerTo, openRequest } from "./enclave.js";
+import { encodeVarint } from "../src/varint.js";
 import { vectors } from "./vectors.js";
 
 const published = vectors("sealing");
@@ -42,6 +43,103 @@ for (const one of published.binary_http.invalid_requests) {
     assert.throws(() => decodeRequest(fromHex(one.encoded)), BinaryHttpError);
   });
 }
+
+const request = {
+  method: "POST",
+  scheme: "https",
+  authority: "gateway.example",
+  path: "/v1/detections",
+  headers: [["content-type", "image/jpeg"]] as [string, string][],
+  content: new Uint8Array(3),
+};
+
+for (const [name, change] of [
+  ["no method", { method: "" }],
+  ["a method with a space", { method: "GET /" }],
+  ["CONNECT", { method: "CONNECT" }],
+  ["no scheme", { scheme: "" }],
+  ["a scheme that begins with a digit", { scheme: "1http" }],
+  ["a scheme with a colon", { scheme: "http:" }],
+  ["an authority with a space", { authority: "gateway example" }],
+  ["an authority with a line break", { authority: "gateway\r\n" }],
+  ["no path", { path: "" }],
+  ["a path without a slash", { path: "v1" }],
+  ["a path with a space", { path: "/v1 /" }],
+  ["a path outside Latin-1", { path: "/\u0142" }],
+  ["a field name with a space", { headers: [["content type", "x"]] }],
+  ["no field name", { headers: [["", "x"]] }],
+  ["a line break in a field", { headers: [["x-test", "a\r\nb"]] }],
+  ["a zero in a field", { headers: [["x-test", "a\0b"]] }],
+  ["a space before a field", { headers: [["x-test", " a"]] }],
+  ["a tab behind a field", { headers: [["x-test", "a\t"]] }],
+  ["a field about the connection", { headers: [["Keep-Alive", "5"]] }],
+  ["transfer codings", { headers: [["te", "gzip"]] }],
+  ["a length that is too small", { headers: [["Content-Length", "2"]] }],
+  ["a length that is too large", { headers: [["content-length", "4"]] }],
+] as [string, Partial<typeof request>][]) {
+  test(`a request with ${name} is not written`, () => {
+    assert.throws(() => encodeRequest({ ...request, ...change }), BinaryHttpError);
+  });
+}
+
+/** A message with a framing indicator and what its control data are, then three empty sections. */
+function binary(framing: number, ...control: (number | string)[]): Uint8Array {
+  const parts = control.map((part) =>
+    typeof part === "string"
+      ? [...encodeVarint(part.length), ...fromLatin1(part)!]
+      : [...encodeVarint(part)],
+  );
+  return Uint8Array.from([framing, ...parts.flat(), 0, 0, 0]);
+}
+
+for (const [name, control] of [
+  ["a method with a space", ["GET /", "https", "a", "/"]],
+  ["CONNECT", ["CONNECT", "https", "a", "/"]],
+  ["a scheme with a colon", ["GET", "http:", "a", "/"]],
+  ["an authority with a space", ["GET", "https", "a b", "/"]],
+  ["a path without a slash", ["GET", "https", "a", "v1"]],
+  ["a path of over 8 KiB", ["GET", "https", "a", `/${"x".repeat(8192)}`]],
+] as [string, string[]][]) {
+  test(`a request with ${name} is not read`, () => {
+    assert.throws(() => decodeRequest(binary(0, ...control)), BinaryHttpError);
+  });
+}
+
+test("a target has at most 8 KiB", () => {
+  const path = `/${"x".repeat(8191)}`;
+  assert.equal(decodeRequest(binary(0, "GET", "https", "", path)).path, path);
+  assert.equal(decodeRequest(binary(0, "OPTIONS", "https", "a", "*")).path, "*");
+});
+
+test("a response has a final status from 200 to 599, after at most four from 100 to 199", () => {
+  for (const status of [200, 599]) assert.equal(decodeResponse(binary(1, status)).status, status);
+  for (const status of [0, 99, 600, 999]) {
+    assert.throws(() => decodeResponse(binary(1, status)), BinaryHttpError, String(status));
+  }
+  const before = (count: number): number[] => Array(count).fill([100, 0]).flat();
+  assert.equal(decodeResponse(binary(1, 199, 0, ...before(3), 200)).informational.length, 4);
+  assert.throws(() => decodeResponse(binary(1, 199, 0, ...before(4), 200)), BinaryHttpError);
+  assert.throws(() => decodeResponse(binary(0, 200)), BinaryHttpError);
+  assert.throws(() => decodeRequest(binary(1, "GET", "https", "a", "/")), BinaryHttpError);
+});
+
+test("a section has at most 64 lines and 16 KiB", () => {
+  const lines = (count: number): [string, string][] => Array(count).fill(["a", "b"]);
+  const read = (headers: [string, string][]): unknown =>
+    decodeRequest(encodeRequest({ ...request, headers }));
+  read(lines(64));
+  assert.throws(() => read(lines(65)), BinaryHttpError);
+  // A name of one byte and its length, and four bytes of the value's length.
+  read([["a", "x".repeat(16_384 - 4)]]);
+  assert.throws(() => read([["a", "x".repeat(16_384 - 3)]]), BinaryHttpError);
+});
+
+test("padding is zero", () => {
+  const message = encodeRequest(request, 200);
+  assert.equal(message.length, 200);
+  message[199] = 1;
+  assert.throws(() => decodeRequest(message), BinaryHttpError);
+});
 
 for (const one of published.key_lists.valid) {
   test(`key list: ${one.name}`, () => {

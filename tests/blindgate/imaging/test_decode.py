@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
-from blindgate.imaging.decode import Picture, decode, decoded_bytes, inspect
+from blindgate.imaging.decode import Picture, decode, decoded_bytes, inspect, whole_rgb
 from blindgate.imaging.errors import ImageRejected, ImageTooLarge
 from blindgate.imaging.limits import ImageLimits
 from tests.blindgate.imaging.files import (
@@ -244,3 +244,65 @@ def test_memory_is_known_from_the_header() -> None:
     full, eighth = decoded_bytes(header, ENOUGH), decoded_bytes(header, (100, 100))
     assert full >= 1600 * 1200 * 4
     assert eighth < full / 4
+
+
+@pytest.mark.parametrize(
+    ("file", "wanted", "size"),
+    [
+        # 8 bytes a pixel, and 256 a column for each of three components, over 4 MiB.
+        (encoded(quadrants(1600, 1200), "JPEG"), ENOUGH, 8 * 1600 * 1200 + 768 * 1600),
+        (encoded(quadrants(1600, 1200), "JPEG"), (800, 600), 8 * 800 * 600 + 768 * 800),
+        (encoded(quadrants(1600, 1200), "JPEG"), (801, 600), 8 * 1600 * 1200 + 768 * 1600),
+        (encoded(quadrants(1601, 1201), "JPEG"), (100, 100), 8 * 201 * 151 + 768 * 201),
+        (encoded(quadrants(800, 600).convert("L"), "JPEG"), ENOUGH, 8 * 800 * 600 + 256 * 800),
+        # Coefficients of 16 bits for three components: more than a second image.
+        (
+            encoded(quadrants(800, 600), "JPEG", progressive=True, subsampling=0),
+            ENOUGH,
+            (6 + 4) * 800 * 600 + 768 * 800,
+        ),
+        (encoded(quadrants(800, 600), "PNG"), (1, 1), 8 * 800 * 600),
+    ],
+)
+def test_decoding_is_known_to_take_two_images(
+    file: bytes, wanted: tuple[int, int], size: int
+) -> None:
+    assert decoded_bytes(inspect(file, LIMITS), wanted) == 4_194_304 + size
+
+
+def test_decoding_a_webp_is_known_to_take_three_images_and_its_file_twice() -> None:
+    file = encoded(quadrants(800, 600), "WEBP")
+    assert decoded_bytes(inspect(file, LIMITS), ENOUGH) == 4_194_304 + 12 * 800 * 600 + 2 * len(
+        file
+    )
+
+
+def test_a_jpeg_is_reduced_as_far_as_both_sides_allow_and_to_an_eighth_at_most() -> None:
+    file = encoded(quadrants(1600, 1200), "JPEG")
+    for wanted, width in [
+        ((800, 600), 800), ((801, 1), 1600), ((1, 601), 1600), ((400, 300), 400), ((401, 300), 800),
+        ((200, 150), 200), ((200, 151), 400), ((1, 1), 200), ((0, 0), 200),
+    ]:  # fmt: skip
+        picture = opened(file, wanted)
+        assert (picture.image.width, picture.width, picture.height) == (width, 1600, 1200)
+
+
+@pytest.mark.parametrize("mode", ["I;16", "I;16L", "I;16B"])
+def test_sixteen_bits_of_an_open_image_keep_their_upper_half(mode: str) -> None:
+    order = ">" if mode.endswith("B") else "<"
+    samples = np.array([[0x1234, 0xFF00, 0x00FF]], dtype=order + "u2")
+    image = Image.frombytes(mode, (3, 1), samples.tobytes())
+    found = whole_rgb(image)
+    assert found.mode == "RGB"
+    assert found.tobytes() == bytes([0x12] * 3 + [0xFF] * 3 + [0x00] * 3)
+
+
+def test_an_open_image_is_turned_upright_and_laid_over_white() -> None:
+    turned = Image.open(io.BytesIO(encoded(quadrants(40, 20), "PNG", exif=exif(6))))
+    assert whole_rgb(turned).size == (20, 40)
+    clear = Image.new("RGBA", (1, 1), (0, 0, 0, 0))
+    assert whole_rgb(clear).getpixel((0, 0)) == WHITE
+    assert whole_rgb(Image.new("RGB", (1, 1), RED)).getpixel((0, 0)) == RED
+    key = Image.new("L", (1, 1), 7)
+    key.info["transparency"] = 7
+    assert whole_rgb(key).getpixel((0, 0)) == WHITE

@@ -88,6 +88,8 @@ def test_sampling_factors_are_1_to_4(across: int, down: int) -> None:
 def test_the_first_exif_block_before_the_scans_counts() -> None:
     assert read_jpeg(grey(exif(6), exif(3))).orientation == 6
     assert read_jpeg(grey(segment(0xE1, b"http://ns.adobe.com/xap"), exif(3))).orientation == 3
+    for marker in (0xE0, 0xE2, 0xFE):
+        assert read_jpeg(grey(segment(marker, exif(6)[4:]))).orientation == 1
     late = jpeg(frame(0x11, marker=0xC2), scan(1), DATA, exif(6), scan(1), DATA, END)
     assert read_jpeg(late).orientation == 1
 
@@ -102,6 +104,10 @@ def test_the_first_exif_block_before_the_scans_counts() -> None:
         (segment(0xE0, b"JFIF\0" + bytes(9)), b"JFIF\0\1\1\0\0\1\0\1\0\0"),
         (segment(0xE0, b"JFIF\0" + bytes(8)), b""),
         (segment(0xE0, b"JFXX\0" + bytes(20)), b""),
+        (segment(0xE1, b"JFIF\0" + bytes(9)), b""),
+        (segment(0xFE, b"JFIF\0" + bytes(9)), b""),
+        (segment(0xE0, b"Adobe" + bytes(7)), b""),
+        (segment(0xFE, b"Adobe" + bytes(7)), b""),
         (segment(0xFE, b"a comment"), b""),
         (segment(0xDC, b"\0\x0a"), b""),
     ],
