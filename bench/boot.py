@@ -43,15 +43,18 @@ from enclave_image.init import HEARTBEAT_PORT
 _MODEL: Final = "ssd-mobilenet-v2-coco"
 _BOOT_SECONDS: Final = 600.0
 _LAST_LINES: Final = 10
-#: What the worker logs first (`enclave_app/__main__.py`).
-_FIRST_LINE: Final = "ready"
+#: What the worker logs (`enclave_app/__main__.py`).
+_FIRST_LINE: Final = "starting"
+_LAST_LINE: Final = "ready"
 #: The points in time, in order, and what is seen then.
 INIT: Final = "init"
 WORKER: Final = "worker"
+READY: Final = "ready"
 HEARTBEAT: Final = "heartbeat"
 _POINTS: Final = {
     INIT: "first line of init",
     WORKER: "first log line of the worker",
+    READY: "the worker is ready",
     HEARTBEAT: "heartbeat",
 }
 
@@ -108,6 +111,8 @@ class Watch:
                 self.reached(INIT)
             elif line == _FIRST_LINE and INIT in self.moments:
                 self.reached(WORKER)
+            elif line == _LAST_LINE and INIT in self.moments:
+                self.reached(READY)
                 return
         raise BootFailed("the machine ended while it booted:\n" + "\n".join(self._last))
 

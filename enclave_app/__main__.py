@@ -73,6 +73,8 @@ def main() -> None:
 def _run(path: Path, ready_fd: int | None) -> None:
     measured = load(path)
     config = measured.config
+    # Loading the model takes longest; whoever reads the log must not take that for a hang.
+    log.info("starting")
     nsm = open_nsm(config.nsm.device)
     if config.nsm.device == "/dev/nsm":
         check_memory(config.limits)

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from bench import boot
-from bench.boot import HEARTBEAT, INIT, WORKER, BootFailed, Moment, Watch
+from bench.boot import HEARTBEAT, INIT, READY, WORKER, BootFailed, Moment, Watch
 
 CONSOLE = b"""\
 qemu: a warning\r
@@ -17,6 +17,7 @@ qemu: a warning\r
 ready\r
 init: network devices: lo\r
 init: disks:\r
+starting\r
 [W:onnxruntime] not the worker's log\r
 ready\r
 init: heartbeat answered\r
@@ -34,13 +35,17 @@ def watching() -> Watch:
     return Watch(lambda: Moment(float(number := next(count)), number / 2))
 
 
-def test_the_first_lines_of_init_and_of_the_worker_count() -> None:
+def test_the_first_lines_of_init_and_of_the_worker_and_its_readiness_count() -> None:
     watch = watching()
     asyncio.run(watch.read(lines(CONSOLE)))
-    assert watch.moments == {INIT: Moment(1.0, 0.5), WORKER: Moment(2.0, 1.0)}
+    assert watch.moments == {
+        INIT: Moment(1.0, 0.5),
+        WORKER: Moment(2.0, 1.0),
+        READY: Moment(3.0, 1.5),
+    }
 
 
-@pytest.mark.parametrize("kept", [0, 3, 6])
+@pytest.mark.parametrize("kept", [0, 3, 7])
 def test_a_console_that_ends_early_is_quoted(kept: int) -> None:
     text = b"".join(CONSOLE.splitlines(keepends=True)[:kept])
     with pytest.raises(BootFailed) as caught:
@@ -69,7 +74,12 @@ def test_the_heartbeat_is_returned_and_counts_once() -> None:
 
 def test_a_table_has_minimum_median_and_maximum_of_each_point() -> None:
     boots = [
-        {INIT: Moment(s, s / 2), WORKER: Moment(10 * s, 9 * s), HEARTBEAT: Moment(11 * s, 10 * s)}
+        {
+            INIT: Moment(s, s / 2),
+            WORKER: Moment(10 * s, 9 * s),
+            READY: Moment(10.5 * s, 9.5 * s),
+            HEARTBEAT: Moment(11 * s, 10 * s),
+        }
         for s in (3.0, 1.0, 2.0)
     ]
     title, _, *rows = boot.table("one.eif", boots).splitlines()
@@ -77,5 +87,6 @@ def test_a_table_has_minimum_median_and_maximum_of_each_point() -> None:
     assert [row.split()[-4:] for row in rows] == [
         ["1.0", "2.0", "3.0", "1.0"],
         ["10.0", "20.0", "30.0", "18.0"],
+        ["10.5", "21.0", "31.5", "19.0"],
         ["11.0", "22.0", "33.0", "20.0"],
     ]

@@ -71,7 +71,7 @@ def test_a_worker_measured_with_the_device_never_takes_a_socket(
         timeout=60,
     )
     assert done.returncode == 1
-    assert done.stderr == "enclave_app: cannot open /dev/nsm: No such file or directory\n"
+    assert done.stderr == "starting\nenclave_app: cannot open /dev/nsm: No such file or directory\n"
     assert nobody_connected(listener)
 
 
