@@ -71,7 +71,8 @@ def _range(text: str) -> tuple[str, float]:
     for parameter in parameters:
         if parameter.startswith("q="):
             try:
-                quality = min(max(float(parameter[2:]), 0.0), 1.0)
+                # In this order "nan", which is neither less nor more, becomes 0.
+                quality = min(max(0.0, float(parameter[2:])), 1.0)
             except ValueError:
                 quality = 0.0
     return media, quality

@@ -76,5 +76,52 @@ def test_what_is_not_one_file_is_refused() -> None:
     ],
 )
 def test_a_boundary_is_needed(content_type: str) -> None:
-    with pytest.raises(Refused):
+    with pytest.raises(Refused) as refused:
         boundary_of(content_type)
+    assert refused.value.problem is problems.INVALID_REQUEST
+
+
+@pytest.mark.parametrize("boundary", ["b", "b" * 70])
+def test_a_boundary_has_1_to_70_characters(boundary: str) -> None:
+    content_type = f'multipart/form-data; charset=utf-8; boundary="{boundary}"'
+    assert boundary_of(content_type) == boundary.encode()
+
+
+def test_a_part_has_at_most_8_headers_of_4096_bytes() -> None:
+    def found(*headers: bytes) -> bytes:
+        lines = b"".join(line + b"\r\n" for line in headers)
+        return b"".join(only_file([form(lines + FILE + b"content")], BOUNDARY))
+
+    assert found(*(b"x-%d: y" % number for number in range(7))) == b"content"
+    longest = b"x: " + b"y" * (4096 - 3)
+    assert found(longest) == b"content"
+    for headers in ([b"x-%d: y" % number for number in range(8)], [longest + b"y"]):
+        with pytest.raises(Refused) as refused:
+            found(*headers)
+        assert refused.value.problem is problems.INVALID_REQUEST
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        b'Content-Disposition: form-data; name="file"; filename="a"',
+        b'content-type: image/jpeg\r\ncontent-disposition: form-data; filename="a"',
+        b'content-disposition: form-data; filename="a"\r\ncontent-type: image/jpeg',
+        b"content-disposition: form-data; filename=a",
+    ],
+)
+def test_a_part_with_a_file_name_is_a_file(header: bytes) -> None:
+    assert b"".join(only_file([form(header + b"\r\n\r\nx")], BOUNDARY)) == b"x"
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        b"content-type: image/jpeg",
+        b'content-disposition: attachment; filename="a"',
+        b'content-disposition: form-data; name="filename"',
+        b'x-content-disposition: form-data; filename="a"',
+    ],
+)
+def test_a_part_that_does_not_say_that_it_is_a_file_is_refused(header: bytes) -> None:
+    assert refusal(form(header + b"\r\n\r\nx")) is problems.INVALID_REQUEST
