@@ -38,6 +38,7 @@ class MockEnclave:
     script: Script | None = None
     streams: list[MockStream] = field(default_factory=list)
     seen: list[tuple[Operation, Params, bytes]] = field(default_factory=list)
+    headers: list[RequestHeader] = field(default_factory=list)
 
     def operations(self) -> list[Operation]:
         return [operation for operation, _, _ in self.seen]
@@ -69,6 +70,7 @@ class MockStream:
             raise StreamLost("closed", untouched=True)
         self.busy = True
         self.operations.append(header.operation)
+        self.enclave.headers.append(header)
         joined = b"".join(bytes(piece) for piece in body)
         self.enclave.seen.append((header.operation, header.params, joined))
         work = asyncio.ensure_future(self._answer(header, joined))

@@ -73,6 +73,50 @@ async def test_every_connection_attests_before_anything_else() -> None:
     assert len(set(map(str, nonces))) == len(enclave.streams) > 1
 
 
+async def test_the_enclave_is_told_in_milliseconds_how_long_an_answer_may_take() -> None:
+    enclave = MockEnclave()
+    probe = Probe(period=0.02, patience=2.5)
+    async with pooling(MockBackend(a=enclave), probe=probe) as pool:
+        await detect(pool, seconds=500)
+        await detect(pool, seconds=1000)
+    told: dict[Operation, set[int]] = {}
+    for header in enclave.headers:
+        told.setdefault(header.operation, set()).add(header.deadline_ms)
+    shorter, longest = sorted(told.pop(Operation.DETECT))
+    assert 400_000 < shorter <= 500_000
+    assert longest == 600_000, "a link frame has no more"
+    assert told == {
+        Operation.ATTEST: {2500},
+        Operation.STATUS: {2500},
+        Operation.KEYS: {2500},
+    }
+
+
+async def test_each_request_and_each_nonce_is_new() -> None:
+    enclave = MockEnclave()
+    async with pooling(MockBackend(a=enclave)) as pool:
+        await asyncio.gather(*(detect(pool) for _ in range(3)))
+    ids = [header.request_id for header in enclave.headers]
+    assert len(set(ids)) == len(ids)
+    assert {len(each) for each in ids} == {16}
+    nonces = [h.params["nonce"] for h in enclave.headers if h.operation is Operation.ATTEST]
+    assert {len(each) for each in nonces if isinstance(each, bytes)} == {32}
+    assert {h.body_length for h in enclave.headers if h.operation is not Operation.DETECT} == {0}
+
+
+@pytest.mark.parametrize(
+    ("threads", "connections", "busy_at"),
+    [(1, 16, 3), (5, 16, 15), (6, 18, 18), (10, 30, 30), (11, 32, 32), (64, 32, 32)],
+)
+async def test_an_enclave_has_three_connections_a_thread_and_16_to_32(
+    threads: int, connections: int, busy_at: int
+) -> None:
+    enclave = MockEnclave(status={"threads": threads})
+    async with pooling(MockBackend(a=enclave)) as pool:
+        (endpoint,) = pool.machine.endpoints
+        assert (endpoint.limit, endpoint.busy_at) == (connections, busy_at)
+
+
 async def test_an_enclave_with_other_measurements_takes_no_traffic() -> None:
     good, other = MockEnclave(), MockEnclave(genuine=False)
     async with pooling(MockBackend(good=good, other=other), ready=1) as pool:
@@ -373,6 +417,7 @@ async def test_cancelling_a_request_in_the_queue_frees_its_place() -> None:
         with pytest.raises(PoolRefused) as refused:
             await detect(pool)
         assert refused.value.problem is problems.OVERLOADED
+        assert refused.value.retry_after == 1
         second.cancel()
         await asyncio.gather(second, return_exceptions=True)
         assert not pool.machine.queue

@@ -293,6 +293,22 @@ def test_connecting_without_the_loops_own_way(loop: str) -> None:
     run_in(loop, main())
 
 
+@pytest.mark.parametrize(
+    ("chunks", "written"),
+    [
+        ([], [10]),
+        ([65_526], [65_536]),
+        ([65_527], [65_536, 1]),
+        ([600_000], [65_536, 262_144, 262_144, 10_186]),
+        ([30_000, 30_000, 30_000], [65_536, 24_474]),
+        ([65_536, 262_145], [65_536, 65_536, 196_619]),
+    ],
+)
+def test_a_frame_is_written_in_64_to_256_kib(chunks: list[int], written: list[int]) -> None:
+    found = [len(each) for each in pieces(bytes(10), [bytes(size) for size in chunks])]
+    assert found == written
+
+
 @settings(max_examples=80, deadline=None)
 @given(
     st.binary(min_size=1, max_size=100),
