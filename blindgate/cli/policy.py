@@ -17,7 +17,7 @@ policy = typer.Typer(
     rich_markup_mode="markdown",
 )
 
-#: KMS takes 32 KiB; with spaces and line breaks it may be longer.
+#: KMS takes 32 KiB. A file that is a little larger gets the message which says so.
 _MAX_POLICY = 1024 * 1024
 
 _Pcrs = Annotated[
