@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import json
 import logging
 import os
@@ -157,6 +158,32 @@ def test_credentials_that_end_soon_are_renewed(imds: Imds) -> None:
     assert second.expires is not None
     assert first.expires is not None
     assert second.expires > first.expires
+
+
+@pytest.mark.parametrize(("minutes", "sets"), [(24, 3), (26, 1)])
+def test_imds_is_asked_each_time_from_25_minutes_before_the_end(
+    imds: Imds, minutes: int, sets: int
+) -> None:
+    imds.lifetime = timedelta(minutes=minutes)
+    source = RoleSource()
+    found = [source.read() for _ in range(3)]
+    assert imds.sets_given == sets
+    assert fields(found[-1])["session_token"] == f"imdsTOKEN{sets}"
+
+
+def test_another_source_is_not_asked_more_often_than_botocore_does(
+    monkeypatch: pytest.MonkeyPatch, imds: Imds
+) -> None:
+    monkeypatch.setenv("AWS_CONTAINER_CREDENTIALS_FULL_URI", f"{imds.url}/container")
+    imds.lifetime = timedelta(minutes=20)
+    source = RoleSource()
+    assert source.read() == source.read()
+    assert imds.sets_given == 1
+
+
+def test_the_chain_is_asked_each_half_minute_and_walked_again_after_ten_seconds() -> None:
+    defaults = inspect.signature(CredentialPusher).parameters
+    assert (defaults["poll"].default, defaults["reread"].default) == (30.0, 10.0)
 
 
 def test_a_containers_role_is_read(monkeypatch: pytest.MonkeyPatch, imds: Imds) -> None:

@@ -117,6 +117,15 @@ async def test_the_url_is_never_shown() -> None:
     assert "hush" not in str(caught.value)
 
 
+async def test_redis_is_asked_over_32_connections_and_for_a_quarter_of_a_second() -> None:
+    counters = SharedCounters("redis://localhost:6379/0")
+    connections = vars(counters)["_pool"]
+    assert (connections.max_connections, connections.timeout) == (32, 0.25)
+    given = connections.connection_kwargs
+    assert (given["socket_timeout"], given["socket_connect_timeout"]) == (0.25, 0.25)
+    await counters.close()
+
+
 async def test_counts_without_a_limit_are_a_mistake() -> None:
     with pytest.raises(ValueError, match="counts nothing"):
         Settings(rate_limit_storage=SecretStr("redis://localhost"))
