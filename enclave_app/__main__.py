@@ -85,7 +85,7 @@ def _run(path: Path, ready_fd: int | None) -> None:
     )
     credentials = CredentialStore()
     compute = WorkerPool(
-        detector.detect_together,
+        detector.detect_batch,
         threads=config.threads,
         queue=config.limits.queue,
         together=detector.batch,

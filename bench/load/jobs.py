@@ -20,7 +20,7 @@ from blindgate import routes
 from blindgate.sealing import bhttp, keys, ohttp, padding
 from blindgate.sealing.errors import SealingError
 from enclave_app.detector import Detector
-from enclave_app.detector.detector import Look
+from enclave_app.detector.detector import DetectionRequest
 
 Kind = Literal["photo", "v2", "sealed", "files"]
 _V2_INPUT = {"name": "image", "shape": [1], "datatype": "BYTES"}
@@ -101,7 +101,7 @@ def loop(model: Path, photo: Path, threads: int, count: int, in_batches: bool = 
         in_batches: Whether one run of the network takes as many photos as it can.
     """
     detector, image = _detector(model), photo.read_bytes()
-    together = [Look(image)] * (detector.batch if in_batches else 1)
+    together = [DetectionRequest(image)] * (detector.batch if in_batches else 1)
     left = iter(range(0, count, len(together)))
     lock = threading.Lock()
     latencies: list[float] = []
@@ -112,7 +112,7 @@ def loop(model: Path, photo: Path, threads: int, count: int, in_batches: bool = 
                 if next(left, None) is None:
                     return
             began = time.perf_counter()
-            for found in detector.detect_together(together):
+            for found in detector.detect_batch(together):
                 if isinstance(found, Exception):
                     raise found
                 found.to_json()

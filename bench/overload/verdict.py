@@ -41,7 +41,7 @@ class Verdict:
 
 
 def judge(answers: Sequence[Answer], expected: bytes, seconds: float) -> Verdict:
-    """Look at every answer.
+    """DetectionRequest at every answer.
 
     Args:
         answers: What came.

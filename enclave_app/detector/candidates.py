@@ -1,4 +1,4 @@
-"""Boxes on their way from the network's output to the answer."""
+"""Candidates: boxes of the network's output, before and during suppression."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 class Candidates:
     """n boxes with their scores and class numbers."""
 
-    #: float32 `[n, 4]`: x_min, y_min, x_max, y_max, in pixels of the input or of the picture.
+    #: float32 `[n, 4]`: x_min, y_min, x_max, y_max, in pixels of the input or of the image.
     boxes: NDArray[np.float32]
     #: float32 `[n]`, 0 to 1.
     scores: NDArray[np.float32]
@@ -28,11 +28,11 @@ class Candidates:
         return len(self.scores)
 
     def take(self, chosen: NDArray[np.bool_] | NDArray[np.intp]) -> Candidates:
-        """Those at the chosen places."""
+        """The candidates that a mask or indices select."""
         return Candidates(self.boxes[chosen], self.scores[chosen], self.classes[chosen])
 
     def best_first(self) -> Candidates:
-        """In an order that depends on nothing but their values."""
+        """Sorted by score; the order depends only on the values."""
         keys = (*self.boxes.T[::-1], self.classes, -self.scores)
         return self.take(np.lexsort(keys))
 

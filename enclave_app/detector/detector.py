@@ -1,4 +1,4 @@
-"""A detector: a model's folder in, what is on a picture out."""
+"""Object detection: loads a model from its folder, and finds objects in images."""
 
 from __future__ import annotations
 
@@ -32,28 +32,28 @@ if TYPE_CHECKING:
     from enclave_app.detector.preprocess import Placement
 
 _DEFAULTS: Final = DetectOptions()
-#: Finer than a pixel or a score means anything, so that answers are short.
+#: Digits after the point: finer than a pixel or a score is meaningful, and responses stay short.
 _BOX_DIGITS, _SCORE_DIGITS = 4, 6
 
 
-def _go_on() -> None:
-    """Let a detection run to its end."""
+def _never_cancel() -> None:
+    """The checkpoint of a detection that nobody cancels."""
 
 
-def _in_company() -> bool:
-    """That something else may be looked at meanwhile."""
+def _never_alone() -> bool:
+    """For callers that do not know whether other requests run."""
     return False
 
 
 @dataclass(frozen=True, slots=True)
 class Inspected:
-    """A picture whose header says that it may be accepted.
+    """An image whose header passed all checks.
 
     Attributes:
         data: The file.
         header: Its header.
-        wanted: The size that suffices.
-        decoded_bytes: About how much memory it will take.
+        wanted: The width and height, in pixels, that suffice for the model.
+        decoded_bytes: About how much memory it takes when it is decoded.
     """
 
     data: bytes | memoryview = field(repr=False)
@@ -66,46 +66,46 @@ Image = bytes | memoryview | Inspected
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
-    """A picture, and what is asked of it.
+class DetectionRequest:
+    """An image and the options of its detection.
 
     Attributes:
         image: The file, or what `Detector.inspect` made of it with the same options.
-        options: What the client asked.
-        checkpoint: Called before each expensive step; what it raises ends the detection.
+        options: The client's.
+        checkpoint: Called before each expensive step; an exception from it ends the detection.
     """
 
     image: Image
     options: DetectOptions = _DEFAULTS
-    checkpoint: Callable[[], None] = _go_on
+    checkpoint: Callable[[], None] = _never_cancel
 
 
 @dataclass(slots=True)
-class _Sight:
-    """A picture that is being looked at: its parts as the network wants them, and what they gave.
+class _InProgress:
+    """A detection in progress: the network's inputs, and its results so far.
 
     Attributes:
-        look: What was asked.
-        size: The whole picture's width and height, in pixels.
-        places: The regions that are looked at, in pixels of the picture.
-        views: The network's input for each, and how to come back from it.
-        found: For each region that was looked at, its candidates in pixels of the picture.
-        failure: What ended it.
+        request: The request.
+        size: Width and height of the whole image, in pixels.
+        regions: The regions that are analysed, in pixels of the image.
+        inputs: For each region the network's input, and its placement in the image.
+        found: For each region analysed so far, its candidates in pixels of the image.
+        failure: The error that ended the detection.
     """
 
-    look: Look
+    request: DetectionRequest
     size: tuple[int, int]
-    places: list[Region]
-    views: list[tuple[NDArray[np.generic], Placement]]
+    regions: list[Region]
+    inputs: list[tuple[NDArray[np.generic], Placement]]
     found: list[tuple[Region, Candidates]] = field(default_factory=list)
     failure: Exception | None = None
 
-    def goes_on(self) -> bool:
-        """Whether the network need still look."""
+    def continues(self) -> bool:
+        """Whether the network should run for it; asks the request's checkpoint."""
         if self.failure is None:
             try:
-                self.look.checkpoint()
-            except Exception as error:  # noqa: BLE001 - whatever it is, it ends this detection
+                self.request.checkpoint()
+            except Exception as error:  # noqa: BLE001 - any error ends this detection
                 self.failure = error
         return self.failure is None
 
@@ -125,7 +125,7 @@ class Detector:
 
     @property
     def batch(self) -> int:
-        """How many pictures one run of the network takes."""
+        """How many images one run of the network takes."""
         return self._network.batch
 
     def __repr__(self) -> str:
@@ -136,11 +136,11 @@ class Detector:
         """Load a model, and run it once.
 
         Args:
-            folder: Holds `model.toml` and `model.onnx`. If the manifest asks for what this
-                processor lacks and names a model to use instead, that one is loaded, from the
-                folder of its name beside this.
-            limits: Of the pictures.
-            threads: That a run uses which is alone; with requests in parallel each has one.
+            folder: Holds `model.toml` and `model.onnx`. If the manifest needs features that this
+                processor lacks and names another model, that one is loaded, from the sibling
+                folder of its name.
+            limits: Of the images.
+            threads: Used by a run when no other request is in flight; otherwise one.
 
         Raises:
             ManifestError: The manifest breaks a rule.
@@ -154,7 +154,7 @@ class Detector:
             folder = folder.resolve().parent / read.manifest.cpu.otherwise
             read = read_manifest(folder / MANIFEST_FILE)
             if read.manifest.cpu.needs:
-                raise ModelError(f"{read.manifest.name} stands in and must run on every processor")
+                raise ModelError(f"{read.manifest.name} is the fallback: cpu.needs must be empty")
         onnx = read_onnx(folder / ONNX_FILE, read.manifest.onnx_sha256)
         return cls.from_onnx(read, onnx, limits=limits, threads=threads)
 
@@ -162,25 +162,23 @@ class Detector:
     def from_onnx(
         cls, read: ManifestFile, onnx: bytes, *, limits: ImageLimits | None = None, threads: int = 1
     ) -> Detector:
-        """The same from an ONNX file's bytes, whatever its manifest pins."""
+        """Load a model from the bytes of its ONNX file; the manifest's digest is not compared."""
         wanted = read.manifest.input
         network = Network(onnx, read.manifest, threads=threads)
         detector = cls(read, network, limits or ImageLimits())
         shape = (wanted.height, wanted.width, 3)
-        detector.look(np.full(shape, 127, np.uint8))
-        noise = np.random.default_rng(0)  # any pictures that differ
-        pictures = (
-            noise.integers(0, 256, shape, np.uint8) // (at + 1) for at in range(wanted.batch)
-        )
-        network.check_batch([normalise(each, wanted) for each in pictures])
+        detector.run_network(np.full(shape, 127, np.uint8))
+        noise = np.random.default_rng(0)  # any images that differ
+        images = (noise.integers(0, 256, shape, np.uint8) // (at + 1) for at in range(wanted.batch))
+        network.check_batch([normalise(each, wanted) for each in images])
         return detector
 
     def inspect(self, image: bytes | memoryview, options: DetectOptions = _DEFAULTS) -> Inspected:
-        """Read a picture's header, without decoding anything.
+        """Read an image's header, without decoding anything.
 
         Raises:
-            ImageRejected: The header alone says that it will not be accepted.
-            ImageTooLarge: It is over a limit.
+            ImageRejected: The header is not that of an acceptable image.
+            ImageTooLarge: The image exceeds a limit.
         """
         header = inspect(image, self.limits)
         wanted = self._wanted(header, options)
@@ -190,143 +188,165 @@ class Detector:
         self,
         image: Image,
         options: DetectOptions = _DEFAULTS,
-        checkpoint: Callable[[], None] = _go_on,
+        checkpoint: Callable[[], None] = _never_cancel,
     ) -> Picture:
-        """Decode a picture as large as the model needs it.
+        """Decode an image as large as the model needs it.
 
         Args:
-            image: The file, or what `inspect` made of it with the same options.
-            options: What the client asked.
-            checkpoint: Called between pieces of the file; what it raises ends the decoding.
+            image: The file, or the result of `inspect` with the same options.
+            options: The client's.
+            checkpoint: Called between pieces of the file; an exception from it ends the decoding.
 
         Raises:
-            ImageRejected: It is no picture that we accept.
+            ImageRejected: It is not an image that we accept.
         """
-        seen = image if isinstance(image, Inspected) else self.inspect(image, options)
-        return decode(seen.header, seen.wanted, checkpoint)
+        inspected = image if isinstance(image, Inspected) else self.inspect(image, options)
+        return decode(inspected.header, inspected.wanted, checkpoint)
 
     def infer(
         self,
         picture: Picture,
         options: DetectOptions = _DEFAULTS,
-        checkpoint: Callable[[], None] = _go_on,
+        checkpoint: Callable[[], None] = _never_cancel,
     ) -> Detections:
-        """Find what is on a decoded picture.
+        """Find the objects of a decoded image.
 
         Args:
             picture: From `decode`, with the same options.
-            options: What the client asked.
-            checkpoint: Called before each run of the network; what it raises ends the detection.
+            options: The client's.
+            checkpoint: Called before each run of the network; an exception from it ends the
+                detection.
 
         Raises:
-            UnknownClass: The options name a class that the model does not know.
+            UnknownClass: The options name a class that the model does not have.
         """
-        sight = self._sight(picture, Look(b"", options, checkpoint))
-        self._see([sight])
-        return self._concluded(sight)
+        current = self._prepare(picture, DetectionRequest(b"", options, checkpoint))
+        self._run_all([current])
+        return self._result(current)
 
     def detect(
         self,
         image: Image,
         options: DetectOptions = _DEFAULTS,
-        checkpoint: Callable[[], None] = _go_on,
+        checkpoint: Callable[[], None] = _never_cancel,
     ) -> Detections:
-        """Decode a picture and find what is on it.
+        """Decode an image and find its objects.
 
         Raises:
-            ImageRejected: It is no picture that we accept.
-            UnknownClass: The options name a class that the model does not know.
+            ImageRejected: It is not an image that we accept.
+            UnknownClass: The options name a class that the model does not have.
         """
-        (found,) = self.detect_together([Look(image, options, checkpoint)])
+        (found,) = self.detect_batch([DetectionRequest(image, options, checkpoint)])
         if isinstance(found, Exception):
             raise found
         return found
 
-    def detect_together(
-        self, looks: Iterable[Look], *, alone: Callable[[], bool] = _in_company
+    def detect_batch(
+        self, requests: Iterable[DetectionRequest], *, alone: Callable[[], bool] = _never_alone
     ) -> list[Detections | Exception]:
-        """Look at several pictures, in as few runs of the network as its batch allows.
+        """Process several requests, in as few runs of the network as its batch size allows.
 
         Args:
-            looks: The pictures, and what is asked of each; each is decoded before the next one
-                is drawn.
-            alone: Asked before each run of the network: whether nothing else is looked at.
+            requests: Each image is decoded before the next request is taken.
+            alone: Called before each run of the network: whether no other request is in flight.
 
         Returns:
-            For each what was found, exactly as if it had been alone, or what `detect` would raise.
+            For each request its detections, exactly as without the others, or the error that
+            `detect` would raise.
         """
-        begun: list[_Sight | Exception] = []
-        for look in looks:
+        begun: list[_InProgress | Exception] = []
+        for request in requests:
             try:
-                self._wanted_classes(look.options)
-                look.checkpoint()
-                picture = self.decode(look.image, look.options, look.checkpoint)
-                begun.append(self._sight(picture, look))
-            except Exception as error:  # noqa: BLE001 - of this picture alone
+                self._wanted_classes(request.options)
+                request.checkpoint()
+                picture = self.decode(request.image, request.options, request.checkpoint)
+                begun.append(self._prepare(picture, request))
+            except Exception as error:  # noqa: BLE001 - of this image alone
                 begun.append(error)
-        self._see([sight for sight in begun if isinstance(sight, _Sight)], alone=alone)
+        self._run_all(
+            [current for current in begun if isinstance(current, _InProgress)], alone=alone
+        )
         found: list[Detections | Exception] = []
-        for sight in begun:
+        for current in begun:
             try:
-                found.append(self._concluded(sight) if isinstance(sight, _Sight) else sight)
-            except Exception as error:  # noqa: BLE001 - of this picture alone
+                found.append(self._result(current) if isinstance(current, _InProgress) else current)
+            except Exception as error:  # noqa: BLE001 - of this image alone
                 found.append(error)
         return found
 
-    def look(self, pixels: NDArray[np.uint8], min_score: float = 0.5) -> Candidates:
-        """Run the network on pixels of exactly the input's size: boxes in pixels of the input."""
+    def run_network(self, pixels: NDArray[np.uint8], min_score: float = 0.5) -> Candidates:
+        """Run the network once.
+
+        Args:
+            pixels: uint8 RGB `[height, width, 3]` of exactly the input's size.
+            min_score: Candidates below it are dropped.
+
+        Returns:
+            Candidates with boxes in pixels of the input.
+        """
         (outputs,) = self._network.run([normalise(pixels, self.manifest.input)])
         return self._candidates(outputs, min_score)
 
-    def _sight(self, picture: Picture, look: Look) -> _Sight:
-        places = regions(picture.width, picture.height, look.options.tiles or 1)
-        views = [prepare(picture, region, self.manifest.input) for region in places]
-        return _Sight(look, (picture.width, picture.height), places, views)
+    def _prepare(self, picture: Picture, request: DetectionRequest) -> _InProgress:
+        parts = regions(picture.width, picture.height, request.options.tiles or 1)
+        inputs = [prepare(picture, region, self.manifest.input) for region in parts]
+        return _InProgress(request, (picture.width, picture.height), parts, inputs)
 
-    def _see(self, sights: Sequence[_Sight], *, alone: Callable[[], bool] = _in_company) -> None:
-        """Run the network on every view; what goes wrong is noted with those it concerns."""
-        views = [(sight, at) for sight in sights for at in range(len(sight.views))]
-        for start in range(0, len(views), self._network.batch):
-            run = [(s, at) for s, at in views[start : start + self._network.batch] if s.goes_on()]
+    def _run_all(
+        self, in_progress: Sequence[_InProgress], *, alone: Callable[[], bool] = _never_alone
+    ) -> None:
+        """Run the network on every input; an error is recorded in the detections it concerns."""
+        waiting = [(each, at) for each in in_progress for at in range(len(each.inputs))]
+        for start in range(0, len(waiting), self._network.batch):
+            batch = waiting[start : start + self._network.batch]
+            run = [(each, at) for each, at in batch if each.continues()]
             try:
-                tensors = [s.views[at][0] for s, at in run]
+                tensors = [each.inputs[at][0] for each, at in run]
                 outputs = self._network.run(tensors, alone=alone()) if run else []
-                for (sight, at), each in zip(run, outputs, strict=True):
-                    sight.found.append((sight.places[at], self._seen(sight, at, each)))
-            except Exception as error:  # noqa: BLE001 - the network's, so of all in this run
-                for sight, _ in run:
-                    sight.failure = error
+                for (current, at), output in zip(run, outputs, strict=True):
+                    current.found.append((current.regions[at], self._to_image(current, at, output)))
+            except Exception as error:  # noqa: BLE001 - of the whole run
+                for current, _ in run:
+                    current.failure = error
 
-    def _seen(self, sight: _Sight, at: int, outputs: Outputs) -> Candidates:
-        seen = self._candidates(outputs, self._min_score(sight.look.options))
-        placement = sight.views[at][1]
-        return Candidates(placement.to_picture(seen.boxes), seen.scores, seen.classes)
+    def _to_image(self, current: _InProgress, at: int, outputs: Outputs) -> Candidates:
+        candidates = self._candidates(outputs, self._min_score(current.request.options))
+        placement = current.inputs[at][1]
+        return Candidates(
+            placement.to_picture(candidates.boxes), candidates.scores, candidates.classes
+        )
 
     def _min_score(self, options: DetectOptions) -> float:
         return self.manifest.thresholds.score if options.min_score is None else options.min_score
 
-    def _concluded(self, sight: _Sight) -> Detections:
-        """One answer from all views of a picture."""
-        if sight.failure is not None:
-            raise sight.failure
-        found, options, thresholds = sight.found, sight.look.options, self.manifest.thresholds
+    def _result(self, current: _InProgress) -> Detections:
+        """The detections of one image, from all its regions."""
+        if current.failure is not None:
+            raise current.failure
+        found, options, thresholds = (
+            current.found,
+            current.request.options,
+            self.manifest.thresholds,
+        )
         numbers = self._wanted_classes(options)
         objects = found[0][1] if len(found) == 1 else merge(found, thresholds.nms_iou)
         if numbers is not None:
             objects = objects.take(np.isin(objects.classes, numbers))
         most = options.max_detections or thresholds.max_detections
-        return self._answer(sight.size, objects, most)
+        return self._detections(current.size, objects, most)
 
     def _candidates(self, outputs: dict[str, NDArray[np.generic]], min_score: float) -> Candidates:
-        with np.errstate(all="ignore"):  # a network may give anything; what is no number goes
-            seen = self._traits.read(outputs, self.manifest, min_score)
+        with np.errstate(all="ignore"):  # a network may return NaN and infinity
+            candidates = self._traits.read(outputs, self.manifest, min_score)
         known = np.array([bool(name) for name in self.manifest.labels])
-        finite = np.asarray(np.isfinite(seen.boxes).all(axis=1))
-        seen = seen.take(finite & (seen.classes >= 0) & (seen.classes < len(known)))
-        seen = seen.take(known[seen.classes])
+        finite = np.asarray(np.isfinite(candidates.boxes).all(axis=1))
+        candidates = candidates.take(
+            finite & (candidates.classes >= 0) & (candidates.classes < len(known))
+        )
+        candidates = candidates.take(known[candidates.classes])
         if self._traits.needs_suppression:
-            seen = suppress(seen, self.manifest.thresholds.nms_iou)
-        return seen
+            candidates = suppress(candidates, self.manifest.thresholds.nms_iou)
+        return candidates
 
     def _wanted(self, header: Header, options: DetectOptions) -> tuple[int, int]:
         return wanted_size(*upright_size(header), self.manifest.input, options.tiles or 1)
@@ -339,7 +359,7 @@ class Detector:
             raise UnknownClass(self.manifest.name, unknown, self._numbers)
         return [self._numbers[name] for name in options.classes]
 
-    def _answer(self, size: tuple[int, int], objects: Candidates, most: int) -> Detections:
+    def _detections(self, size: tuple[int, int], objects: Candidates, most: int) -> Detections:
         sized = np.asarray((objects.boxes[:, 2:] > objects.boxes[:, :2]).all(axis=1))
         rows = objects.take(sized).best_first()
         return Detections(

@@ -11,8 +11,8 @@ if TYPE_CHECKING:
 
     from enclave_app.detector.candidates import Candidates
 
-#: Of more than this many candidates the best are looked at: no answer has so many objects, and
-#: the cost grows with the square.
+#: Only this many candidates, the best ones, take part: no response has so many objects, and the
+#: cost grows with the square.
 MAX_CANDIDATES: Final = 1000
 
 
@@ -40,7 +40,7 @@ def overlaps(left: NDArray[np.float32], right: NDArray[np.float32]) -> NDArray[n
 def suppress(candidates: Candidates, iou: float) -> Candidates:
     """Keep the best of boxes that overlap more than `iou`, class by class, best first.
 
-    The greedy algorithm that every detector's reference uses; ties fall as `best_first` says.
+    The greedy algorithm of the detectors' reference implementations; `best_first` breaks ties.
     """
     ordered = candidates.best_first().take(np.arange(min(len(candidates), MAX_CANDIDATES)))
     kept = np.ones(len(ordered), np.bool_)

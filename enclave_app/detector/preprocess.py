@@ -1,4 +1,4 @@
-"""From a region of a picture to the network's input, and back."""
+"""Preprocessing: turns a region of an image into the network's input, and boxes back."""
 
 from __future__ import annotations
 
@@ -17,20 +17,21 @@ if TYPE_CHECKING:
 #: How much larger than the input a JPEG must stay when it is decoded at a fraction of its size,
 #: so that what is resized afterwards is still finer than what is wanted.
 MARGIN: Final = 1.25
-#: Pillow first averages whole blocks down to this many times the size: as good as all at once.
+#: Pillow first averages whole blocks down to this many times the size; the quality is the same as
+#: in a single step.
 _REDUCING_GAP: Final = 3.0
 
 
 @dataclass(frozen=True)
 class Placement:
-    """Where a region of the picture lies in the input: input = (picture - origin) * scale + at."""
+    """Where a region of the image lies in the input: input = (image - origin) * scale + at."""
 
     region: Box
     scale: tuple[float, float]
     at: tuple[int, int]
 
     def to_picture(self, boxes: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Boxes `[n, 4]` from pixels of the input to pixels of the picture, within the region."""
+        """Boxes `[n, 4]` from pixels of the input to pixels of the image, within the region."""
         left, top, right, bottom = self.region
         at = np.array([*self.at, *self.at], np.float64)
         scale = np.array([*self.scale, *self.scale], np.float64)
@@ -40,7 +41,7 @@ class Placement:
 
 
 def place(region: Box, wanted: Input) -> tuple[Placement, tuple[int, int]]:
-    """Where a region of a picture goes in the input, and how large it is there, in pixels."""
+    """Where a region of an image goes in the input, and its size there, in pixels."""
     width, height = region[2] - region[0], region[3] - region[1]
     if wanted.resize == "stretch":
         size = wanted.width, wanted.height
@@ -54,7 +55,7 @@ def place(region: Box, wanted: Input) -> tuple[Placement, tuple[int, int]]:
 
 
 def wanted_size(width: int, height: int, wanted: Input, tiles: int) -> tuple[int, int]:
-    """How large a picture must be decoded for the input, and for tiles of it."""
+    """The width and height, in pixels, to decode an image to, for the input and for tiles."""
     _, size = place((0, 0, width, height), wanted)
     return int(size[0] * tiles * MARGIN), int(size[1] * tiles * MARGIN)
 
@@ -63,7 +64,7 @@ def prepare(picture: Picture, region: Box, wanted: Input) -> tuple[NDArray[np.ge
     """Cut out, resize and normalise.
 
     Returns:
-        The input with its batch dimension, and how to come back from it.
+        The input with its batch dimension, and its placement in the image.
     """
     placement, size = place(region, wanted)
     cut = picture.image.resize(

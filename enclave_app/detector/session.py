@@ -1,4 +1,4 @@
-"""The ONNX runtime, made quiet, small and predictable."""
+"""ONNX Runtime sessions, without logging, with one memory arena."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 Outputs = dict[str, "NDArray[np.generic]"]
 
-#: Errors come as exceptions; the runtime's own log would tell the console about pictures' sizes.
+#: Errors are exceptions; the runtime's own log would disclose sizes of images on the console.
 _FATAL_ONLY: Final = 4
 #: Bytes of an ONNX file up to which there is a second session: it takes twice as much memory.
 _TWICE: Final = 32 * 1024 * 1024
@@ -35,10 +35,10 @@ onnxruntime.set_default_logger_severity(_FATAL_ONLY)
 
 
 def _share_memory() -> None:
-    """Have all sessions take memory from one arena, that grows by what is asked for.
+    """Make all sessions allocate from one arena, which grows by what is requested.
 
-    By itself each session has one, which doubles every time: 8 MB more for two of the default
-    model. No limit, and the defaults of what does not concern growing (`OrtArenaCfg`).
+    By default each session has an arena that doubles: 8 MB more for two sessions of the default
+    model. No limit, and the defaults of `OrtArenaCfg` otherwise.
     """
     arena = onnxruntime.OrtAllocatorType.ORT_ARENA_ALLOCATOR
     memory = onnxruntime.OrtMemoryInfo("Cpu", arena, 0, onnxruntime.OrtMemType.DEFAULT)
@@ -54,13 +54,14 @@ _share_memory()
 class Network:
     """An ONNX model. Several threads may run it at once.
 
-    They share one session, whose runs use one thread each: with requests in parallel that is
-    fastest. A run that is alone leaves the other cores idle; for it there is a second session.
+    They share one session, whose runs use one thread each: this is fastest when requests are
+    processed in parallel. A single request would leave the other cores idle, so a second session
+    uses all of them.
 
     Args:
         onnx: The file's bytes.
-        manifest: What they should be.
-        threads: That a run uses which is alone.
+        manifest: The model's interface.
+        threads: Used by a run when no other request is in flight.
 
     Raises:
         ModelError: The file cannot be loaded, or does not fit the manifest.
@@ -81,10 +82,10 @@ class Network:
 
         Args:
             tensors: 1 to `batch` inputs, each with its batch dimension `[1, ...]`.
-            alone: Whether nothing else runs that would want the other cores.
+            alone: Whether no other request is in flight.
 
         Returns:
-            For each the outputs by name, as if it had been alone.
+            For each input its outputs by name, the same as without the others.
 
         Raises:
             ModelError: The outputs are not one for each input.
@@ -98,16 +99,16 @@ class Network:
         return [by_name] if count == 1 else self._apart(by_name, count)
 
     def check_batch(self, samples: Sequence[NDArray[np.generic]]) -> None:
-        """See that an input's outputs do not depend on those beside it.
+        """Check that an input's outputs do not depend on the other inputs of its batch.
 
-        Otherwise one client's answer would say something of another one's picture, as it does
-        where a network finds the scale of its integers anew for each run.
+        Otherwise the response to one client would disclose something about another client's
+        image, as with dynamic quantization, where the scale depends on the whole batch.
 
         Args:
             samples: At least `batch` different inputs.
 
         Raises:
-            ModelError: They do, or the network takes no such batch.
+            ModelError: They do, or the network does not accept the batch.
         """
         if self.batch == 1:
             return
@@ -116,13 +117,13 @@ class Network:
             together = self.run(samples)
         except ModelError:
             raise
-        except Exception as error:  # noqa: BLE001 - it raises types of its own for each failure
+        except Exception as error:  # noqa: BLE001 - the runtime has many exception types
             raise ModelError(f"the graph takes no batch of {self.batch}: {error}") from None
         for sample, beside in zip(samples, together, strict=True):
             (alone,) = self.run([sample])
             if any(not np.array_equal(alone[name], beside[name]) for name in beside):
                 raise ModelError(
-                    "what the graph says of an image depends on the others in its batch: "
+                    "the graph's outputs for an image depend on the others in its batch: "
                     "leave out input.batch in the manifest"
                 )
 
@@ -143,37 +144,37 @@ def _session(onnx: bytes, threads: int) -> Any:
     options.inter_op_num_threads = 1
     options.log_severity_level = _FATAL_ONLY
     options.add_session_config_entry("session.use_env_allocators", "1")
-    # an idle thread that spins takes the processor from the next request's decoding
+    # a thread that spins while it is idle takes the core from the decoding of the next request
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     if threads > 1:
-        # Small pieces of work: who comes late to a core has not taken half of it.
+        # Small blocks: a thread that gets a core late has not reserved half of the work.
         options.add_session_config_entry("session.dynamic_block_base", "4")
     before = _threads()
     try:
         session: Any = onnxruntime.InferenceSession(
             onnx, options, providers=["CPUExecutionProvider"]
         )
-    except Exception as error:  # noqa: BLE001 - it raises types of its own for each failure
+    except Exception as error:  # noqa: BLE001 - the runtime has many exception types
         raise ModelError(f"onnxruntime cannot load the ONNX file: {error}") from None
-    # It keeps the file, to start anew with other providers, which we never ask for.
+    # It keeps the file, for a restart with other providers, which we never request.
     session._model_bytes = None  # noqa: SLF001 - 17 to 70 MB
     for thread in _threads() - before:
-        # They help where a core has nothing to do, and step aside for whatever else comes.
+        # They use idle cores only, and yield to all other work.
         _run_when_idle(thread)
     return session
 
 
 def _run_when_idle(thread: int) -> None:
-    """Give a thread the lowest scheduling class; only Linux has one for a single thread.
+    """Give a thread the scheduling class SCHED_IDLE, which only Linux has for single threads.
 
-    Elsewhere it competes like any other, which costs latency under load and nothing else.
+    On other systems it competes with other threads, which costs latency under load only.
     """
     if hasattr(os, "sched_setscheduler"):
         os.sched_setscheduler(thread, os.SCHED_IDLE, os.sched_param(0))
 
 
 def _threads() -> set[int]:
-    """The threads of this process, where /proc knows them."""
+    """The threads of this process; empty where there is no /proc."""
     try:
         return {int(entry.name) for entry in Path("/proc/self/task").iterdir()}
     except OSError:
@@ -191,10 +192,10 @@ def _rows_of_images(outputs: Sequence[str], manifest: Manifest) -> str | None:
 
 
 def read_onnx(path: Path, sha256: str | None) -> bytes:
-    """Read an ONNX file, if it is the one that the manifest pins.
+    """Read an ONNX file and compare its digest with the manifest's.
 
     Raises:
-        ModelError: It is not there, not pinned, or another one.
+        ModelError: It is missing or not pinned, or its digest differs.
     """
     try:
         data = path.read_bytes()
@@ -208,7 +209,7 @@ def read_onnx(path: Path, sha256: str | None) -> bytes:
 
 
 def _inputs(session: Any, wanted: Input) -> tuple[str, dict[str, NDArray[np.int64]]]:
-    """The image input's name, and what the other input is given; checked against the manifest."""
+    """The name of the image input, and the value of the other input, if there is one."""
     inputs = {found.name: found for found in session.get_inputs()}
     extra = {}
     if wanted.size_input is not None:

@@ -1,11 +1,12 @@
-"""Small objects: overlapping tiles beside the whole picture, and one answer from all of them.
+"""Tiled inference for small objects: merges detections of overlapping tiles and the whole image.
 
-An object that a tile's border cuts shows as a piece there. The overlap gives most objects a tile
-that holds them whole, and the whole picture shows the large ones. So:
+A tile's border cuts some objects into pieces. The tiles overlap, so most small objects lie whole in
+one of them; large objects are found in the whole image. The merge:
 
-1. Boxes that no inner border cuts, from the tiles and from the whole picture, compete as usual.
-2. A piece that lies mostly in such a box of its class is part of that object, and goes.
-3. Pieces of one class that meet in the overlap of different tiles are joined to one object.
+1. Boxes that no inner border cuts, from the tiles and the whole image, go through non-maximum
+   suppression as usual.
+2. A piece that lies mostly in such a box of its class is part of that object, and is dropped.
+3. Pieces of one class that overlap in different tiles are joined to one object.
 """
 
 from __future__ import annotations
@@ -24,21 +25,21 @@ if TYPE_CHECKING:
 
     from blindgate.imaging.decode import Box
 
-#: What neighbouring tiles share, in parts of the picture's side: an object no longer than this
+#: Overlap of neighbouring tiles as a fraction of the image's side: an object no longer than this
 #: lies whole in some tile.
 SHARED: Final = 0.18
-#: A box that ends this near an inner border, in parts of the tile's side, may have been cut.
+#: A box that ends this near an inner border, as a fraction of the tile's side, may have been cut.
 _NEAR: Final = 0.01
 #: A piece with this much of its area in a whole box is part of it.
 _PART_OF: Final = 0.6
 #: Pieces that share this much of what the smaller of them has are one object.
 _SAME: Final = 0.3
-#: A picture smaller than this many pixels a tile has no small objects.
+#: With fewer pixels per tile on the shorter side, an image is not tiled.
 _LEAST_SIDE: Final = 16
 
 
 def regions(width: int, height: int, tiles: int) -> list[Box]:
-    """The whole picture, then its tiles row by row: left, top, right, bottom in pixels."""
+    """The whole image, then its tiles row by row: left, top, right, bottom in pixels."""
     whole: list[Box] = [(0.0, 0.0, float(width), float(height))]
     if tiles == 1 or min(width, height) < _LEAST_SIDE * tiles:
         return whole
@@ -50,12 +51,12 @@ def _spans(length: int, tiles: int) -> list[tuple[float, float]]:
     size = length * (1 + (tiles - 1) * SHARED) / tiles
     step = (length - size) / (tiles - 1)
     starts = [step * index for index in range(tiles - 1)] + [length - size]
-    # the last ends exactly where the picture does: `cut_by_border` compares
+    # the last one ends exactly at the image's border: `cut_by_border` compares
     return [(start, start + size) for start in starts[:-1]] + [(starts[-1], float(length))]
 
 
 def cut_by_border(boxes: NDArray[np.float32], region: Box, whole: Box) -> NDArray[np.bool_]:
-    """Which boxes end at a border of the region that is not the picture's."""
+    """Which boxes end at a border of the region that is not the image's."""
     near_x, near_y = (region[2] - region[0]) * _NEAR, (region[3] - region[1]) * _NEAR
     cut = np.zeros(len(boxes), np.bool_)
     for side, near in enumerate((near_x, near_y, near_x, near_y)):
@@ -68,7 +69,7 @@ def merge(found: Sequence[tuple[Box, Candidates]], iou: float) -> Candidates:
     """One set of objects from those of each region.
 
     Args:
-        found: For each region, the whole picture first, its candidates in pixels of the picture.
+        found: For each region, the whole image first, its candidates in pixels of the image.
         iou: Above which two boxes of one class are one object.
     """
     whole_region = found[0][0]
@@ -88,7 +89,7 @@ def merge(found: Sequence[tuple[Box, Candidates]], iou: float) -> Candidates:
 
 
 def _belongs(pieces: Candidates, objects: Candidates, part: float) -> NDArray[np.bool_]:
-    """Which pieces lie to that part in an object of their class."""
+    """Which pieces have at least that fraction of their area in an object of their class."""
     if not len(pieces) or not len(objects):
         return np.zeros(len(pieces), np.bool_)
     inside = shared_areas(pieces.boxes, objects.boxes)

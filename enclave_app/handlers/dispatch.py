@@ -30,7 +30,7 @@ from blindgate.oip.tensors import Result
 from blindgate.sealing.errors import OpenRejected, UnknownKey
 from enclave_app import limits
 from enclave_app.config import Measured
-from enclave_app.detector.detector import Detector, Look
+from enclave_app.detector.detector import DetectionRequest, Detector
 from enclave_app.detector.errors import UnknownClass
 from enclave_app.envelopes.opening import EnvelopeRejected
 from enclave_app.handlers.ohttp import InnerAnswer, InnerRequest, SealedEndpoint, failed
@@ -101,7 +101,7 @@ class Service:
         credentials: CredentialStore,
         sealed: SealedEndpoint,
         detector: Detector,
-        compute: WorkerPool[Look, Detections],
+        compute: WorkerPool[DetectionRequest, Detections],
         pipeline: Pipeline,
         kms_clock: Callable[[], ClockState],
     ) -> None:

@@ -1,4 +1,7 @@
-"""From an upload to detections: the one way that open and sealed requests share."""
+"""Detection pipeline: opens an upload, decodes the image, and runs the detector.
+
+Open and sealed requests share it.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from blindgate.detections import Detections, DetectOptions
 from blindgate.envelope.recognise import is_envelope
 from blindgate.imaging.errors import ImageTooLarge
 from enclave_app.detector import Detector
-from enclave_app.detector.detector import Look
+from enclave_app.detector.detector import DetectionRequest
 from enclave_app.envelopes.opening import EnvelopeRejected, Unsealer
 from enclave_app.scheduling.deadline import Deadline
 from enclave_app.scheduling.memory_budget import MemoryBudget
@@ -18,15 +21,15 @@ from enclave_app.scheduling.worker_pool import WorkerPool
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """What was uploaded and who waits for it.
+    """The body of a request, and how to tell whether its response is still useful.
 
     Attributes:
-        data: An envelope, or an image where it came sealed.
-        sealed: Whether it came inside OHTTP.
-        deadline: When nobody waits for the answer any more.
-        wanted: Whether whoever asked is still there.
-        release: Gives the memory of `data` back, once an envelope was opened into other memory.
-        caller: The gateway's tag of the client that asks.
+        data: An envelope, or, in a sealed request, also an image.
+        sealed: Whether the request was sealed (OHTTP).
+        deadline: The time after which the response is of no use.
+        wanted: Whether the client is still connected.
+        release: Frees the memory of `data`; called when an envelope was opened into other memory.
+        caller: The gateway's tag of the caller.
     """
 
     data: bytes | bytearray | memoryview
@@ -43,15 +46,15 @@ class Pipeline:
     Args:
         unsealer: Opens envelopes.
         detector: Finds objects.
-        compute: The threads that may burn CPU.
-        images: Memory that all decoded images share.
+        compute: The threads for CPU-bound work.
+        images: Bounds the memory of all decoded images.
     """
 
     def __init__(
         self,
         unsealer: Unsealer,
         detector: Detector,
-        compute: WorkerPool[Look, Detections],
+        compute: WorkerPool[DetectionRequest, Detections],
         images: MemoryBudget,
     ) -> None:
         self._unsealer = unsealer
@@ -63,13 +66,13 @@ class Pipeline:
         """Open, decode, detect.
 
         Raises:
-            EnvelopeRejected: The upload could not be opened, whatever the reason.
+            EnvelopeRejected: The upload could not be opened; the reason is not disclosed.
             KmsRefused: KMS did not release the data key to this enclave.
-            KmsUnavailable: KMS did not answer.
-            ImageRejected: What was opened is no image that can be used.
-            ImageTooLarge: It is an image over a limit.
-            Overloaded: Too much waits already.
-            DeadlineExceeded: It is too late, or nobody waits any more.
+            KmsUnavailable: KMS did not respond.
+            ImageRejected: The content is not an image that we accept.
+            ImageTooLarge: The image exceeds a limit.
+            Overloaded: The queue is full, or the memory does not suffice.
+            DeadlineExceeded: The deadline has passed, or the client has disconnected.
         """
         upload.deadline.check()
         if is_envelope(upload.data):
@@ -79,14 +82,14 @@ class Pipeline:
         elif upload.sealed:
             image = memoryview(upload.data)
         else:
-            # An image outside OHTTP has been seen by the parent already; taking it would teach
-            # clients to send more.
+            # The parent has seen an image that was not sealed. Accepting it would encourage clients
+            # to send more of them.
             raise EnvelopeRejected
-        picture = self._detector.inspect(image, options)
-        if picture.decoded_bytes > self._images.total:
-            # The configuration is checked against this, so it is a mistake of ours. Still, the same
-            # image would be refused every time, and "try again" would be wrong.
+        inspected = self._detector.inspect(image, options)
+        if inspected.decoded_bytes > self._images.total:
+            # The configuration excludes this, so it is a bug. A retry would fail as well, so the
+            # response must not suggest one.
             raise ImageTooLarge(self._detector.limits)
-        with self._images.hold(picture.decoded_bytes, upload.deadline):
-            look = Look(picture, options, upload.deadline.check)
-            return self._compute.run(look, upload.deadline, upload.wanted)
+        with self._images.hold(inspected.decoded_bytes, upload.deadline):
+            request = DetectionRequest(inspected, options, upload.deadline.check)
+            return self._compute.run(request, upload.deadline, upload.wanted)

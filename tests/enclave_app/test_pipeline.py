@@ -11,7 +11,7 @@ from blindgate.detections import DetectOptions
 from blindgate.imaging.decode import read_header
 from blindgate.imaging.errors import ImageTooLarge
 from blindgate.imaging.limits import ImageLimits
-from enclave_app.detector.detector import Inspected, Look
+from enclave_app.detector.detector import DetectionRequest, Inspected
 from enclave_app.envelopes.opening import EnvelopeRejected
 from enclave_app.handlers.pipeline import Pipeline, Upload
 from enclave_app.scheduling.deadline import Deadline
@@ -46,12 +46,14 @@ class FakeDetector:
         header = read_header(png(1, 1, 8, 0, b"\0\0"))
         return Inspected(bytes(image), header, (1, 1), self.needs)
 
-    def detect_together(self, looks: Iterable[Look], *, alone: Callable[[], bool]) -> list[Any]:
+    def detect_batch(
+        self, requests: Iterable[DetectionRequest], *, alone: Callable[[], bool]
+    ) -> list[Any]:
         found = []
-        for look in looks:
-            look.checkpoint()
-            assert isinstance(look.image, Inspected)
-            self.seen.append(bytes(look.image.data))
+        for request in requests:
+            request.checkpoint()
+            assert isinstance(request.image, Inspected)
+            self.seen.append(bytes(request.image.data))
             found.append("found")
         return found
 
@@ -60,8 +62,8 @@ class Parts:
     def __init__(self) -> None:
         self.unsealer = FakeUnsealer()
         self.detector = FakeDetector()
-        self.compute: WorkerPool[Look, Any] = WorkerPool(
-            self.detector.detect_together, threads=1, queue=4
+        self.compute: WorkerPool[DetectionRequest, Any] = WorkerPool(
+            self.detector.detect_batch, threads=1, queue=4
         )
         self.images = MemoryBudget(100)
         self.pipeline = Pipeline(

@@ -26,7 +26,7 @@ from blindgate.sealing import bhttp, keys, ohttp
 from devstack.nsm.protocol import DevNsm
 from devstack.nsm.root import DevRoot
 from enclave_app.config import Measured, load
-from enclave_app.detector.detector import Look
+from enclave_app.detector.detector import DetectionRequest
 from enclave_app.detector.errors import UnknownClass
 from enclave_app.envelopes.opening import EnvelopeRejected
 from enclave_app.handlers.dispatch import Service
@@ -84,7 +84,7 @@ def local_nsm() -> DevNsm:
     return DevNsm(DevRoot.generate(), "i-0123456789abcdef0-enc0123456789abcdef", pcrs)
 
 
-def _no_work(looks: Iterable[Look], *, alone: Callable[[], bool]) -> list[Any]:
+def _no_work(requests: Iterable[DetectionRequest], *, alone: Callable[[], bool]) -> list[Any]:
     raise AssertionError("the pipeline is a fake")
 
 
@@ -97,7 +97,7 @@ class Worker:
         self.keyring = Keyring()
         self.credentials = CredentialStore()
         self.kms_clock = ClockState.UNKNOWN
-        self.compute: WorkerPool[Look, Any] = WorkerPool(_no_work, threads=1, queue=1)
+        self.compute: WorkerPool[DetectionRequest, Any] = WorkerPool(_no_work, threads=1, queue=1)
         thresholds = SimpleNamespace(max_detections=100)
         manifest = SimpleNamespace(name="m", version="1", labels=labels, thresholds=thresholds)
         detector: Any = SimpleNamespace(manifest=manifest, manifest_digest=b"\x22" * 32)

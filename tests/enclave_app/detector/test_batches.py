@@ -16,7 +16,7 @@ from PIL import Image
 from blindgate.detections import Detections, DetectOptions
 from blindgate.imaging.errors import ImageRejected
 from enclave_app.detector import Detector, ModelError, UnknownClass
-from enclave_app.detector.detector import Look
+from enclave_app.detector.detector import DetectionRequest
 from enclave_app.detector.manifest import MANIFEST_FILE, ONNX_FILE, ManifestFile, read_manifest
 from models.fetch import pull
 from tests.blindgate.imaging.files import encoded
@@ -61,8 +61,8 @@ def test_answers_in_a_batch_are_those_without(
     int8_detector: Detector, one_by_one: Detector, photos: list[bytes], tiles: int | None
 ) -> None:
     options = DetectOptions(tiles=tiles, min_score=0.05)
-    looks = [Look(photo, options) for photo in photos[:5]]
-    found = int8_detector.detect_together(looks)
+    requests = [DetectionRequest(photo, options) for photo in photos[:5]]
+    found = int8_detector.detect_batch(requests)
     assert found == [one_by_one.detect(photo, options) for photo in photos[:5]]
 
 
@@ -70,31 +70,31 @@ def test_each_picture_is_looked_at_as_it_was_asked(
     int8_detector: Detector, photos: list[bytes]
 ) -> None:
     asked = [DetectOptions(max_detections=1), DetectOptions(min_score=0.9), DetectOptions(tiles=2)]
-    looks = [Look(photos[0], options) for options in asked]
-    found = int8_detector.detect_together(looks)
+    requests = [DetectionRequest(photos[0], options) for options in asked]
+    found = int8_detector.detect_batch(requests)
     assert found == [int8_detector.detect(photos[0], options) for options in asked]
 
 
 def test_each_picture_is_decoded_before_the_next_one_is_drawn(int8_detector: Detector) -> None:
     steps: list[str] = []
 
-    def looks() -> Iterator[Look]:
+    def requests() -> Iterator[DetectionRequest]:
         for name in ("first", "second"):
             steps.append(f"{name} drawn")
-            yield Look(WHITE, checkpoint=partial(steps.append, name))
+            yield DetectionRequest(WHITE, checkpoint=partial(steps.append, name))
 
     def alone() -> bool:
         steps.append("alone?")
         return False
 
-    int8_detector.detect_together(looks(), alone=alone)
+    int8_detector.detect_batch(requests(), alone=alone)
     begun = ["first drawn", "first", "second drawn", "second"]
     # decoding calls it several times
     assert [step for step, _ in groupby(steps)] == [*begun, "first", "second", "alone?"]
 
 
 def test_rows_of_one_picture_never_show_up_with_another(int8_detector: Detector) -> None:
-    black, white = int8_detector.detect_together([Look(BLACK), Look(WHITE)])
+    black, white = int8_detector.detect_batch([DetectionRequest(BLACK), DetectionRequest(WHITE)])
     assert (black, white) == (int8_detector.detect(BLACK), int8_detector.detect(WHITE))
 
 
@@ -102,14 +102,14 @@ def test_what_is_wrong_with_one_picture_is_its_own(detector: Detector) -> None:
     def too_late() -> None:
         raise TooLateError
 
-    looks = [
-        Look(b"no picture"),
-        Look(WHITE),
-        Look(WHITE, DetectOptions(classes=("unicorn",))),
-        Look(WHITE, checkpoint=too_late),
-        Look(BLACK),
+    requests = [
+        DetectionRequest(b"no picture"),
+        DetectionRequest(WHITE),
+        DetectionRequest(WHITE, DetectOptions(classes=("unicorn",))),
+        DetectionRequest(WHITE, checkpoint=too_late),
+        DetectionRequest(BLACK),
     ]
-    found = detector.detect_together(looks)
+    found = detector.detect_batch(requests)
     kinds = [ImageRejected, Detections, UnknownClass, TooLateError, Detections]
     assert [type(one) for one in found] == kinds
 
@@ -124,7 +124,9 @@ def test_who_leaves_between_two_runs_is_not_looked_at_further(detector: Detector
             raise TooLateError
 
     tiled = DetectOptions(tiles=2)
-    left, stays = detector.detect_together([Look(WHITE, tiled, leaves_soon), Look(WHITE, tiled)])
+    left, stays = detector.detect_batch(
+        [DetectionRequest(WHITE, tiled, leaves_soon), DetectionRequest(WHITE, tiled)]
+    )
     assert isinstance(left, TooLateError)
     assert stays == detector.detect(WHITE, tiled)
 
@@ -135,13 +137,15 @@ def detector() -> Detector:
 
 
 def test_any_family_s_outputs_are_taken_apart(detector: Detector) -> None:
-    found = detector.detect_together([Look(WHITE), Look(BLACK), Look(WHITE)])
+    found = detector.detect_batch(
+        [DetectionRequest(WHITE), DetectionRequest(BLACK), DetectionRequest(WHITE)]
+    )
     counts = [len(one.detections) for one in found if isinstance(one, Detections)]
     assert counts == [1, 0, 1]
 
 
-def test_a_network_whose_answer_depends_on_the_other_pictures_is_refused() -> None:
-    with pytest.raises(ModelError, match="depends on the others in its batch"):
+def test_a_network_whose_outputs_depend_on_the_batch_is_refused() -> None:
+    with pytest.raises(ModelError, match="depend on the others in its batch"):
         loaded(brightness_detr(of_all=True))
     assert loaded(brightness_detr(of_all=True), manifest("detr")).batch == 1
 
@@ -172,7 +176,7 @@ def test_a_picture_that_is_alone_gets_the_same_answer_from_several_threads(
     before = threads()
     several = Detector.load(folder, threads=2)
     for photo in photos:
-        together = several.detect_together([Look(photo)], alone=lambda: True)
+        together = several.detect_batch([DetectionRequest(photo)], alone=lambda: True)
         assert together == [int8_detector.detect(photo)]
     if before:
         helpers = threads() - before
