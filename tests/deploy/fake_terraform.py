@@ -33,8 +33,10 @@ def declared(folder: Path, kind: str) -> set[str]:
 
 
 def given(folder: Path) -> dict[str, Any]:
-    """The variables that the folder's file sets."""
+    """The variables that the folder's files set; strings only, where a file is not JSON."""
     values: dict[str, Any] = json.loads((folder / "terraform.tfvars.json").read_text())
+    for path in folder.glob("*.auto.tfvars"):
+        values |= re.findall(r'^(\w+) *= "(.*)"$', path.read_text(), re.MULTILINE)
     if unknown := values.keys() - declared(folder, "variable"):
         sys.exit(f"no variable {', '.join(sorted(unknown))}")
     return values

@@ -51,6 +51,8 @@ variable "fleets" {
     # Instances: at least and at most. Twice the least if the most is left out.
     min = optional(number, 2)
     max = optional(number)
+    # Of 0.1: refused, and min and max take its place.
+    instances = optional(number)
     # From the builder, for checks when Terraform plans.
     requirements = optional(object({ architecture = string, memory_mib = number, cpus = number }))
     # The set of the fleet's own name if left out.
@@ -60,7 +62,7 @@ variable "fleets" {
 }
 
 variable "instance_type" {
-  description = "Type of the instances: c6i.xlarge for x86_64, c7g.xlarge for arm64."
+  description = "Type of the instances: c6i.xlarge for x86_64, c7g.xlarge for arm64. It must run Nitro Enclaves."
   type        = string
   default     = "c6i.xlarge"
 }

@@ -124,12 +124,19 @@ variable "fleets" {
     # Instances: at least and at most. Twice the least if the most is left out.
     min = optional(number, 2)
     max = optional(number)
+    # Of 0.1: refused below. Without it here, Terraform would ignore it.
+    instances = optional(number)
     # What the image needs: the builder's `NAME.requirements.json`. Left out for images of other builders.
     requirements = optional(object({ architecture = string, memory_mib = number, cpus = number }))
     # Names of `pcr_sets` that its gateways send traffic to: the one of the fleet's own name if left out.
     measurements = optional(list(string))
   }))
   default = {}
+
+  validation {
+    condition     = alltrue([for fleet in values(var.fleets) : fleet.instances == null])
+    error_message = "`instances` of a fleet is gone: write `min = N` for `instances = N`, and `max` for the most that Auto Scaling may start (2 * N if you leave it out; N to keep the number fixed)."
+  }
 
   validation {
     condition = alltrue(flatten([

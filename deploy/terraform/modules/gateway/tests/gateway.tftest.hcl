@@ -249,6 +249,22 @@ run "a_fleet_with_a_maximum_below_its_minimum_is_refused" {
   expect_failures = [var.fleets]
 }
 
+run "the_number_of_instances_of_older_releases_is_refused" {
+  command = plan
+
+  variables {
+    fleets = {
+      blue = {
+        eif       = { key = "a", version_id = "v", sha256 = "1111111111111111111111111111111111111111111111111111111111111111" }
+        release   = { key = "b", version_id = "v", sha256 = "2222222222222222222222222222222222222222222222222222222222222222" }
+        instances = 3
+      }
+    }
+  }
+
+  expect_failures = [var.fleets]
+}
+
 run "debug_mode_cannot_be_deployed" {
   command = plan
 
@@ -293,6 +309,39 @@ run "an_image_for_another_architecture_is_refused" {
   }
 
   expect_failures = [aws_launch_template.fleet["blue"]]
+}
+
+run "graviton_instances_start_from_an_arm64_system" {
+  command = plan
+
+  variables {
+    instance_type = "c7g.xlarge"
+    architecture  = "arm64"
+    ami_id        = null
+    fleets = {
+      blue = {
+        eif          = { key = "a", version_id = "v", sha256 = "1111111111111111111111111111111111111111111111111111111111111111" }
+        release      = { key = "b", version_id = "v", sha256 = "2222222222222222222222222222222222222222222222222222222222222222" }
+        requirements = { architecture = "arm64", memory_mib = 2048, cpus = 1 }
+      }
+    }
+  }
+
+  override_data {
+    target = data.aws_ec2_instance_type.this
+    values = {
+      default_vcpus            = 4
+      default_threads_per_core = 1
+      nitro_enclaves_support   = "supported"
+      supported_architectures  = ["arm64"]
+      memory_size              = 8192
+    }
+  }
+
+  assert {
+    condition     = endswith(data.aws_ssm_parameter.ami[0].name, "-arm64")
+    error_message = "The instances would start from a system for another architecture."
+  }
 }
 
 run "an_image_that_needs_more_memory_than_the_instance_has_is_refused" {
