@@ -10,7 +10,7 @@ from functools import partial
 from importlib.metadata import version
 from typing import Any
 
-from fastapi import Depends, FastAPI
+from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from blindgate.link import Address, FrameLimits, parse_address
@@ -23,7 +23,7 @@ from gateway.audit.log import AuditLog, AuditUnusable, read_key
 from gateway.audit.middleware import AuditTrail, Measurements, keep_up
 from gateway.auth.assembly import make_auth
 from gateway.auth.cors import allow_origins
-from gateway.auth.guard import signed_in
+from gateway.auth.guard import require_declared
 from gateway.aws.credentials import CredentialPusher, RoleSource
 from gateway.aws.discovery import follow
 from gateway.background import kept_running
@@ -72,6 +72,7 @@ def create_app(
         CountersUnavailable: The counts of requests cannot be shared.
         AuditUnusable: The audit log cannot be continued.
         TracingUnavailable: Traces are asked for and cannot be made.
+        AccessUndeclared: A route does not say who may call it.
         OSError: A file cannot be read or written.
     """
     auth = make_auth(settings)
@@ -145,16 +146,16 @@ def create_app(
     metrics = app.state.metrics = Metrics(app.state.dataplane)
     records = app.state.records = Records(metrics, tracing)
     app.state.sign_in, app.state.rates = auth.sign_in, auth.rates
-    # Routes are matched in this order.
-    app.router.routes += [detections.detect_route, ohttp.sealed_route]
-    for routes in (detections, ohttp, attestation, models, oip, enclaves):
-        app.include_router(routes.router, dependencies=[Depends(signed_in)])
-    app.include_router(health.router)
-    app.include_router(oip.health)
-    app.include_router(docs.router)
     # A pool that was handed in may come without measurements to pin.
     told = configuration(trust_from(settings), settings.max_body) if settings.pcrs else None
-    app.include_router(console_routes(read_assets(), told))
+    console = console_routes(read_assets(), told)
+    # Routes are matched in this order: the two busiest first. They are added as they are, since
+    # `include_router` would hide them from the check below.
+    app.router.routes += [detections.detect_route, ohttp.sealed_route]
+    for module in (detections, ohttp, attestation, models, oip, enclaves, health, docs):
+        app.router.routes += module.router.routes
+    app.router.routes += console.routes
+    require_declared(app.routes, public=[app.openapi_url or ""])
     problem_responses.install(app)
     # Middleware that is added first is the innermost.
     if audit is not None and counted is not None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Depends, Request, Response
 
 from blindgate import problems
+from gateway.auth.guard import PUBLIC
 from gateway.console.assets import Asset
 from gateway.http.problem_responses import Refused
 
@@ -45,7 +46,7 @@ def console_routes(assets: Mapping[str, Asset], configuration: bytes | None) -> 
         assets: The built files; none leave a plain page at `/`.
         configuration: What the page is told; None if this gateway verifies no enclave itself.
     """
-    router = APIRouter(include_in_schema=False)
+    router = APIRouter(include_in_schema=False, dependencies=[Depends(PUBLIC.check)])
 
     @router.get("/")
     async def get_page(request: Request) -> Response:

@@ -9,9 +9,11 @@ from __future__ import annotations
 from importlib.resources import files
 from typing import Final
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Depends, Response
 
-router = APIRouter(include_in_schema=False)
+from gateway.auth.guard import PUBLIC
+
+router = APIRouter(include_in_schema=False, dependencies=[Depends(PUBLIC.check)])
 
 # Swagger UI sets style attributes, hence 'unsafe-inline' for styles and only for them.
 _POLICY: Final = (

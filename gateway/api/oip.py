@@ -22,7 +22,6 @@ from gateway.http.media_types import best_of, content_type
 from gateway.http.problem_responses import Refused
 
 router = APIRouter(tags=["Open Inference Protocol"])
-health = APIRouter(tags=["Open Inference Protocol"])
 
 Name = Annotated[
     str,
@@ -38,13 +37,13 @@ Version = Annotated[
 ]
 
 
-@health.api_route(**at(routes.SERVER_LIVE), **described.SERVER_LIVE)
+@router.api_route(**at(routes.SERVER_LIVE), **described.SERVER_LIVE)
 async def is_server_live() -> dict[str, bool]:
     """Say that this process answers."""
     return {"live": True}
 
 
-@health.api_route(**at(routes.SERVER_READY), **described.SERVER_READY)
+@router.api_route(**at(routes.SERVER_READY), **described.SERVER_READY)
 async def is_server_ready(plane: Plane) -> JSONResponse:
     """Say whether a verified enclave takes requests; 503 if not."""
     ready = bool(plane.readiness()["ready"])

@@ -14,7 +14,7 @@ from starlette.routing import request_response
 from blindgate import problems
 from blindgate.detections import DetectOptions, describe_faults
 from blindgate.link.frames import MAX_DEADLINE_MS
-from gateway.auth.guard import signed_in
+from gateway.auth.guard import access_of
 from gateway.dataplane import Dataplane, expiry
 from gateway.http.problem_responses import Refused
 
@@ -51,9 +51,10 @@ class PlainRoute(APIRoute):
         **described: Any,
     ) -> None:
         super().__init__(path, endpoint, **described)
+        access = access_of(self)
 
         async def guarded(request: Request) -> Response:
-            await signed_in(request)
+            await access.check(request)
             return await handle(request)
 
         self.app = request_response(guarded)

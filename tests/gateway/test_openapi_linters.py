@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from blindgate.problems import BY_SLUG
-from gateway.auth.guard import SCOPES
+from tests.gateway.auth.test_guard import OPERATIONS
 from tests.tools import npm
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "openapi.json"
@@ -55,7 +55,7 @@ def test_every_guarded_operation_says_how_to_sign_in_and_what_happens_without(
 ) -> None:
     for path in api["paths"].values():
         for operation in path.values():
-            scope = SCOPES.get(operation["operationId"])
+            scope = OPERATIONS[operation["operationId"]].scope
             if scope is None:
                 assert operation["security"] == []
                 assert "401" not in operation["responses"]

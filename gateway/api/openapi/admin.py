@@ -8,6 +8,8 @@ from pydantic import BaseModel, Field
 
 from blindgate import problems
 from gateway.api.openapi import operation
+from gateway.auth.caller import Scope
+from gateway.auth.guard import Access
 
 
 class RunningModel(BaseModel):
@@ -82,6 +84,7 @@ ENCLAVES: Final = operation(
     "listEnclaves",
     "List the enclaves and what they have proved",
     (problems.NOT_ACCEPTABLE,),
+    access=Access(Scope.ADMIN),
     ok={
         "description": "The enclaves, those that are leaving too.",
         "model": EnclaveList,

@@ -11,6 +11,8 @@ from blindgate.oip import model_metadata, server_metadata
 from blindgate.oip.request import HEADER_LENGTH, InferRequestBody
 from blindgate.routes import JSON, OCTETS
 from gateway.api.openapi import UNAVAILABLE, UPLOAD, binary, headers, operation
+from gateway.auth.caller import Scope
+from gateway.auth.guard import PUBLIC, Access
 
 
 class ServerLive(BaseModel):
@@ -119,6 +121,7 @@ def _metadata(operation_id: str, summary: str) -> dict[str, Any]:
         operation_id,
         summary,
         (problems.NOT_FOUND, problems.INVALID_REQUEST, problems.NOT_ACCEPTABLE),
+        access=Access(Scope.ATTEST),
         ok=_ok("The tensors.", ModelMetadata, model_metadata(_MODEL, ["2018.3.29"])),
     )
 
@@ -128,6 +131,7 @@ def _model_ready(operation_id: str, summary: str) -> dict[str, Any]:
         operation_id,
         summary,
         (problems.NOT_FOUND, problems.INVALID_REQUEST),
+        access=Access(Scope.ATTEST),
         ok=_ok("It runs.", ModelReady, {"name": _MODEL, "ready": True}),
     )
 
@@ -147,6 +151,7 @@ def _infer(operation_id: str, summary: str) -> dict[str, Any]:
             problems.KMS_UNAVAILABLE,
             problems.SEALED_ANSWERS_ONLY,
         ),
+        access=Access(Scope.DETECT, units=1),
         ok={
             "description": "The outputs. Tensors follow the JSON part where that was asked for.",
             "headers": {
@@ -190,11 +195,13 @@ def _infer(operation_id: str, summary: str) -> dict[str, Any]:
 SERVER_LIVE: Final = operation(
     "isServerLive",
     "Say that this process answers, in the protocol's way",
+    access=PUBLIC,
     ok=_ok("It does.", ServerLive, {"live": True}),
 )
 SERVER_READY: Final = operation(
     "isServerReady",
     "Say whether an enclave takes requests, in the protocol's way",
+    access=PUBLIC,
     ok=_ok("One does.", ServerReady, {"ready": True}),
     also={503: {**_ok("None does.", ServerReady, {"ready": False}), "headers": headers()}},
 )
@@ -202,6 +209,7 @@ SERVER: Final = operation(
     "getServerMetadata",
     "Say what this server is",
     (problems.NOT_ACCEPTABLE,),
+    access=Access(Scope.ATTEST),
     ok=_ok("Its name and extensions.", ServerMetadata, server_metadata()),
 )
 MODEL: Final = _metadata("getModelMetadata", "Describe a detector's tensors")

@@ -17,6 +17,8 @@ from blindgate.routes import (
 )
 from gateway.api.openapi.responses import binary, headers, json_ok, operation
 from gateway.api.openapi.schemas import Liveness, ModelList, Readiness
+from gateway.auth.caller import Scope
+from gateway.auth.guard import PUBLIC, Access
 
 
 def _query_parameters() -> list[dict[str, Any]]:
@@ -118,6 +120,7 @@ def _detect(
         operation_id,
         summary,
         _DETECT_PROBLEMS,
+        access=Access(Scope.DETECT, units=1),
         ok={
             "description": "What was found, best first.",
             "content": {
@@ -156,6 +159,7 @@ OHTTP_KEYS_OPERATION: Final = operation(
     "getOhttpKeys",
     "Fetch the keys to seal requests to",
     (problems.ENCLAVE_UNAVAILABLE, problems.NOT_ACCEPTABLE),
+    access=Access(Scope.ATTEST),
     ok={
         "description": "The key configurations of one enclave (RFC 9458 §3).",
         "content": {OHTTP_KEYS_TYPE: binary("Key configurations, the preferred first.")},
@@ -165,6 +169,7 @@ OHTTP_OPERATION: Final = operation(
     "sendSealed",
     "Send a request that only the enclave can read",
     (*UPLOAD, *UNAVAILABLE, problems.OHTTP_KEY, problems.OHTTP_REJECTED),
+    access=Access(Scope.DETECT, units=1),
     ok={
         "description": "The encapsulated answer (RFC 9458 §4.4).",
         "content": {OHTTP_RESPONSE_TYPE: binary("Only the sender can open it.")},
@@ -180,6 +185,8 @@ ATTESTATION: Final = operation(
     "getAttestation",
     "Have an enclave prove what it runs",
     (*UNAVAILABLE, problems.INVALID_REQUEST, problems.OHTTP_KEY),
+    # An enclave signs a document for each call.
+    access=Access(Scope.ATTEST, units=1),
     ok={
         "description": "A fresh attestation document, with the keys beside it in JSON.",
         "content": {
@@ -195,16 +202,19 @@ MODELS: Final = operation(
     "listModels",
     "List the detectors that run",
     (problems.NOT_ACCEPTABLE,),
+    access=Access(Scope.ATTEST),
     ok=json_ok("The detectors and their classes.", ModelList, _MODELS_EXAMPLE),
 )
 LIVE: Final = operation(
     "isLive",
     "Say that this process answers",
+    access=PUBLIC,
     ok=json_ok("It does.", Liveness, {"live": True}),
 )
 READY: Final = operation(
     "isReady",
     "Say whether a verified enclave takes requests",
+    access=PUBLIC,
     ok=json_ok("One does.", Readiness, {"ready": True, "enclaves": {"ready": 2}}),
     also={
         503: {

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
+from fastapi import Depends
+
 from blindgate import problems
 from blindgate.imaging.limits import DEFAULT_LIMITS, MAX_BODY_BYTES
 from blindgate.problems import Problem
 from gateway.auth.caller import Scope
-from gateway.auth.guard import CHARGED, SCOPES
+from gateway.auth.guard import Access
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -111,32 +113,36 @@ def operation(
     summary: str,
     kinds: Sequence[Problem] = (),
     *,
+    access: Access,
     ok: dict[str, Any] | None = None,
     extra: dict[str, Any] | None = None,
     also: dict[int | str, dict[str, Any]] | None = None,
 ) -> dict[str, Any]:
     """The keyword arguments of a FastAPI route.
 
-    Who may call it, and the problems of those who may not, come from `gateway.auth.guard`.
+    `access` is enforced and described: the problems of callers who are refused are among the
+    responses.
     """
-    scope = SCOPES.get(operation_id)
-    responses = problem_answers([*kinds, *_access(scope), problems.INTERNAL_ERROR]) | (also or {})
+    scope = access.scope
+    refusals = _refusals(scope)
+    responses = problem_answers([*kinds, *refusals, problems.INTERNAL_ERROR]) | (also or {})
     if ok is not None:
-        limited = ("RateLimit", "RateLimit-Policy") if operation_id in CHARGED else ()
+        limited = ("RateLimit", "RateLimit-Policy") if access.units else ()
         responses[200] = {**ok, "headers": {**ok.get("headers", {}), **headers(*limited)}}
     security: list[dict[str, list[str]]] = [{name: []} for name in SECURITY_SCHEMES]
     # OpenAPI 3.1 allows names of scopes here, linters do not: so they stand beside it.
-    access = {"security": security, "x-scope": scope.value} if scope else {"security": []}
+    described = {"security": security, "x-scope": scope.value} if scope else {"security": []}
     return {
         "operation_id": operation_id,
+        "dependencies": [Depends(access.check)],
         "summary": summary,
         "responses": dict(sorted(responses.items(), key=lambda pair: str(pair[0]))),
-        "openapi_extra": {**(extra or {}), **access},
+        "openapi_extra": {**(extra or {}), **described},
     }
 
 
-def _access(scope: Scope | None) -> tuple[Problem, ...]:
-    """What may stand between a caller and an operation."""
+def _refusals(scope: Scope | None) -> tuple[Problem, ...]:
+    """The problems of callers who may not call an operation."""
     if scope is None:
         return ()
     return (

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,6 @@ from blindgate import problems
 from blindgate.link import Operation
 from gateway.auth import assembly
 from gateway.auth.caller import Scope
-from gateway.auth.guard import SCOPES
 from gateway.auth.key_file import change_keys
 from gateway.auth.keys import KeyStore
 from tests.gateway.auth.provider import AUDIENCE, ISSUER, Provider
@@ -191,18 +189,6 @@ async def test_a_provider_that_is_away_is_not_the_callers_fault(
         answer = await served.http.get("/v1/models", headers=bearer(provider.token()))
         is_problem(answer, problems.SIGN_IN_UNAVAILABLE)
         assert answer.headers["retry-after"] == "1"
-
-
-async def test_every_operation_has_a_scope_or_is_for_everybody(worker_path: Path) -> None:
-    async with serve_gateway() as served:
-        operations = {
-            operation["operationId"]
-            for path in served.app.openapi()["paths"].values()
-            for operation in path.values()
-        }
-    assert operations >= set(SCOPES)
-    public = {name for name in operations if re.match("is(Server)?(Live|Ready)$", name)}
-    assert operations - set(SCOPES) == public
 
 
 async def test_each_caller_has_a_rate_of_its_own(ring: KeyRing, worker_path: Path) -> None:
