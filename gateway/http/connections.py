@@ -166,6 +166,12 @@ class _Buffer(ReceiveBuffer):
 
     def _check_section(self, end: int) -> None:
         size = len(self._data) if end < 0 else end
+        if end < 0:
+            # What may be the beginning of its end is no part of a section.
+            for begun in (b"\r\n\r", b"\r\n", b"\r"):
+                if self._data.endswith(begun):
+                    size -= len(begun)
+                    break
         if self.in_head and size > MAX_TARGET and self._data.find(b"\r\n", 0, MAX_TARGET) < 0:
             raise _Broken(problems.URI_TOO_LONG)
         if size > MAX_HEAD:
@@ -223,7 +229,8 @@ class _Connection(h11.Connection):
     """
 
     def __init__(self, before_data: Callable[[], None]) -> None:
-        super().__init__(h11.SERVER, MAX_HEAD)
+        # h11 counts what has begun of the end of a section; `_Buffer` does not.
+        super().__init__(h11.SERVER, MAX_HEAD + len(b"\r\n\r"))
         self._before_data = before_data
         self._buffer = self._receive_buffer = _Buffer()
 

@@ -26,6 +26,7 @@ def is_problem(answer: Any, problem: problems.Problem) -> dict[str, Any]:
     body: dict[str, Any] = answer.json()
     assert (answer.status_code, body["type"]) == (problem.status, problem.type)
     assert answer.headers["content-type"] == problems.MEDIA_TYPE
+    assert answer.headers["cache-control"] == "no-store"
     assert body["request_id"] == answer.headers["x-request-id"]
     return body
 
@@ -39,6 +40,7 @@ async def test_an_envelope_reaches_the_enclave_unchanged_and_its_answer_comes_ba
         (request,) = worker.of(Operation.DETECT)
     assert answer.status_code == 200
     assert answer.headers["content-type"] == "application/json"
+    assert answer.headers["cache-control"] == "no-store"
     assert answer.content == b'{"detections":[]}'
     assert request[1] == envelope
     assert request[0].request_id.hex() == answer.headers["x-request-id"]

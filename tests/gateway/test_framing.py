@@ -9,9 +9,11 @@ import asyncio
 import hashlib
 import json
 import logging
+from collections.abc import Callable
 from pathlib import Path
 from unittest.mock import Mock
 
+import h11
 import pytest
 from starlette.types import Receive, Scope, Send
 from uvicorn import Config
@@ -20,6 +22,7 @@ from uvicorn.server import ServerState
 from blindgate import problems
 from blindgate.link import Operation, Outcome, RequestHeader
 from blindgate.problems import Problem
+from gateway.http import connections
 from gateway.http.connections import bounded_protocol
 from tests.gateway.conftest import Served, serve_gateway
 from tests.gateway.fake_worker import Handler, running
@@ -58,6 +61,7 @@ async def echo(_: RequestHeader, body: bytes) -> tuple[Outcome, bytes]:
 def is_problem(reply: Reply, problem: Problem) -> None:
     assert (reply.status, reply.json().get("type")) == (problem.status, problem.type)
     assert reply.headers["content-type"] == problems.MEDIA_TYPE
+    assert reply.headers["cache-control"] == "no-store"
     assert reply.json()["request_id"] == reply.headers["x-request-id"]
 
 
@@ -377,6 +381,93 @@ async def test_unusual_requests_are_answered(case: str) -> None:
                 await wire.send(*pieces)
                 assert (await wire.response()).json() == {"live": True}
                 await is_alone(wire)
+
+
+# Each limit at its last byte, by the parser alone
+
+
+def events(*pieces: bytes) -> list[str]:
+    """The kinds of events of a connection that gets these bytes; the last may be a refusal."""
+    connection = connections._Connection(lambda: None)
+    found: list[str] = []
+    for piece in pieces:
+        connection.receive_data(piece)
+        try:
+            while (event := connection.next_event()) not in (h11.NEED_DATA, h11.PAUSED):
+                found.append(type(event).__name__)
+        except connections._Broken as broken:
+            return [*found, broken.problem.slug]
+    return [name for name in found if name != "Data"]
+
+
+def lines(count: int, size: int) -> bytes:
+    """A body of so many lines before chunks; the last one is that of the end."""
+    return (b"%x\r\n" % size + bytes(size) + b"\r\n") * (count - 1) + b"0\r\n\r\n"
+
+
+_GET = b"GET /livez HTTP/1.1\r\nHost: gateway\r\n"
+_POST = b"POST / HTTP/1.1\r\nHost: gateway\r\nTransfer-Encoding: chunked\r\n\r\n"
+LIMITS: dict[str, tuple[Callable[[int], bytes], int, Problem]] = {
+    # The empty line at the end of a head does not count.
+    "bytes of a head": (
+        lambda size: _GET + b"x: " + b"y" * (size - len(_GET) - 3) + b"\r\n\r\n",
+        32_768,
+        problems.HEADER_TOO_LARGE,
+    ),
+    "bytes of a request line": (
+        lambda size: b"GET /%s HTTP/1.1\r\nHost: a\r\n\r\n" % (b"x" * (size - 16)),
+        16_384,
+        problems.URI_TOO_LONG,
+    ),
+    "fields of a head": (
+        lambda count: _GET + b"a: b\r\n" * (count - 1) + b"\r\n",
+        100,
+        problems.HEADER_TOO_LARGE,
+    ),
+    "fields of a trailer section": (
+        lambda count: _POST + b"0\r\n" + b"a: b\r\n" * count + b"\r\n",
+        100,
+        problems.HEADER_TOO_LARGE,
+    ),
+    "bytes of a trailer section": (
+        lambda size: _POST + b"0\r\na: " + b"b" * (size - 3) + b"\r\n\r\n",
+        32_768,
+        problems.HEADER_TOO_LARGE,
+    ),
+    "bytes of the line before a chunk": (
+        lambda size: _POST + b"1;" + b"x" * (size - 4) + b"\r\na\r\n0\r\n\r\n",
+        1024,
+        problems.MALFORMED_REQUEST,
+    ),
+    # 1,024 lines, and one more for each 128 bytes before them, with the end of each chunk.
+    "chunks of one byte": (
+        lambda count: _POST + lines(count, 1),
+        1048,
+        problems.MALFORMED_REQUEST,
+    ),
+    "chunks of 64 bytes": (
+        lambda count: _POST + lines(count, 64),
+        2113,
+        problems.MALFORMED_REQUEST,
+    ),
+}
+
+
+@pytest.mark.parametrize("what", LIMITS)
+def test_a_limit_is_kept_to_the_byte_however_the_request_arrives(what: str) -> None:
+    request, limit, problem = LIMITS[what]
+    good, bad = request(limit), request(limit + 1)
+    for step in (1_000_000, 1000, 7):
+        pieces = [good[at : at + step] for at in range(0, len(good), step)]
+        assert events(*pieces) == ["Request", "EndOfMessage"]
+        pieces = [bad[at : at + step] for at in range(0, len(bad), step)]
+        assert events(*pieces)[-1] == problem.slug
+    for end in range(1, 8):
+        assert events(good[:-end], good[-end:]) == ["Request", "EndOfMessage"]
+
+
+def test_128_bytes_a_chunk_are_enough_for_any_number_of_chunks() -> None:
+    assert events(_POST + lines(10_000, 128)) == ["Request", "EndOfMessage"]
 
 
 async def test_a_request_of_http_1_0_is_answered_and_ends_the_connection(worker_path: Path) -> None:

@@ -61,6 +61,7 @@ def is_problem(answer: Any, problem: Problem) -> dict[str, Any]:
     body: dict[str, Any] = answer.json()
     assert (answer.status_code, body["type"]) == (problem.status, problem.type)
     assert answer.headers["content-type"] == problems.MEDIA_TYPE
+    assert answer.headers["cache-control"] == "no-store"
     assert body["request_id"] == answer.headers["x-request-id"]
     return body
 

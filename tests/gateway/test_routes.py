@@ -30,6 +30,7 @@ ATTESTATION = f"/v1/attestation?nonce={NONCE_TEXT}"
 def is_problem(answer: Any, problem: problems.Problem) -> None:
     assert (answer.status_code, answer.json()["type"]) == (problem.status, problem.type)
     assert answer.headers["content-type"] == problems.MEDIA_TYPE
+    assert answer.headers["cache-control"] == "no-store"
 
 
 async def test_the_keys_are_those_of_an_enclave(worker_path: Path) -> None:
@@ -39,6 +40,7 @@ async def test_the_keys_are_those_of_an_enclave(worker_path: Path) -> None:
             await served.http.get(OHTTP, headers={"accept": "text/html"}), problems.NOT_ACCEPTABLE
         )
     assert answer.headers["content-type"] == "application/ohttp-keys"
+    assert answer.headers["cache-control"] == "no-cache", "keys rotate"
     assert answer.content == keys_body(7)
 
 
@@ -100,6 +102,8 @@ async def test_in_json_the_keys_that_the_document_vouches_for_are_beside_it(
 ) -> None:
     async with running(worker_path) as worker, serve_gateway(worker) as served:
         answer = await served.http.get(ATTESTATION, headers={"accept": "application/json"})
+    assert answer.headers["content-type"] == "application/json"
+    assert answer.headers["cache-control"] == "no-store"
     body = answer.json()
     document = verify(base64.b64decode(body["document"]), trust=trust(), nonce=NONCE)
     keys = base64.b64decode(body["keys"])
