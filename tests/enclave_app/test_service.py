@@ -414,9 +414,10 @@ def test_what_is_no_set_of_credentials_is_refused(worker: Worker, body: bytes) -
     assert worker.ask(Operation.CREDENTIALS, body) == Answer(Outcome.INVALID_REQUEST)
 
 
-def test_credentials_of_absurd_size_are_refused(worker: Worker) -> None:
-    answer = worker.ask(Operation.CREDENTIALS, bytes(16 * 1024 + 1))
-    assert answer == Answer(Outcome.BODY_TOO_LARGE)
+def test_pushed_credentials_have_16_kib_at_most(worker: Worker) -> None:
+    largest = worker.ask(Operation.CREDENTIALS, bytes(16_384))
+    assert largest == Answer(Outcome.INVALID_REQUEST)
+    assert worker.ask(Operation.CREDENTIALS, bytes(16_385)) == Answer(Outcome.BODY_TOO_LARGE)
 
 
 def test_a_drained_worker_leaves_work_to_others_and_still_tells_how_it_is(worker: Worker) -> None:

@@ -13,6 +13,7 @@ from blindgate.attestation import (
     Trust,
     cose,
     errors,
+    parse,
     verify,
     verify_chain_and_signature,
 )
@@ -118,3 +119,17 @@ def test_a_document_has_16_kib_at_most() -> None:
 def test_reprs_hold_no_payload() -> None:
     attestation = verify(document(user_data=b"secret"), trust=TRUST, nonce=NONCE, now=NOW)
     assert "secret" not in repr(attestation)
+
+
+def test_the_repr_of_a_parsed_document_leaves_certificates_and_signature_out() -> None:
+    parsed = parse(document(public_key=b"the key"))
+    shown = repr(parsed)
+    assert MODULE_ID in shown
+    assert "the key" in shown
+    for name, hidden in (
+        ("certificate", parsed.certificate),
+        ("cabundle", parsed.cabundle),
+        ("sign1", parsed.sign1),
+    ):
+        assert f"{name}=" not in shown
+        assert repr(hidden) not in shown

@@ -11,7 +11,13 @@ import pytest
 
 from blindgate import problems
 from blindgate.detections import Box, Detection, Detections, DetectOptions, ImageSize, ModelRef
-from blindgate.oip import InferRequest, encode_answer, model_metadata, server_metadata
+from blindgate.oip import (
+    InferRequest,
+    encode_answer,
+    error_text,
+    model_metadata,
+    server_metadata,
+)
 from blindgate.oip.answer import largest_answer
 from blindgate.oip.tensors import OUTPUTS, Result, largest_row, shared_problem
 
@@ -105,6 +111,32 @@ def test_metadata_declares_what_answers_hold() -> None:
         dimensions = declared[each["name"]]["shape"]
         assert len(each["shape"]) == len(dimensions)
         assert all(b in (-1, a) for a, b in zip(each["shape"], dimensions, strict=True))
+
+
+def test_a_model_takes_one_tensor_of_any_number_of_images() -> None:
+    declared = model_metadata("m", ["1", "2"])
+    assert (declared["name"], declared["versions"]) == ("m", ["1", "2"])
+    assert declared["inputs"] == [{"name": "image", "datatype": "BYTES", "shape": [-1]}]
+
+
+def test_the_error_text_of_a_problem_is_its_title_and_its_detail() -> None:
+    assert error_text({"title": "Not found", "detail": "No such model."}) == (
+        "Not found. No such model."
+    )
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [
+        (1, "T: p0: m0"),
+        (3, "T: p0: m0; p1: m1; p2: m2"),
+        (4, "T: p0: m0; p1: m1; p2: m2; and 1 more"),
+        (6, "T: p0: m0; p1: m1; p2: m2; and 3 more"),
+    ],
+)
+def test_the_error_text_names_three_faults_and_counts_the_others(count: int, text: str) -> None:
+    faults = [{"parameter": f"p{i}", "message": f"m{i}"} for i in range(count)]
+    assert error_text({"title": "T", "detail": "unused", "errors": faults}) == text
 
 
 def test_the_server_says_its_release() -> None:
