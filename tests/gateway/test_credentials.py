@@ -411,6 +411,28 @@ def test_a_source_that_comes_back_is_used(caplog: pytest.LogCaptureFixture) -> N
     assert [record.levelname for record in caplog.records].count("WARNING") == 1
 
 
+def test_each_failure_of_a_source_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+    sets = Sets()
+
+    def warnings() -> int:
+        return [record.levelname for record in caplog.records].count("WARNING")
+
+    async def test(pusher: CredentialPusher) -> None:
+        enclave = Enclave()
+        for number in (1, 2):
+            sets.failure = NoCredentials("none")
+            sets.reads.clear()
+            while len(sets.reads) < 3:
+                await asyncio.sleep(0.002)
+            assert warnings() == number
+            sets.failure = None
+            sets.number = number + 1
+            await until(enclave, pusher, f"SECRET{number + 1}")
+
+    with_pusher(sets, test)
+    assert warnings() == 2
+
+
 def test_a_push_that_fails_is_the_pools_to_handle_and_is_done_again() -> None:
     async def test(pusher: CredentialPusher) -> None:
         enclave = Enclave()

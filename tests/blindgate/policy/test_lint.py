@@ -142,6 +142,29 @@ def denies(**changes: Any) -> dict[str, Any]:
         # A Deny by pattern opens nothing.
         (more(Effect="Deny", Action="kms:Decrypt", Condition={"StringLike": {IMAGE: "0*"}}), []),
         (opens({"StringEquals": {IMAGE: BLUE[IMAGE]}}), ["BP114"]),
+        # A condition on what opens nothing, or in a Deny, is nobody's fault.
+        *(
+            (more(Effect=effect, Action=action, Condition=condition), [])
+            for effect, action in [("Allow", "kms:DescribeKey"), ("Deny", "kms:Decrypt")]
+            for condition in (
+                {"StringEquals": {k: [v, GREEN[k]] for k, v in BLUE.items()}},
+                {"StringEqualsIfExists": BLUE},
+                {"ForAllValues:StringEquals": BLUE},
+                {"StringEquals": {IMAGE: BLUE[IMAGE]}},
+                {"StringEquals": {"kms:RecipientAttestation:PCR8": "ab" * 48}},
+            )
+        ),
+        (
+            more(
+                Effect="Deny",
+                Action="kms:*",
+                Principal="*",
+                Condition={"StringEquals": {IMAGE: "0" * 96}},
+            ),
+            [],
+        ),
+        # Several values of one PCR match no image that was not listed.
+        (opens({"StringEquals": BLUE | {IMAGE: [BLUE[IMAGE], GREEN[IMAGE]]}}), []),
         # Whole policies.
         (more(Action=PUT, Principal={"AWS": PARENT}), ["BP112"]),
         (more(Action=PUT, Principal={"AWS": SESSION}), ["BP112"]),
