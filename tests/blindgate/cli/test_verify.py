@@ -7,15 +7,17 @@ import json
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qs, urlparse
 
 import pytest
 from typer.testing import CliRunner, Result
 
 from blindgate.attestation import UserData, parse
-from blindgate.cli import app
+from blindgate.cli import app, attestation_report
 from blindgate.routes import COSE_SIGN1
 from devstack.nsm import DevNsm
 from tests.vectors.forge import MODULE_ID, NONCE, NOW, PCRS, ROOT, document, pcr
@@ -199,6 +201,42 @@ def test_a_real_document(vector: Callable[[str], Path], tmp_path: Path) -> None:
     assert "user_data 746 bytes" in said
     assert "PCR8 image signer as in real.json" in said
     assert "no Nitro enclave" not in said
+
+
+@pytest.mark.parametrize("name", ["user_data", "public_key", "nonce"])
+def test_a_document_that_binds_one_thing_does_not_bind_nothing(
+    tmp_path: Path, dev_root: Path, pcrs: Path, name: str
+) -> None:
+    def said(**bound: bytes) -> str:
+        fields: dict[str, Any] = {"user_data": None, "public_key": None, "nonce": None}
+        path = tmp_path / "document.bin"
+        path.write_bytes(document(**(fields | bound)))
+        common = ("--pcrs", pcrs, "--dev-root", dev_root, "--at", NOW.isoformat())
+        return _said(_run("--document", path, *common))
+
+    assert "nothing no user_data, no public_key, no nonce" in said()
+    assert "no public_key, no nonce" not in said(**{name: b"a thing"})
+    assert f"{name} " in said(**{name: b"a thing"})
+
+
+@pytest.mark.parametrize(
+    ("seconds", "span"),
+    [
+        (-5, "0 s"), (0, "0 s"), (59, "59 s"), (60, "1 min"), (61, "1 min 1 s"),
+        (3599, "59 min 59 s"), (3600, "1 h"), (9900, "2 h 45 min"), (86_399, "23 h 59 min"),
+        (86_400, "1 d"), (90_061, "1 d 1 h"), (86_461, "1 d 1 min"),
+    ],
+)  # fmt: skip
+def test_a_duration_has_its_two_largest_units(seconds: int, span: str) -> None:
+    assert attestation_report._span(timedelta(seconds=seconds)) == span
+
+
+@pytest.mark.parametrize(
+    ("indexes", "text"),
+    [([5], "5"), ([5, 6], "5-6"), ([3, 5, 6, 7, 9], "3, 5-7, 9"), ([0, 2, 4], "0, 2, 4")],
+)
+def test_neighbours_are_written_as_a_range(indexes: list[int], text: str) -> None:
+    assert attestation_report._ranges(indexes) == text
 
 
 def test_a_document_that_is_none(tmp_path: Path, pcrs: Path) -> None:

@@ -177,6 +177,8 @@ def test_a_process_that_starts_behind_a_full_file_goes_on_with_its_chain(path: P
     log.close()
     path.rename(path.with_name(f"{path.name}.{head.seq:012d}"))
     (path.parent / "audit.jsonl.notes").write_text("not a log\n")
+    (path.parent / "audit.jsonl.folder").mkdir()
+    os.mkfifo(path.parent / "audit.jsonl.pipe")  # to open it would wait for who writes
     log = AuditLog(path)
     assert log.head == head
     log.append({})
@@ -260,7 +262,9 @@ def test_a_log_whose_last_record_was_not_written_is_tried_again(
         assert not log.can_write()
         assert not log.can_write()
     assert log.can_write()
-    assert json.loads(lines(path)[-1])["operation"] == "auditCheck"
+    checked = json.loads(lines(path)[-1])
+    assert checked["operation"] == "auditCheck"
+    assert datetime.now(UTC) - datetime.fromisoformat(checked["time"]) < timedelta(hours=1)
     assert verify(lines(path)) == (log.head, 2)
 
 
