@@ -9,7 +9,7 @@ import asyncio
 import json
 import os
 import secrets
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import cache
 from typing import TYPE_CHECKING, Final
@@ -19,7 +19,6 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.gc_collector import GCCollector
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
-from prometheus_client.registry import Collector
 
 from blindgate import problems
 from blindgate.errors import BlindgateError
@@ -28,8 +27,6 @@ from gateway.telemetry.pool_gauges import PoolGauges
 from gateway.telemetry.timeline import Stage, Timeline
 
 if TYPE_CHECKING:
-    from prometheus_client import Metric
-
     from gateway.dataplane import Dataplane
 
 #: From a refusal to the longest deadline; an image takes 20 to 500 ms.
@@ -48,9 +45,7 @@ class Metrics:
 
     def __init__(self, plane: Dataplane) -> None:
         self.registry = CollectorRegistry()
-        self._late: list[Callable[[], None]] = []
-        # The first of the collectors, which are asked in their order.
-        self.registry.register(_UpToDate(self._late))
+        self._before_reading: list[Callable[[], None]] = []
         requests = Counter(
             "blindgate_requests",
             "Requests, by route, status and problem (empty where there was none).",
@@ -89,8 +84,18 @@ class Metrics:
         GCCollector(registry=self.registry)
 
     def before_reading(self, bring_up_to_date: Callable[[], None]) -> None:
-        """Have this called first whenever the metrics are read."""
-        self._late.append(bring_up_to_date)
+        """Register a callback that counts what is not counted yet, for `text`."""
+        self._before_reading.append(bring_up_to_date)
+
+    def text(self) -> bytes:
+        """All metrics in Prometheus's text format, complete up to now.
+
+        The callbacks of `before_reading` run here and not in a collector: to collect changes
+        nothing. Must run in the pool's event loop.
+        """
+        for bring_up_to_date in self._before_reading:
+            bring_up_to_date()
+        return generate_latest(self.registry)
 
     def answered(
         self,
@@ -115,18 +120,6 @@ class Metrics:
             self._stages(route, passage.stage.value).observe(passage.seconds)
             if passage.stage is Stage.EXCHANGE:
                 self._answers(passage.operation, passage.outcome).inc()
-
-
-class _UpToDate(Collector):
-    """Has no metrics; those that are read after it are complete."""
-
-    def __init__(self, late: list[Callable[[], None]]) -> None:
-        self._late = late
-
-    def collect(self) -> Iterator[Metric]:
-        for bring_up_to_date in self._late:
-            bring_up_to_date()
-        return iter(())
 
 
 class MetricsPortTaken(BlindgateError):
@@ -182,7 +175,7 @@ def _scraped(metrics: Metrics, request_line: bytes) -> bytes:
         problem = problems.NOT_FOUND.body("This port has GET /metrics.", request_id=request_id)
         body = json.dumps(problem).encode()
     else:
-        status, kind, body = "200 OK", CONTENT_TYPE_LATEST, generate_latest(metrics.registry)
+        status, kind, body = "200 OK", CONTENT_TYPE_LATEST, metrics.text()
     head = (
         f"HTTP/1.1 {status}\r\ncontent-type: {kind}\r\ncontent-length: {len(body)}\r\n"
         "connection: close\r\n\r\n"

@@ -13,7 +13,6 @@ from typing import Any
 
 import pytest
 import yaml
-from prometheus_client.exposition import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from blindgate import problems
@@ -123,7 +122,7 @@ async def known(tmp_path_factory: pytest.TempPathFactory) -> dict[str, set[str]]
     path = tmp_path_factory.mktemp("enclave") / "worker"
     async with running(path) as worker, serve_gateway(worker) as served:
         await served.http.post("/v1/detections", content=b"x", headers=OCTETS)
-        text = generate_latest(served.app.state.metrics.registry).decode()
+        text = served.app.state.metrics.text().decode()
     found: dict[str, set[str]] = {"up": set()}
     for family in text_string_to_metric_families(text):
         for sample in family.samples:

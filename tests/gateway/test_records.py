@@ -70,6 +70,20 @@ async def test_many_records_do_not_wait(counted: Counted, book: Records) -> None
     assert len(counted.routes) == access_log._AT_ONCE
 
 
+async def test_collecting_changes_nothing_and_reading_counts_everything_first() -> None:
+    async with serve_gateway(wait=False) as served:
+        metrics, records = served.app.state.metrics, served.app.state.records
+        records.add(record("/waits"))
+        waiting = repr(records)
+        for _ in range(2):
+            list(metrics.registry.collect())
+            assert repr(records) == waiting == "<Records 1 to be written>"
+        assert b'blindgate_requests_total{problem="",route="/waits",status="200"} 1' in (
+            metrics.text()
+        )
+        assert repr(records) == "<Records 0 to be written>"
+
+
 async def test_after_the_end_nothing_waits(counted: Counted, book: Records) -> None:
     book.add(record("/before"))
     book.close()
