@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
+from blindgate.attestation import AWS_NITRO_ROOT, InvalidTrust, PcrSet, Root, Trust, verify
+from blindgate.attestation.errors import InvalidRoot
 from blindgate.link import Address, FrameLimits, parse_address
 from blindgate.sealing.padding import ANSWER_BUCKETS
 from gateway.api import attestation, detections, docs, enclaves, health, models, ohttp, oip, openapi
@@ -21,9 +25,15 @@ from gateway.api.openapi import inference_protocol
 from gateway.audit.counted import CountedRequests
 from gateway.audit.log import AuditLog, AuditUnusable, read_key
 from gateway.audit.middleware import AuditTrail, Measurements, keep_up
-from gateway.auth.assembly import make_auth
 from gateway.auth.cors import allow_origins
 from gateway.auth.guard import require_declared
+from gateway.auth.jwks import Jwks
+from gateway.auth.key_file import KeyFile
+from gateway.auth.key_secret import KeySecret, secrets_client
+from gateway.auth.oidc import Oidc
+from gateway.auth.rates import RateLimits
+from gateway.auth.shared_counters import SharedCounters
+from gateway.auth.signin import KeySource, SignIn
 from gateway.aws.credentials import CredentialPusher, RoleSource
 from gateway.aws.discovery import follow
 from gateway.background import kept_running
@@ -32,12 +42,14 @@ from gateway.console.configuration import configuration
 from gateway.dataplane import Dataplane
 from gateway.http import UploadLimits, problem_responses
 from gateway.http.edge import Edge
-from gateway.pool import Pool, PoolLimits, Probe, SocketBackend, StatusHook
+from gateway.pool import Pool, PoolLimits, Probe, SocketBackend, StatusHook, Verified, Verify
 from gateway.settings import Settings
 from gateway.telemetry.access_log import Records
 from gateway.telemetry.metrics import Metrics, served
 from gateway.telemetry.tracing import Tracing, tracing_from_environment
-from gateway.trust import trust_from, verifier
+
+if TYPE_CHECKING:
+    import httpx
 
 #: The largest response: the largest padded one, sealed with a nonce and a tag (RFC 9458 §4.4) of
 #: 48 bytes. Nearly all have 64 KiB; an attestation document has 5 KiB, a status up to 256 KiB.
@@ -50,6 +62,42 @@ and are opened inside an attested AWS Nitro Enclave only.
 HEAD is taken wherever GET is. Bodies are taken without a Content-Encoding. Every error is a
 problem document of RFC 9457.
 """
+
+
+@dataclass(frozen=True, slots=True)
+class Auth:
+    """Everything that decides whether a request passes.
+
+    Attributes:
+        sign_in: Who calls.
+        rates: How often each caller may; None without a limit.
+        jwks: The provider's keys; None without a provider.
+        http: What they are fetched with.
+        renewing: Keys that must be looked at again.
+    """
+
+    sign_in: SignIn
+    rates: RateLimits | None
+    jwks: Jwks | None
+    http: httpx.AsyncClient | None
+    renewing: Sequence[KeySecret] = ()
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Keep what must be renewed up to date within this block."""
+        tasks = [asyncio.create_task(kept_running("API keys", keys.run)) for keys in self.renewing]
+        try:
+            yield
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            if self.jwks is not None:
+                await self.jwks.close()
+            if self.http is not None:
+                await self.http.aclose()
+            if self.rates is not None:
+                await self.rates.close()
 
 
 def create_app(
@@ -176,6 +224,80 @@ def make_pool(settings: Settings, on_status: StatusHook | None = None) -> Pool:
         probe=Probe(settings.probe_period, settings.probe_patience),
         on_status=on_status,
     )
+
+
+def trust_from(settings: Settings) -> Trust:
+    """The trust policy of the settings.
+
+    Raises:
+        InvalidTrust: A file is missing or wrong, or there is no set of measurements.
+    """
+    if not settings.pcrs:
+        raise InvalidTrust("no measurements given: add --pcrs FILE, or set BLINDGATE_PCRS")
+    root = AWS_NITRO_ROOT if settings.root is None else _root(settings.root)
+    sets = tuple(PcrSet.from_file(path, allow_debug=settings.allow_debug) for path in settings.pcrs)
+    return Trust(root, sets, allow_debug=settings.allow_debug)
+
+
+def _root(path: Path) -> Root:
+    try:
+        return Root.from_file(path)
+    except OSError as error:
+        raise InvalidRoot(f"cannot read {path}: {error.strerror}") from None
+
+
+def verifier(trust: Trust) -> Verify:
+    """The check that the pool makes of every connection."""
+
+    def check(document: bytes, nonce: bytes) -> Verified:
+        attestation = verify(document, trust=trust, nonce=nonce)
+        matched = attestation.pcr_set
+        return Verified(matched.name if matched else "", attestation.pcrs[0])
+
+    return check
+
+
+def make_auth(settings: Settings) -> Auth:
+    """Build sign-in.
+
+    Raises:
+        InvalidKeyStore: The keys cannot be read as keys.
+        SecretUnavailable: The secret cannot be read.
+        CountersUnavailable: The counts of requests cannot be shared.
+        OSError: The key file cannot be read.
+    """
+    keys: list[KeySource] = []
+    renewing: list[KeySecret] = []
+    if settings.api_keys is not None:
+        keys.append(KeyFile(settings.api_keys))
+    if settings.api_keys_secret:
+        secret = KeySecret(settings.api_keys_secret, secrets_client(), settings.api_keys_period)
+        keys.append(secret)
+        renewing.append(secret)
+    http = jwks = oidc = None
+    if settings.oidc_issuer:
+        http = make_http()
+        jwks = Jwks(settings.oidc_issuer, settings.oidc_jwks_uri, http)
+        oidc = Oidc(
+            jwks,
+            issuer=settings.oidc_issuer,
+            audience=settings.oidc_audience or "",
+            scope_claim=settings.oidc_scope_claim,
+            leeway=settings.oidc_leeway,
+        )
+    rates = None
+    if settings.rate_limit:
+        url = settings.rate_limit_storage
+        shared = SharedCounters(url.get_secret_value()) if url else None
+        rates = RateLimits(settings.rate_limit, shared)
+    return Auth(SignIn(keys, oidc), rates, jwks, http, renewing)
+
+
+def make_http() -> httpx.AsyncClient:
+    """What speaks to the identity provider; no redirects, for they could leave TLS."""
+    import httpx
+
+    return httpx.AsyncClient(follow_redirects=False)
 
 
 def _audit_log(settings: Settings) -> AuditLog | None:

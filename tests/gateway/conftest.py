@@ -16,13 +16,12 @@ import pytest
 import uvicorn
 
 from blindgate.link import FrameLimits
-from gateway.app import create_app
+from gateway.app import create_app, verifier
 from gateway.http.connections import server_options
 from gateway.pool import Pool, PoolLimits, Probe, SocketBackend
 from gateway.settings import Settings
 from gateway.telemetry.logging import FIELDS
 from gateway.telemetry.tracing import Tracing
-from gateway.trust import verifier
 from tests.gateway.fake_worker import FakeWorker, trust
 
 OCTETS = {"content-type": "application/octet-stream"}

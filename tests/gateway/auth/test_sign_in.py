@@ -10,7 +10,7 @@ import pytest
 
 from blindgate import problems
 from blindgate.link import Operation
-from gateway.auth import assembly
+from gateway import app
 from gateway.auth.caller import Scope
 from gateway.auth.key_file import change_keys
 from gateway.auth.keys import KeyStore
@@ -60,7 +60,7 @@ def provider(monkeypatch: pytest.MonkeyPatch) -> Provider:
     def client(**_: Any) -> Any:
         return provider.client()
 
-    monkeypatch.setattr(assembly, "make_http", client)
+    monkeypatch.setattr(app, "make_http", client)
     return provider
 
 
