@@ -1,18 +1,21 @@
-"""Which of our own files the worker is made of: the closure of its imports.
+"""The files that the worker is made of: the closure of its imports.
 
-What goes into the enclave image, and so into PCR0, is exactly this list.
+Of our own files exactly these go into the enclave image, and so into PCR0;
 
     python -m enclave_image.closure FOLDER
 
-copies it.
+copies them. Of the locked packages those are left out that no import reaches. The enclave's own
+interpreter looks for them (`enclave_image.toolchain`), because packages may use syntax that the
+interpreter of the build does not know. So this module needs the standard library alone.
 """
 
 from __future__ import annotations
 
 import ast
+import json
 import shutil
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -102,6 +105,58 @@ def imports_of(source: str, name: str, *, is_package: bool) -> Iterator[str]:
             yield base
             yield from (f"{base}.{alias.name}" for alias in node.names)
         waiting += ast.iter_child_nodes(node)
+
+
+def reached(first: Iterable[str], folder: Path) -> set[str]:
+    """Follow imports through installed files.
+
+    Imports inside functions count, so this may reach a module that never runs; it is the
+    distribution that is kept or left out, so an import by a computed name costs nothing as long
+    as it stays within its distribution.
+
+    Args:
+        first: Dotted names to start from.
+        folder: Holds one folder a distribution, with what it would put into site-packages.
+
+    Returns:
+        The names of the distributions' folders that are reached.
+    """
+    index = _index(folder)
+    found: set[str] = set()
+    waiting = list(first)
+    seen: set[str] = set()
+    while waiting:
+        name = waiting.pop()
+        if name in seen:
+            continue
+        seen.add(name)
+        if (path := index.get(name)) is None:
+            continue
+        found.add(path.relative_to(folder).parts[0])
+        waiting += [name.rsplit(".", count)[0] for count in range(1, name.count(".") + 1)]
+        if path.suffix == ".py":
+            waiting += imports_of(path.read_text(), name, is_package=path.stem == "__init__")
+    return found
+
+
+def _index(folder: Path) -> dict[str, Path]:
+    found = {}
+    for path in sorted(folder.glob("*/**/*")):
+        _, *parts = path.relative_to(folder).parts
+        if path.name == "__init__.py":
+            parts.pop()
+        elif path.suffix in (".py", ".so"):
+            # numpy/_core/_multiarray_umath.cpython-313-x86_64-linux-gnu.so
+            parts[-1] = path.name.split(".", maxsplit=1)[0]
+        else:
+            continue
+        found[".".join(parts)] = path
+    return found
+
+
+def print_reached(folder: str) -> None:
+    """Print `reached` as JSON, for the dotted names on standard input."""
+    json.dump(sorted(reached(sys.stdin.read().split(), Path(folder))), sys.stdout)
 
 
 def copy_closure(folder: Path) -> None:

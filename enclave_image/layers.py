@@ -33,13 +33,14 @@ _HERE: Final = Path(__file__).resolve().parent
 ENTRIES: Final = ("enclave_app.__main__",)
 INIT: Final = _HERE / "init.py"
 _MOUNT_POINTS: Final = ("dev", "proc", "sys", "tmp")
+_REACHED: Final = "import sys; from enclave_image.closure import print_reached as p; p(sys.argv[1])"
 #: What decides the bytes of a layer besides its inputs.
 _RECIPES: Final = (
     "bytecode.py",
+    "closure.py",
     "cpio.py",
     "elf.py",
     "file_tree.py",
-    "import_scan.py",
     "layers.py",
     "manifest.py",
     "toolchain.py",
@@ -186,9 +187,7 @@ def _reached(
     for name, files in installed.items():
         write_tree(folder / name, {p: e for p, e in files.items() if p.endswith((".py", ".so"))})
     names = "\n".join(imports).encode()
-    return set(
-        json.loads(toolchain.run("-m", "enclave_image.import_scan", str(folder), stdin=names))
-    )
+    return set(json.loads(toolchain.run("-c", _REACHED, str(folder), stdin=names)))
 
 
 def application(

@@ -49,7 +49,7 @@ def test_a_socket_in_the_device_s_place_is_not_opened(
     path, listener = trap
     with pytest.raises(NsmUnavailable):
         DeviceNsm(str(path))
-    monkeypatch.setattr("enclave_app.nsm.opening.DEVICE", str(path))
+    monkeypatch.setattr("enclave_app.nsm.DEVICE", str(path))
     with pytest.raises(NsmUnavailable, match="cannot open"):
         open_nsm(str(path))
     assert nobody_connected(listener)

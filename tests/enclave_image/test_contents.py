@@ -13,11 +13,10 @@ from enclave_image import elf, manifest
 from enclave_image.architecture import X86_64
 from enclave_image.build import PYTHON_LOCK
 from enclave_image.bytecode import compile_tree
-from enclave_image.closure import external_imports, import_closure
+from enclave_image.closure import external_imports, import_closure, reached
 from enclave_image.cpio import file, link
 from enclave_image.errors import ImageError, LockError
 from enclave_image.file_tree import read_tree, write_tree
-from enclave_image.import_scan import reached
 from enclave_image.wheels import Wheel, read_files, requirements
 
 HASH = "--hash=sha256:" + "0" * 64
