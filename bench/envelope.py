@@ -50,7 +50,7 @@ from devstack.nsm import DevNsm, DevRoot
 from enclave_app.envelopes.data_key_cache import CacheLimits
 from enclave_app.envelopes.opening import Unsealer, UnsealSettings
 from enclave_app.kms.bulkhead import KmsTurns
-from enclave_app.kms.client import KmsClient, KmsSettings
+from enclave_app.kms.client import KmsClient, KmsSettings, UnwrappedKey
 from enclave_app.kms.credentials import CredentialStore
 from enclave_app.nsm.client import NsmClient
 
@@ -113,16 +113,16 @@ class _Counted:
         self._kms = KmsTurns(kms)
         self.calls = 0
 
-    def decrypt(
+    def unwrap(
         self,
         ciphertext_blob: bytes,
         encryption_context: Mapping[str, str],
         key_arn: str,
         *,
         caller: bytes | None = None,
-    ) -> bytes:
+    ) -> UnwrappedKey:
         self.calls += 1
-        return self._kms.decrypt(ciphertext_blob, encryption_context, key_arn, caller=caller)
+        return self._kms.unwrap(ciphertext_blob, encryption_context, key_arn, caller=caller)
 
 
 @dataclass(frozen=True)

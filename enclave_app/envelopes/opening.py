@@ -32,7 +32,8 @@ from blindgate.envelope.recognise import EnvelopeKind, recognise
 from blindgate.errors import BlindgateError
 from enclave_app.envelopes.data_key_cache import CacheLimits, DataKeyCache
 from enclave_app.envelopes.fernet import open_token
-from enclave_app.kms.errors import KmsRefused
+from enclave_app.kms.client import UnwrappedKey
+from enclave_app.kms.errors import KmsError, KmsRefused
 
 #: The largest envelope; its plaintext is always smaller. The measured body limit is below it.
 MAX_ENVELOPE_BYTES: Final = MAX_MESSAGE_BYTES
@@ -52,14 +53,14 @@ class EnvelopeRejected(BlindgateError):
 class ReleasesKeys(Protocol):
     """The one thing that opening needs of KMS."""
 
-    def decrypt(
+    def unwrap(
         self,
         ciphertext_blob: bytes,
         encryption_context: Mapping[str, str],
         key_arn: str,
         *,
         caller: bytes | None = None,
-    ) -> bytes:
+    ) -> UnwrappedKey:
         """Return the data key, or raise KmsRefused or KmsUnavailable."""
 
 
@@ -109,7 +110,11 @@ class Unsealer:
         self._limits = Limits(settings.max_bytes, MAX_CONTEXT_BYTES, MAX_DATA_KEYS, MAX_FRAMES)
 
     def open(
-        self, envelope: bytes | bytearray | memoryview, *, caller: bytes | None = None
+        self,
+        envelope: bytes | bytearray | memoryview,
+        *,
+        caller: bytes | None = None,
+        kms_calls: list[str] | None = None,
     ) -> memoryview:
         """Open one envelope.
 
@@ -118,6 +123,8 @@ class Unsealer:
                 memory that can be written to, a message is opened where it lies: the content takes
                 its place, and after an error nothing in it is of use to anybody.
             caller: The gateway's tag of the client that asks, for its share of the calls to KMS.
+            kms_calls: Gets KMS's ids of the calls that this made. An argument and not part of the
+                result, because they also count if the envelope is rejected after them.
 
         Returns:
             The content, all of it authenticated; a view of `envelope` if it was opened there.
@@ -128,17 +135,18 @@ class Unsealer:
             KmsUnavailable: KMS did not answer.
         """
         fits = len(envelope) <= self._settings.max_bytes
-        opened = self._open(envelope, caller) if fits else None
+        calls = [] if kms_calls is None else kms_calls
+        opened = self._open(envelope, caller, calls) if fits else None
         if opened is None:
             # Outside of every `except`, so that no cause or context hangs on it.
             raise EnvelopeRejected
         return opened
 
     def _open(
-        self, envelope: bytes | bytearray | memoryview, caller: bytes | None
+        self, envelope: bytes | bytearray | memoryview, caller: bytes | None, calls: list[str]
     ) -> memoryview | None:
         kind = recognise(envelope)
-        release = partial(self._release, size=len(envelope), caller=caller)
+        release = partial(self._release, size=len(envelope), caller=caller, calls=calls)
         if kind is EnvelopeKind.ENCRYPTION_SDK:
             return self._open_message(envelope, release)
         if kind is EnvelopeKind.SAMPLE_FILE and self._settings.sample_files:
@@ -212,16 +220,26 @@ class Unsealer:
         *,
         size: int,
         caller: bytes | None,
+        calls: list[str],
     ) -> bytes:
         """A data key from the cache or KMS; the sample names no KMS key, so each has its turn."""
+
+        def unwrap(key_arn: str) -> bytes:
+            try:
+                released = self._kms.unwrap(blob, context, key_arn, caller=caller)
+            except KmsError as error:
+                calls.extend(error.request_ids)
+                raise
+            calls.extend(released.request_ids)
+            return released.plaintext
 
         def ask() -> bytes:
             for key_arn in key_arns[:-1]:
                 try:
-                    return self._kms.decrypt(blob, context, key_arn, caller=caller)
+                    return unwrap(key_arn)
                 except KmsRefused:
                     continue
-            return self._kms.decrypt(blob, context, key_arns[-1], caller=caller)
+            return unwrap(key_arns[-1])
 
         asked = json.dumps([key_arns, context], sort_keys=True).encode()
         name = hashlib.sha256(hashlib.sha256(asked).digest() + blob).digest()

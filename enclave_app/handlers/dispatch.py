@@ -6,7 +6,7 @@ import json
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import cbor2
@@ -37,7 +37,6 @@ from enclave_app.handlers.ohttp import InnerAnswer, InnerRequest, SealedEndpoint
 from enclave_app.handlers.oip import answer_inference, oip_problem
 from enclave_app.handlers.pipeline import Pipeline, Upload
 from enclave_app.keys.keyring import Keyring
-from enclave_app.kms import trail
 from enclave_app.kms.credentials import CredentialsError, CredentialStore
 from enclave_app.kms.diagnosis import ClockState
 from enclave_app.kms.errors import KmsRefused, KmsUnavailable
@@ -69,12 +68,16 @@ _WORK: Final = frozenset({Operation.DETECT, Operation.OHTTP})
 
 @dataclass(slots=True)
 class _Work:
-    """What a sealed request asks of the detector, said to the gateway, which charges for it.
+    """What the gateway learns of a request's work, for its rate limits and its audit log.
 
-    Counted before an image is opened: what was asked for, and nothing of what was in it.
+    Attributes:
+        passes: Passes of the detector that a sealed request asks for. Counted before an image is
+            opened: what was asked for, and nothing of what was in it.
+        kms_calls: KMS's ids of the calls that were made for the request.
     """
 
     passes: int = 0
+    kms_calls: list[str] = field(default_factory=list)
 
 
 class Service:
@@ -116,7 +119,7 @@ class Service:
         self._kms_clock = kms_clock
         self._draining = threading.Event()
         self._longest_label = longest_label(detector.manifest.labels)
-        self._operations: dict[Operation, Callable[[Request], Answer]] = {
+        self._operations: dict[Operation, Callable[[Request, _Work], Answer]] = {
             Operation.DETECT: self._detect,
             Operation.OHTTP: self._ohttp,
             Operation.ATTEST: self._attest,
@@ -139,16 +142,16 @@ class Service:
                 return Answer(Outcome.DRAINING)
             if not self._compute.has_room:
                 return Answer(Outcome.OVERLOADED)
-        with trail.followed() as kms_calls:
-            try:
-                answer = self._operations[operation](request)
-            except _EXPECTED as error:
-                answer = Answer(_class_of(error), _faults(error), _limits_of(error) or None)
-        if kms_calls:
-            answer = replace(answer, params={**(answer.params or {}), "kms": kms_calls})
+        work = _Work()
+        try:
+            answer = self._operations[operation](request, work)
+        except _EXPECTED as error:
+            answer = Answer(_class_of(error), _faults(error), _limits_of(error) or None)
+        if work.kms_calls:
+            answer = replace(answer, params={**(answer.params or {}), "kms": work.kms_calls})
         return answer
 
-    def _detect(self, request: Request) -> Answer:
+    def _detect(self, request: Request, work: _Work) -> Answer:
         if self._measured.config.answers != "open":
             return Answer(Outcome.SEALED_ANSWERS_ONLY)
         options = DetectOptions.model_validate(dict(request.header.params))
@@ -159,12 +162,11 @@ class Service:
             request.wanted,
             release=request.release,
             caller=request.header.caller,
+            kms_calls=work.kms_calls,
         )
         return Answer(Outcome.OK, self._pipeline.detect(upload, options).to_json(options.format))
 
-    def _ohttp(self, request: Request) -> Answer:
-        work = _Work()
-
+    def _ohttp(self, request: Request, work: _Work) -> Answer:
         def answer(inner: InnerRequest) -> InnerAnswer:
             return self._answer_sealed(inner, request, work)
 
@@ -202,10 +204,10 @@ class Service:
             options = options.model_copy(update={"format": AnswerFormat.SAMPLE})
         # From here on all depends on the image: the length must not.
         room = largest_json(self._most(options), self._longest_label)
-        return replace(self._detect_sealed(inner, outer, options), room=room)
+        return replace(self._detect_sealed(inner, outer, options, work), room=room)
 
     def _detect_sealed(
-        self, inner: InnerRequest, outer: Request, options: DetectOptions
+        self, inner: InnerRequest, outer: Request, options: DetectOptions, work: _Work
     ) -> InnerAnswer:
         started = time.perf_counter()
         upload = Upload(
@@ -215,6 +217,7 @@ class Service:
             outer.wanted,
             release=outer.release,
             caller=outer.header.caller,
+            kms_calls=work.kms_calls,
         )
         try:
             found: Detections = self._pipeline.detect(upload, options)
@@ -244,8 +247,14 @@ class Service:
             content: bytes | bytearray | memoryview, options: DetectOptions, deadline: Deadline
         ) -> Result:
             try:
-                caller = outer.header.caller
-                upload = Upload(content, True, deadline, outer.wanted, caller=caller)
+                upload = Upload(
+                    content,
+                    True,
+                    deadline,
+                    outer.wanted,
+                    caller=outer.header.caller,
+                    kms_calls=work.kms_calls,
+                )
                 return self._pipeline.detect(upload, options)
             except UnknownClass:
                 raise  # it is about the parameters, which all images share
@@ -262,7 +271,7 @@ class Service:
         """Detections that an image may have at most."""
         return options.max_detections or self._detector.manifest.thresholds.max_detections
 
-    def _attest(self, request: Request) -> Answer:
+    def _attest(self, request: Request, _: _Work) -> Answer:
         nonce = request.header.params.get("nonce")
         if not isinstance(nonce, bytes) or len(nonce) not in limits.NONCE_BYTES:
             return Answer(Outcome.INVALID_REQUEST)
@@ -273,13 +282,13 @@ class Service:
         ).encode()
         return Answer(Outcome.OK, self._nsm.attest(user_data=user_data, nonce=nonce))
 
-    def _keys(self, request: Request) -> Answer:
+    def _keys(self, request: Request, _: _Work) -> Answer:
         taken = request.header.params.get("taken")
         if isinstance(taken, bytes):
             self._keyring.give_way(taken)
         return Answer(Outcome.OK, self._keyring.keys_body())
 
-    def _status(self, request: Request) -> Answer:
+    def _status(self, request: Request, _: _Work) -> Answer:
         status = {
             "ready": not self._draining.is_set(),
             "draining": self._draining.is_set(),
@@ -305,13 +314,13 @@ class Service:
             "labels": [label for label in manifest.labels if label],
         }
 
-    def _take_credentials(self, request: Request) -> Answer:
+    def _take_credentials(self, request: Request, _: _Work) -> Answer:
         if len(request.body) > limits.CREDENTIALS_BYTES:
             return Answer(Outcome.BODY_TOO_LARGE)
         self._credentials.replace(bytes(request.body))
         return Answer(Outcome.OK)
 
-    def _drain(self, _: Request) -> Answer:
+    def _drain(self, _request: Request, _: _Work) -> Answer:
         self.drain()
         return Answer(Outcome.OK)
 

@@ -6,7 +6,7 @@ Open and sealed requests share it.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from blindgate.detections import Detections, DetectOptions
 from blindgate.envelope.recognise import is_envelope
@@ -30,6 +30,7 @@ class Upload:
         wanted: Whether the client is still connected.
         release: Frees the memory of `data`; called when an envelope was opened into other memory.
         caller: The gateway's tag of the caller.
+        kms_calls: Gets KMS's ids of the calls that opening makes, also if the upload is rejected.
     """
 
     data: bytes | bytearray | memoryview
@@ -38,6 +39,7 @@ class Upload:
     wanted: Callable[[], bool]
     release: Callable[[], None] = lambda: None
     caller: bytes | None = None
+    kms_calls: list[str] = field(default_factory=list)
 
 
 class Pipeline:
@@ -76,7 +78,9 @@ class Pipeline:
         """
         upload.deadline.check()
         if is_envelope(upload.data):
-            image = self._unsealer.open(upload.data, caller=upload.caller)
+            image = self._unsealer.open(
+                upload.data, caller=upload.caller, kms_calls=upload.kms_calls
+            )
             if image.obj is not memoryview(upload.data).obj:
                 upload.release()
         elif upload.sealed:

@@ -11,6 +11,7 @@ import threading
 from collections.abc import Mapping
 from typing import Final, Protocol
 
+from enclave_app.kms.client import UnwrappedKey
 from enclave_app.kms.errors import KmsUnavailable
 from enclave_app.kms.transport import MAX_CONNECTIONS
 from enclave_app.scheduling.fair_share import FairShare
@@ -24,9 +25,9 @@ PATIENCE: Final = 0.5
 class Decrypts(Protocol):
     """A client of KMS."""
 
-    def decrypt(
+    def unwrap(
         self, ciphertext_blob: bytes, encryption_context: Mapping[str, str], key_arn: str
-    ) -> bytes:
+    ) -> UnwrappedKey:
         """Return the data key, or raise KmsRefused or KmsUnavailable."""
 
 
@@ -45,14 +46,14 @@ class KmsTurns:
         self._share = FairShare(waiting)
         self._changed = threading.Condition()
 
-    def decrypt(
+    def unwrap(
         self,
         ciphertext_blob: bytes,
         encryption_context: Mapping[str, str],
         key_arn: str,
         *,
         caller: bytes | None = None,
-    ) -> bytes:
+    ) -> UnwrappedKey:
         """Return the data key.
 
         Args:
@@ -70,7 +71,7 @@ class KmsTurns:
                 raise KmsUnavailable
             self._share.take(caller)
         try:
-            return self._kms.decrypt(ciphertext_blob, encryption_context, key_arn)
+            return self._kms.unwrap(ciphertext_blob, encryption_context, key_arn)
         finally:
             with self._changed:
                 self._share.give_back(caller)

@@ -27,10 +27,16 @@ from botocore.credentials import Credentials as BotocoreCredentials
 from blindgate.attestation.user_data import KMS_USER_DATA
 from blindgate.link import Address
 from blindgate.link.dial import dial as dial_link
-from enclave_app.kms import cms, trail
+from enclave_app.kms import cms
 from enclave_app.kms.credentials import Credentials, CredentialStore
 from enclave_app.kms.diagnosis import ClockState, Diagnosis, skew_of
-from enclave_app.kms.errors import KmsAnswerRejected, KmsClockSkew, KmsRefused, KmsUnavailable
+from enclave_app.kms.errors import (
+    KmsAnswerRejected,
+    KmsClockSkew,
+    KmsError,
+    KmsRefused,
+    KmsUnavailable,
+)
 from enclave_app.kms.recipient_keys import RecipientKey, RecipientKeys
 from enclave_app.kms.transport import KmsTransport, Reply, Unreached
 
@@ -107,11 +113,13 @@ class UnwrappedKey:
 
     Attributes:
         plaintext: The data key.
-        request_id: KMS's id of the request, for the audit trail.
+        request_ids: KMS's own id of each response to the call, refusals that were retried among
+            them, oldest first: for the parent's audit log. They say nothing about content: the
+            parent has seen the calls pass, and CloudTrail lists them.
     """
 
     plaintext: bytes = field(repr=False)
-    request_id: str | None
+    request_ids: tuple[str, ...] = ()
 
 
 class KmsClient:
@@ -178,12 +186,6 @@ class KmsClient:
         self._upkeep.join()
         self._transport.close()
 
-    def decrypt(
-        self, ciphertext_blob: bytes, encryption_context: Mapping[str, str], key_arn: str
-    ) -> bytes:
-        """As `unwrap`, for callers that keep no audit trail."""
-        return self.unwrap(ciphertext_blob, encryption_context, key_arn).plaintext
-
     def unwrap(
         self,
         ciphertext_blob: bytes,
@@ -200,6 +202,7 @@ class KmsClient:
             timeout: Seconds for everything, CALL_SECONDS at most.
 
         Raises:
+            KmsError: With the ids of KMS's responses, one of the following.
             KmsRefused: KMS says no.
             KmsUnavailable: KMS was not reached or its answer cannot be used, or there are no
                 credentials that it takes; as `KmsClockSkew`, if the clock is the reason.
@@ -210,11 +213,29 @@ class KmsClient:
             raise ValueError("the key is not one of the pinned ones")
         if not 1 <= len(ciphertext_blob) <= MAX_CIPHERTEXT_BLOB:
             raise ValueError("no CiphertextBlob is that long")
+        request_ids: list[str] = []
+        try:
+            plaintext = self._unwrap(
+                ciphertext_blob, encryption_context, key_arn, timeout, request_ids
+            )
+        except KmsError as error:
+            error.request_ids = tuple(request_ids)
+            raise
+        return UnwrappedKey(plaintext, tuple(request_ids))
+
+    def _unwrap(
+        self,
+        ciphertext_blob: bytes,
+        encryption_context: Mapping[str, str],
+        key_arn: str,
+        timeout: float,
+        request_ids: list[str],
+    ) -> bytes:
+        """The data key; adds the id of each response to `request_ids`."""
         ends = self._clock() + min(timeout, CALL_SECONDS)
         credentials = self._credentials.current() or self._newer_credentials(None, ends)
         refreshed = False
         failed = 0
-        request_id = None
         while True:
             try:
                 key = self._keys.take()
@@ -227,19 +248,20 @@ class KmsClient:
                 pass
             else:
                 request_id = reply.request_id
-                trail.note(request_id)
+                if request_id is not None:
+                    request_ids.append(request_id)
                 if reply.status == 200:
                     self._diagnosis.accepted()
-                    return UnwrappedKey(_data_key(reply, key, key_arn), request_id)
+                    return _data_key(reply, key, key_arn)
                 kind, message = _error_of(reply.body)
                 skew = skew_of(kind, message) if 400 <= reply.status < 500 else None
                 if skew is not None:
                     self._diagnosis.skewed(skew, request_id)
-                    raise KmsClockSkew(request_id)
+                    raise KmsClockSkew
                 if 400 <= reply.status < 500 and kind in _EXPIRED:
                     self._credentials.refused(credentials)
                     if refreshed:
-                        raise KmsUnavailable(request_id)
+                        raise KmsUnavailable
                     credentials = self._newer_credentials(credentials, ends)
                     refreshed = True
                     continue
@@ -248,13 +270,13 @@ class KmsClient:
                     if kind in _SIGNATURE_ACCEPTED:
                         self._diagnosis.accepted()
                     self._diagnosis.refused(request_id)
-                    raise KmsRefused(request_id)
+                    raise KmsRefused
                 if reply.status < 500 and not throttled:
-                    raise KmsAnswerRejected(request_id)
+                    raise KmsAnswerRejected
             pause = self._pause(failed)
             failed += 1
             if failed == MAX_ATTEMPTS or self._clock() + pause >= ends:
-                raise KmsUnavailable(request_id)
+                raise KmsUnavailable
             self._sleep(pause)
 
     def _pause(self, failed: int) -> float:
@@ -329,11 +351,11 @@ def _data_key(reply: Reply, key: RecipientKey, key_arn: str) -> bytes:
         or answer.get("Plaintext") not in (None, "")
         or not isinstance(wrapped, str)
     ):
-        raise KmsAnswerRejected(reply.request_id)
+        raise KmsAnswerRejected
     try:
         return cms.decrypt(base64.b64decode(wrapped, validate=True), key.private)
     except (binascii.Error, ValueError, cms.CmsError):
-        raise KmsAnswerRejected(reply.request_id) from None
+        raise KmsAnswerRejected from None
 
 
 def _error_of(body: bytes) -> tuple[str, str]:

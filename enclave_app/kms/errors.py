@@ -9,15 +9,15 @@ class KmsError(BlindgateError):
     """KMS did not release a data key.
 
     Attributes:
-        request_id: KMS's x-amzn-RequestId, by which AWS CloudTrail has the reason; None if KMS
-            was not reached.
+        request_ids: KMS's x-amzn-RequestId of each response to the call, oldest first; by the last
+            one AWS CloudTrail has the reason. Empty if KMS was not reached.
     """
 
     text = "KMS did not release the data key"
 
-    def __init__(self, request_id: str | None = None) -> None:
+    def __init__(self, request_ids: tuple[str, ...] = ()) -> None:
         super().__init__(self.text)
-        self.request_id = request_id
+        self.request_ids = request_ids
 
 
 class KmsRefused(KmsError):

@@ -10,7 +10,7 @@ from blindgate.envelope.recognise import recognise
 from blindgate.envelope.sample_file import SampleFileError
 from enclave_app.envelopes.opening import EnvelopeRejected, Unsealer, UnsealSettings
 from enclave_app.kms import cms
-from enclave_app.kms.client import _json_object
+from enclave_app.kms.client import UnwrappedKey, _json_object
 from tests.cost.harness import Case
 from tests.cost.hostile import members, nested, repeated
 
@@ -19,8 +19,8 @@ _SUITE = b"\x02\x04\x78"
 
 
 class _NoKms:
-    def decrypt(self, *_: object, **__: object) -> bytes:
-        return bytes(32)
+    def unwrap(self, *_: object, **__: object) -> UnwrappedKey:
+        return UnwrappedKey(bytes(32))
 
 
 _UNSEALER = Unsealer(

@@ -164,7 +164,7 @@ def test_a_failed_call_fails_all_who_wait_and_is_forgotten() -> None:
 
 
 def refusing() -> bytes:
-    raise KmsRefused("request 7")
+    raise KmsRefused(("request 7",))
 
 
 @pytest.mark.parametrize("fail", [failing, refusing])
@@ -207,7 +207,7 @@ def test_a_refusal_is_remembered_for_ten_seconds() -> None:
         with pytest.raises(KmsRefused) as refused:
             cache.get(b"a", 1, gate)
         assert gate.calls == calls
-        assert refused.value.request_id == ("request 7" if at % 10 == 0 else None)
+        assert refused.value.request_ids == (("request 7",) if at % 10 == 0 else ())
     assert cache.get(b"b", 1, lambda: b"key") == b"key"
 
 

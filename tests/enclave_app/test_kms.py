@@ -28,7 +28,6 @@ from blindgate.attestation.user_data import KMS_USER_DATA
 from blindgate.link import UnixAddress
 from blindgate.link.dial import dial, listen
 from enclave_app.kms import client as kms_module
-from enclave_app.kms import trail
 from enclave_app.kms import transport as kms_transport
 from enclave_app.kms.client import KmsClient, KmsSettings
 from enclave_app.kms.credentials import CredentialStore
@@ -128,10 +127,8 @@ def client(server: FakeKms, make: Callable[..., KmsClient]) -> KmsClient:
 
 
 def test_an_attested_decrypt_gives_the_data_key(client: KmsClient, server: FakeKms) -> None:
-    with trail.followed() as calls:
-        released = client.unwrap(BLOB, CONTEXT, KEY_ARN)
-    assert calls == [REQUEST_ID]
-    assert (released.plaintext, released.request_id) == (DATA_KEY, REQUEST_ID)
+    released = client.unwrap(BLOB, CONTEXT, KEY_ARN)
+    assert (released.plaintext, released.request_ids) == (DATA_KEY, (REQUEST_ID,))
     assert DATA_KEY.hex() not in repr(released)
     assert repr(DATA_KEY) not in repr(released)
     (request,) = server.requests
@@ -147,7 +144,7 @@ def test_an_attested_decrypt_gives_the_data_key(client: KmsClient, server: FakeK
 def test_the_document_shown_to_kms_binds_the_key_and_its_purpose(
     client: KmsClient, server: FakeKms
 ) -> None:
-    client.decrypt(BLOB, CONTEXT, KEY_ARN)
+    client.unwrap(BLOB, CONTEXT, KEY_ARN)
     document = server.requests[0].document
     assert document["public_key"] == KEY.spki
     assert document["user_data"] == KMS_USER_DATA
@@ -156,12 +153,12 @@ def test_the_document_shown_to_kms_binds_the_key_and_its_purpose(
 
 def test_every_call_shows_a_fresh_document(client: KmsClient, server: FakeKms) -> None:
     for _ in range(3):
-        client.decrypt(BLOB, CONTEXT, KEY_ARN)
+        client.unwrap(BLOB, CONTEXT, KEY_ARN)
     assert len({request.document["number"] for request in server.requests}) == 3
 
 
 def test_the_signature_is_sigv4(client: KmsClient, server: FakeKms) -> None:
-    client.decrypt(BLOB, CONTEXT, KEY_ARN)
+    client.unwrap(BLOB, CONTEXT, KEY_ARN)
     (request,) = server.requests
     signed = AWSRequest(
         method="POST",
@@ -187,7 +184,7 @@ def test_the_signature_is_sigv4(client: KmsClient, server: FakeKms) -> None:
 
 
 def test_without_an_encryption_context_none_is_sent(client: KmsClient, server: FakeKms) -> None:
-    client.decrypt(BLOB, {}, KEY_ARN)
+    client.unwrap(BLOB, {}, KEY_ARN)
     assert "EncryptionContext" not in server.requests[0].body
 
 
@@ -198,7 +195,7 @@ def test_what_may_not_be_asked_is_not_asked(
     client: KmsClient, server: FakeKms, blob: bytes, arn: str
 ) -> None:
     with pytest.raises(ValueError, match=r"pinned|long"):
-        client.decrypt(blob, CONTEXT, arn)
+        client.unwrap(blob, CONTEXT, arn)
     assert server.requests == []
 
 
@@ -210,7 +207,7 @@ def test_another_ca_is_not_trusted(
 ) -> None:
     client = make(server.address, ca=Ca("Another CA").pem)
     with pytest.raises(KmsUntrusted):
-        client.decrypt(BLOB, CONTEXT, KEY_ARN)
+        client.unwrap(BLOB, CONTEXT, KEY_ARN)
     assert server.requests == [], "nothing may be sent to whom the bundle does not name"
     assert server.connections == 1, "a second attempt would change nothing"
 
@@ -224,7 +221,7 @@ def test_the_systems_roots_count_for_nothing(
     (tmp_path / "system.pem").write_bytes(CA.pem)
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "system.pem"))
     with pytest.raises(KmsUntrusted):
-        make(server.address, ca=Ca("Another CA").pem).decrypt(BLOB, CONTEXT, KEY_ARN)
+        make(server.address, ca=Ca("Another CA").pem).unwrap(BLOB, CONTEXT, KEY_ARN)
 
 
 CALL = """
@@ -240,7 +237,7 @@ settings = KmsSettings(
     "us-east-1", (KEY_ARN,), HOST, UnixAddress(sys.argv[1]), Path(sys.argv[2])
 )
 client = KmsClient(settings, FakeNsm(), store)
-print(client.decrypt(b"wrapped data key", CONTEXT, KEY_ARN).hex())
+print(client.unwrap(b"wrapped data key", CONTEXT, KEY_ARN).plaintext.hex())
 client.close()
 """
 
@@ -302,7 +299,7 @@ def test_session_keys_are_never_written_out(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("SSLKEYLOGFILE", str(tmp_path / "keys"))
-    make(server.address).decrypt(BLOB, CONTEXT, KEY_ARN)
+    make(server.address).unwrap(BLOB, CONTEXT, KEY_ARN)
     assert not (tmp_path / "keys").exists()
 
 
@@ -315,7 +312,7 @@ def test_a_wrong_name_or_an_expired_certificate_is_not_trusted(
     tls = CA.serve_as(tmp_path, host, expired=expired)
     with fake_kms(tmp_path, tls) as server:
         with pytest.raises(KmsUntrusted):
-            make(server.address).decrypt(BLOB, CONTEXT, KEY_ARN)
+            make(server.address).unwrap(BLOB, CONTEXT, KEY_ARN)
         assert server.requests == []
 
 
@@ -334,7 +331,7 @@ def test_a_peer_without_tls_gets_nothing(make: Callable[..., KmsClient], tmp_pat
     thread = threading.Thread(target=serve)
     thread.start()
     with pytest.raises(KmsUnavailable):
-        make(address).decrypt(BLOB, CONTEXT, KEY_ARN)
+        make(address).unwrap(BLOB, CONTEXT, KEY_ARN)
     thread.join()
     listener.close()
     assert len(heard) == kms_module.MAX_ATTEMPTS
@@ -407,11 +404,11 @@ def test_an_answer_that_breaks_a_rule_is_not_used(
 ) -> None:
     server.behaviours = [behaviour]
     with pytest.raises(KmsAnswerRejected) as caught:
-        client.decrypt(BLOB, CONTEXT, KEY_ARN)
+        client.unwrap(BLOB, CONTEXT, KEY_ARN)
     assert str(caught.value) == "KMS's answer cannot be used"
     assert caught.value.__cause__ is None
     assert len(server.requests) == 1
-    assert client.decrypt(BLOB, CONTEXT, KEY_ARN) == DATA_KEY, "the client goes on working"
+    assert client.unwrap(BLOB, CONTEXT, KEY_ARN).plaintext == DATA_KEY, "the client goes on working"
     assert len(server.requests) == 2, "without another attempt"
 
 
@@ -420,8 +417,8 @@ def test_a_connection_with_the_rest_of_an_answer_in_it_is_not_used_again(
 ) -> None:
     server.behaviours = [lambda _: Answer(body=b"x" * 2_000_000)]
     with pytest.raises(KmsAnswerRejected):
-        client.decrypt(BLOB, CONTEXT, KEY_ARN)
-    assert client.decrypt(BLOB, CONTEXT, KEY_ARN) == DATA_KEY
+        client.unwrap(BLOB, CONTEXT, KEY_ARN)
+    assert client.unwrap(BLOB, CONTEXT, KEY_ARN).plaintext == DATA_KEY
     assert (server.connections, len(server.requests)) == (2, 2)
 
 
@@ -450,7 +447,7 @@ def test_a_request_id_of_another_form_is_not_passed_on(
         return answer
 
     server.behaviours = [answer]
-    assert client.unwrap(BLOB, CONTEXT, KEY_ARN).request_id == noted
+    assert client.unwrap(BLOB, CONTEXT, KEY_ARN).request_ids == ((noted,) if noted else ())
 
 
 @given(st.binary(max_size=100) | st.recursive(st.none() | st.text(), st.lists).map(dumped))
@@ -466,7 +463,7 @@ def test_the_two_ways_of_saying_no_plaintext_are_taken(
     client: KmsClient, server: FakeKms, plaintext: str | None
 ) -> None:
     server.behaviours = [lambda r: good(r, Plaintext=plaintext)]
-    assert client.decrypt(BLOB, CONTEXT, KEY_ARN) == DATA_KEY
+    assert client.unwrap(BLOB, CONTEXT, KEY_ARN).plaintext == DATA_KEY
 
 
 # When KMS says no, or later ---------------------------------------------------------------------
@@ -490,9 +487,9 @@ def test_every_other_4xx_is_a_refusal_without_its_reason(
 ) -> None:
     server.behaviours = [lambda _: error(kind)]
     with pytest.raises(KmsRefused) as caught:
-        client.decrypt(BLOB, CONTEXT, KEY_ARN)
+        client.unwrap(BLOB, CONTEXT, KEY_ARN)
     assert str(caught.value) == "KMS refused"
-    assert vars(caught.value) == {"request_id": REQUEST_ID}
+    assert vars(caught.value) == {"request_ids": (REQUEST_ID,)}
     assert len(server.requests) == 1
 
 
@@ -512,7 +509,7 @@ def test_throttling_and_5xx_are_tried_again_with_growing_pauses(
 ) -> None:
     sleeps = Sleeps()
     server.behaviours = [lambda _: later, lambda _: later]
-    assert make(server.address, sleep=sleeps).decrypt(BLOB, CONTEXT, KEY_ARN) == DATA_KEY
+    assert make(server.address, sleep=sleeps).unwrap(BLOB, CONTEXT, KEY_ARN).plaintext == DATA_KEY
     assert sleeps == [0.05, 0.1]
     assert len({request.document["number"] for request in server.requests}) == 3
 
@@ -520,7 +517,7 @@ def test_throttling_and_5xx_are_tried_again_with_growing_pauses(
 def test_the_pauses_are_full_jitter(server: FakeKms, make: Callable[..., KmsClient]) -> None:
     sleeps = Sleeps()
     server.behaviours = [lambda _: error("ThrottlingException")] * 3
-    make(server.address, sleep=sleeps, jitter=iter([0.0, 0.5, 0.25]).__next__).decrypt(
+    make(server.address, sleep=sleeps, jitter=iter([0.0, 0.5, 0.25]).__next__).unwrap(
         BLOB, CONTEXT, KEY_ARN
     )
     assert sleeps == [0.0, 0.05, 0.05]
@@ -529,9 +526,9 @@ def test_the_pauses_are_full_jitter(server: FakeKms, make: Callable[..., KmsClie
 def test_after_the_last_attempt_kms_is_unavailable(client: KmsClient, server: FakeKms) -> None:
     server.behaviours = [lambda _: error("ThrottlingException")] * 10
     with pytest.raises(KmsUnavailable) as caught:
-        client.decrypt(BLOB, CONTEXT, KEY_ARN)
+        client.unwrap(BLOB, CONTEXT, KEY_ARN)
     assert len(server.requests) == 4
-    assert caught.value.request_id == REQUEST_ID
+    assert caught.value.request_ids == (REQUEST_ID,) * 4
     assert not isinstance(caught.value, KmsAnswerRejected)
 
 
@@ -565,7 +562,7 @@ def test_a_retry_that_would_end_too_late_is_not_begun(
 
     server.behaviours = [slowly]
     with pytest.raises(KmsUnavailable):
-        make(server.address, clock=lambda: now[0], sleep=sleeps).decrypt(BLOB, CONTEXT, KEY_ARN)
+        make(server.address, clock=lambda: now[0], sleep=sleeps).unwrap(BLOB, CONTEXT, KEY_ARN)
     assert sleeps == []
     assert len(server.requests) == 1
 
@@ -574,20 +571,20 @@ def test_a_silent_kms_is_given_up_in_time(client: KmsClient, server: FakeKms) ->
     server.behaviours = [lambda _: Answer(stall=0.3, close=True)]
     with pytest.raises(KmsUnavailable):
         client.unwrap(BLOB, CONTEXT, KEY_ARN, timeout=0.1)
-    assert client.decrypt(BLOB, CONTEXT, KEY_ARN) == DATA_KEY
+    assert client.unwrap(BLOB, CONTEXT, KEY_ARN).plaintext == DATA_KEY
 
 
 def test_an_answer_cut_short_is_tried_again(client: KmsClient, server: FakeKms) -> None:
     server.behaviours = [lambda _: Answer(headers={"content-length": "100"}, close=True)]
-    assert client.decrypt(BLOB, CONTEXT, KEY_ARN) == DATA_KEY
+    assert client.unwrap(BLOB, CONTEXT, KEY_ARN).plaintext == DATA_KEY
 
 
 def test_no_way_out_is_unavailable(make: Callable[..., KmsClient], tmp_path: Path) -> None:
     sleeps = Sleeps()
     client = make(UnixAddress(str(tmp_path / "nobody.sock")), sleep=sleeps)
     with pytest.raises(KmsUnavailable) as caught:
-        client.decrypt(BLOB, CONTEXT, KEY_ARN)
-    assert caught.value.request_id is None
+        client.unwrap(BLOB, CONTEXT, KEY_ARN)
+    assert caught.value.request_ids == ()
     assert len(sleeps) == kms_module.MAX_ATTEMPTS - 1
 
 
@@ -632,14 +629,14 @@ def test_a_refused_clock_is_not_a_refusal_by_policy(
     server.behaviours = [lambda _: error(kind, message=message)]
     assert client.clock_state == "unknown"
     with pytest.raises(KmsClockSkew) as caught:
-        client.decrypt(BLOB, CONTEXT, KEY_ARN)
-    assert vars(caught.value) == {"request_id": REQUEST_ID}
+        client.unwrap(BLOB, CONTEXT, KEY_ARN)
+    assert vars(caught.value) == {"request_ids": (REQUEST_ID,)}
     assert client.clock_state == state
     assert len(server.requests) == 1, "the same clock would be refused again"
     (record,) = caplog.records
     assert logged in record.getMessage()
     assert REQUEST_ID in record.getMessage()
-    client.decrypt(BLOB, CONTEXT, KEY_ARN)
+    client.unwrap(BLOB, CONTEXT, KEY_ARN)
     assert client.clock_state == "ok"
 
 
@@ -658,7 +655,7 @@ def test_other_failures_say_nothing_about_the_clock(
 ) -> None:
     server.behaviours = [lambda _: error(kind, status, message)] * kms_module.MAX_ATTEMPTS
     with pytest.raises(KmsError) as caught:
-        client.decrypt(BLOB, CONTEXT, KEY_ARN)
+        client.unwrap(BLOB, CONTEXT, KEY_ARN)
     assert not isinstance(caught.value, KmsClockSkew)
     assert client.clock_state in ("unknown", "ok")
 
@@ -671,13 +668,13 @@ def test_a_refusal_by_policy_shows_that_the_clock_is_right_again(
         lambda _: error("ValidationException"),
     ]
     with pytest.raises(KmsClockSkew):
-        client.decrypt(BLOB, CONTEXT, KEY_ARN)
+        client.unwrap(BLOB, CONTEXT, KEY_ARN)
     with pytest.raises(KmsRefused):
-        client.decrypt(BLOB, CONTEXT, KEY_ARN)
+        client.unwrap(BLOB, CONTEXT, KEY_ARN)
     assert client.clock_state == "ahead", "a malformed request is refused before its signature"
     server.behaviours = [lambda _: error("AccessDeniedException")]
     with pytest.raises(KmsRefused):
-        client.decrypt(BLOB, CONTEXT, KEY_ARN)
+        client.unwrap(BLOB, CONTEXT, KEY_ARN)
     assert client.clock_state == "ok"
 
 
@@ -691,7 +688,7 @@ def test_each_kind_of_failure_is_logged_once_a_minute(
     def fail(kind: str, message: str = "") -> None:
         server.behaviours = [lambda _: error(kind, message=message)]
         with pytest.raises(KmsError):
-            client.decrypt(BLOB, CONTEXT, KEY_ARN)
+            client.unwrap(BLOB, CONTEXT, KEY_ARN)
 
     fail("AccessDeniedException")
     fail("InvalidSignatureException", BEHIND)
@@ -721,7 +718,7 @@ def test_expired_credentials_are_replaced_once(
         return error(kind)
 
     server.behaviours = [push_others]
-    assert client.decrypt(BLOB, CONTEXT, KEY_ARN) == DATA_KEY
+    assert client.unwrap(BLOB, CONTEXT, KEY_ARN).plaintext == DATA_KEY
     tokens = [request.headers["x-amz-security-token"] for request in server.requests]
     assert tokens == ["SESSIONtoken", "NEWERtoken"]
     assert not credentials.are_due
@@ -736,7 +733,7 @@ def test_expired_credentials_make_the_worker_ask_for_others(
     monkeypatch.setattr(kms_module, "CREDENTIALS_SECONDS", 0.01)
     server.behaviours = [lambda _: error("ExpiredTokenException")]
     with pytest.raises(KmsUnavailable):
-        client.decrypt(BLOB, CONTEXT, KEY_ARN)
+        client.unwrap(BLOB, CONTEXT, KEY_ARN)
     assert credentials.are_due
     assert len(server.requests) == 1
 
@@ -750,7 +747,7 @@ def test_credentials_that_stay_expired_end_the_call(
 
     server.behaviours = [push_others] * 5
     with pytest.raises(KmsUnavailable):
-        client.decrypt(BLOB, CONTEXT, KEY_ARN)
+        client.unwrap(BLOB, CONTEXT, KEY_ARN)
     assert len(server.requests) == 2
 
 
@@ -768,11 +765,11 @@ def test_without_credentials_a_call_waits_for_them(
 
     store.wait_newer = wait_newer  # type: ignore[method-assign]
     with ThreadPoolExecutor(1) as pool:
-        call = pool.submit(client.decrypt, BLOB, CONTEXT, KEY_ARN)
+        call = pool.submit(client.unwrap, BLOB, CONTEXT, KEY_ARN)
         assert waiting.wait(10)
         assert server.connections == 0
         store.replace(pushed())
-        assert call.result(10) == DATA_KEY
+        assert call.result(10).plaintext == DATA_KEY
 
 
 class NeverPushed(CredentialStore):
@@ -805,12 +802,12 @@ def test_a_call_waits_three_seconds_for_credentials_at_most(
 
 def test_one_connection_serves_many_calls(client: KmsClient, server: FakeKms) -> None:
     for _ in range(20):
-        client.decrypt(BLOB, CONTEXT, KEY_ARN)
+        client.unwrap(BLOB, CONTEXT, KEY_ARN)
     assert (server.connections, client.handshakes) == (1, 1)
 
 
 def test_closing_the_client_closes_its_connections(client: KmsClient, server: FakeKms) -> None:
-    client.decrypt(BLOB, CONTEXT, KEY_ARN)
+    client.unwrap(BLOB, CONTEXT, KEY_ARN)
     assert len(server._open) == 1
     client.close()
     ends = time.monotonic() + 10
@@ -822,15 +819,15 @@ def test_closing_the_client_closes_its_connections(client: KmsClient, server: Fa
 def test_errors_do_not_cost_the_connection(client: KmsClient, server: FakeKms) -> None:
     server.behaviours = [lambda _: error("AccessDeniedException")]
     with pytest.raises(KmsRefused):
-        client.decrypt(BLOB, CONTEXT, KEY_ARN)
-    client.decrypt(BLOB, CONTEXT, KEY_ARN)
+        client.unwrap(BLOB, CONTEXT, KEY_ARN)
+    client.unwrap(BLOB, CONTEXT, KEY_ARN)
     assert server.connections == 1
 
 
 def test_a_kept_connection_that_died_is_replaced(client: KmsClient, server: FakeKms) -> None:
-    client.decrypt(BLOB, CONTEXT, KEY_ARN)
+    client.unwrap(BLOB, CONTEXT, KEY_ARN)
     server.hang_up()
-    assert client.decrypt(BLOB, CONTEXT, KEY_ARN) == DATA_KEY
+    assert client.unwrap(BLOB, CONTEXT, KEY_ARN).plaintext == DATA_KEY
     assert server.connections == 2
 
 
@@ -840,9 +837,9 @@ def test_connections_are_few_whatever_the_callers(
     client = make(server.address)
     with ThreadPoolExecutor(24) as pool:
         answers = list(
-            pool.map(lambda _: client.decrypt(BLOB, CONTEXT, KEY_ARN), range(48), timeout=30)
+            pool.map(lambda _: client.unwrap(BLOB, CONTEXT, KEY_ARN), range(48), timeout=30)
         )
-    assert answers == [DATA_KEY] * 48
+    assert [each.plaintext for each in answers] == [DATA_KEY] * 48
     assert server.connections <= kms_transport.MAX_CONNECTIONS
 
 
@@ -978,7 +975,7 @@ def test_upkeep_makes_the_spare_and_gives_up_idle_connections(
     now = [1000.0]
     keys = RecipientKeys(lambda: KEY)
     client = make(server.address, clock=lambda: now[0], keys=keys)
-    client.decrypt(BLOB, CONTEXT, KEY_ARN)
+    client.unwrap(BLOB, CONTEXT, KEY_ARN)
     ends = time.monotonic() + 10
     while keys.needs_spare():
         assert time.monotonic() < ends
@@ -987,7 +984,7 @@ def test_upkeep_makes_the_spare_and_gives_up_idle_connections(
     while server._open:
         assert time.monotonic() < ends
         time.sleep(0.005)
-    assert client.decrypt(BLOB, CONTEXT, KEY_ARN) == DATA_KEY
+    assert client.unwrap(BLOB, CONTEXT, KEY_ARN).plaintext == DATA_KEY
     assert client.handshakes == 2
 
 
@@ -1008,7 +1005,7 @@ def test_nothing_secret_is_logged(
         lambda _: error("AccessDeniedException"),
     ]
     with pytest.raises(KmsError):
-        client.decrypt(BLOB, CONTEXT, KEY_ARN)
-    client.decrypt(BLOB, CONTEXT, KEY_ARN)
+        client.unwrap(BLOB, CONTEXT, KEY_ARN)
+    client.unwrap(BLOB, CONTEXT, KEY_ARN)
     for secret in ("SECRETaccessKEY", "SESSIONtoken", DATA_KEY.hex(), "secret reason"):
         assert secret not in caplog.text

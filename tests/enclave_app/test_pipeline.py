@@ -29,7 +29,10 @@ class FakeUnsealer:
         self.callers: list[bytes | None] = []
         self.in_place = False
 
-    def open(self, envelope: Any, *, caller: bytes | None = None) -> memoryview:
+    def open(
+        self, envelope: Any, *, caller: bytes | None = None, kms_calls: list[str]
+    ) -> memoryview:
+        kms_calls.append("id of a call")
         self.opened.append(bytes(envelope))
         self.callers.append(caller)
         return memoryview(envelope)[4:9] if self.in_place else memoryview(b"opened photo")
@@ -101,6 +104,7 @@ def test_an_envelope_is_opened_for_its_caller_and_its_memory_given_back(parts: P
     )
     parts.pipeline.detect(upload, DetectOptions())
     assert parts.unsealer.callers == [b"a caller's tag"]
+    assert upload.kms_calls == ["id of a call"]
     assert released == [True], "before the image is looked at"
 
 

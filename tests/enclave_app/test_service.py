@@ -34,7 +34,6 @@ from enclave_app.handlers.ohttp import SealedEndpoint
 from enclave_app.handlers.pipeline import Upload
 from enclave_app.keys.keyring import Keyring
 from enclave_app.keys.replay_window import ReplayCache
-from enclave_app.kms import trail
 from enclave_app.kms.credentials import CredentialStore
 from enclave_app.kms.diagnosis import ClockState
 from enclave_app.kms.errors import KmsClockSkew, KmsRefused, KmsUnavailable, KmsUntrusted
@@ -163,10 +162,10 @@ FAILURES = [
     (EnvelopeRejected(), problems.ENVELOPE_REJECTED),
     (ImageRejected("why"), problems.IMAGE_REJECTED),
     (ImageTooLarge(ImageLimits(max_pixels=4096)), problems.IMAGE_TOO_LARGE),
-    (KmsRefused("id-of-kms"), problems.KMS_REFUSED),
-    (KmsUnavailable("id-of-kms"), problems.KMS_UNAVAILABLE),
-    (KmsClockSkew("id-of-kms"), problems.KMS_UNAVAILABLE),
-    (KmsUntrusted("id-of-kms"), problems.KMS_UNAVAILABLE),
+    (KmsRefused(("id-of-kms",)), problems.KMS_REFUSED),
+    (KmsUnavailable(("id-of-kms",)), problems.KMS_UNAVAILABLE),
+    (KmsClockSkew(("id-of-kms",)), problems.KMS_UNAVAILABLE),
+    (KmsUntrusted(("id-of-kms",)), problems.KMS_UNAVAILABLE),
     (Overloaded("full"), problems.OVERLOADED),
     (DeadlineExceeded("late"), problems.DEADLINE_EXCEEDED),
 ]
@@ -211,7 +210,7 @@ def _batch(*images: str, tiles: int) -> bytes:
     return json.dumps({"inputs": [image], "parameters": {"tiles": tiles}}).encode()
 
 
-@pytest.mark.parametrize("fails", [None, ImageRejected("no image"), KmsRefused("id")])
+@pytest.mark.parametrize("fails", [None, ImageRejected("no image"), KmsRefused(("id",))])
 @pytest.mark.parametrize(
     ("method", "target", "content", "passes"),
     [
@@ -242,15 +241,14 @@ def test_the_gateway_is_told_what_a_sealed_request_asked_for_and_not_what_came_o
     assert [answer.params for answer in answers] == [{"passes": passes}]
 
 
-@pytest.mark.parametrize("failure", [None, KmsRefused("id-2")])
+@pytest.mark.parametrize("failure", [None, KmsRefused(("id-2",))])
 def test_the_answer_names_the_kms_calls_that_were_made_for_it(
     worker: Worker, failure: Exception | None
 ) -> None:
     detect = worker.pipeline.detect
 
     def calling(upload: Upload, options: DetectOptions) -> Detections:
-        trail.note("id-1")
-        trail.note("id-2")
+        upload.kms_calls.extend(["id-1", "id-2"])
         return detect(upload, options)
 
     worker.pipeline.fails = failure
@@ -457,7 +455,7 @@ def infer_body(images: int, **members: Any) -> bytes:
 #: What can come of one image, once a sealed request was opened.
 ENDS: list[Any] = [
     *(found(count) for count in (0, 1, 7, 57, 100)),
-    *(EnvelopeRejected(), ImageRejected(), ImageTooLarge(ImageLimits()), KmsRefused("id")),
+    *(EnvelopeRejected(), ImageRejected(), ImageTooLarge(ImageLimits()), KmsRefused(("id",))),
     *(Overloaded(), DeadlineExceeded(), UnknownClass("m", ["a", "b"], ["c"]), RuntimeError("x")),
 ]
 

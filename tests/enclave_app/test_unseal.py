@@ -26,6 +26,7 @@ from enclave_app.envelopes import opening
 from enclave_app.envelopes.data_key_cache import CacheLimits, DataKeyCache
 from enclave_app.envelopes.opening import EnvelopeRejected, Unsealer, UnsealSettings
 from enclave_app.kms.bulkhead import KmsTurns
+from enclave_app.kms.client import UnwrappedKey
 from enclave_app.kms.errors import KmsRefused, KmsUnavailable
 from tests.blindgate.envelope.messages import Writer
 from tests.enclave_app.conftest import Attested
@@ -51,19 +52,19 @@ class CountingKms:
         self.asked: list[tuple[bytes, dict[str, str], str]] = []
         self.callers: list[bytes | None] = []
 
-    def decrypt(
+    def unwrap(
         self,
         ciphertext_blob: bytes,
         encryption_context: Mapping[str, str],
         key_arn: str,
         *,
         caller: bytes | None = None,
-    ) -> bytes:
+    ) -> UnwrappedKey:
         self.callers.append(caller)
         self.asked.append((ciphertext_blob, dict(encryption_context), key_arn))
         if self.failure is not None:
             raise self.failure
-        return self.key
+        return UnwrappedKey(self.key, (f"request {len(self.asked)}",))
 
 
 class InOrder(set[EncryptedDataKey]):
@@ -280,16 +281,14 @@ def test_a_cached_key_serves_for_nothing_but_the_same_question(other: bytes) -> 
 
 
 def test_a_refused_envelope_costs_one_call_for_a_while() -> None:
-    kms, now = CountingKms(failure=KmsRefused("request 1")), 0.0
+    kms, now = CountingKms(failure=KmsRefused(("request 1",))), 0.0
     cache = DataKeyCache(CacheLimits(), clock=lambda: now)
     opener = Unsealer(UnsealSettings((ARN,), CONTEXT, sample_files=True), kms, cache)
-    with pytest.raises(KmsRefused) as caught:
-        opener.open(MESSAGE)
-    assert caught.value.request_id == "request 1"
-    for _ in range(3):
-        with pytest.raises(KmsRefused) as again:
-            opener.open(MESSAGE)
-        assert again.value.request_id is None, "no call was made"
+    calls: list[str] = []
+    for _ in range(4):
+        with pytest.raises(KmsRefused):
+            opener.open(MESSAGE, kms_calls=calls)
+    assert calls == ["request 1"], "further calls were not made"
     assert len(kms.asked) == 1
     kms.failure = None
     assert opener.open(SAMPLE) == PHOTO, "another wrapped key is asked about"
@@ -316,15 +315,28 @@ def test_an_unavailable_kms_is_not_asked_under_the_next_key() -> None:
 
 def test_a_sample_file_is_tried_under_each_key_until_one_opens_it() -> None:
     class SecondOnly(CountingKms):
-        def decrypt(self, *given: Any, **named: Any) -> bytes:
-            released = super().decrypt(*given, **named)
+        def unwrap(self, *given: Any, **named: Any) -> UnwrappedKey:
+            released = super().unwrap(*given, **named)
             if given[2] == ARN:
-                raise KmsRefused
+                raise KmsRefused(("refused",))
             return released
 
     kms = SecondOnly()
-    assert unsealer(kms, key_arns=(ARN, SECOND)).open(SAMPLE) == PHOTO
+    calls: list[str] = []
+    assert unsealer(kms, key_arns=(ARN, SECOND)).open(SAMPLE, kms_calls=calls) == PHOTO
+    assert calls == ["refused", "request 2"]
     assert [arn for _, _, arn in kms.asked] == [ARN, SECOND]
+
+
+def test_calls_for_an_envelope_that_is_rejected_after_them_are_named() -> None:
+    forged = bytearray(MESSAGE)
+    forged[-1] ^= 1
+    opener, calls = unsealer(CountingKms()), list[str]()
+    with pytest.raises(EnvelopeRejected):
+        opener.open(forged, kms_calls=calls)
+    assert calls == ["request 1"]
+    assert opener.open(MESSAGE, kms_calls=calls) == PHOTO
+    assert calls == ["request 1"], "the cached key takes no call"
 
 
 def test_kms_is_asked_for_the_caller() -> None:
