@@ -114,14 +114,6 @@ class DetectOptions(_Frozen):
                 values[name] = value
         return cls.model_validate(values)
 
-    def to_query(self) -> list[tuple[str, str]]:
-        """The query string's names and values that `from_query` reads back; defaults left out."""
-        given = self.model_dump(mode="json", exclude_defaults=True)
-        return [
-            (name, ",".join(value) if isinstance(value, list) else str(value))
-            for name, value in given.items()
-        ]
-
 
 def split_labels(text: str) -> list[str]:
     """The labels of a text with commas between them; no more than show that they are too many."""

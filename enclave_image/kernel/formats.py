@@ -31,7 +31,6 @@ _LONGEST_VERSION: Final = 128
 _ARM64_MAGIC_AT: Final = 0x38
 _ARM64_MAGIC: Final = b"ARM\x64"
 _BANNER: Final = b"Linux version "
-_ARM64_HEADER: Final = 64
 _TEXT_OFFSET_AT: Final = 8
 #: Where Nitro loads an arm64 kernel: AWS's own builds say 2 MiB in `text_offset`
 #: (aws-nitro-enclaves-sdk-bootstrap `kernel/kernel.nix`), Linux since 5.8 says 0.
