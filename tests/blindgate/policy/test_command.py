@@ -37,6 +37,10 @@ def test_a_policy_is_written_to_stdout(spelling: tuple[str, ...], pcrs: Path) ->
     assert lint(done.stdout) == []
     assert measurements("blue")[2].hex() in done.stdout
     assert '"kms:EncryptionContext:purpose": "image"' in done.stdout
+    statements = json.loads(done.stdout)["Statement"]
+    named = {each["Sid"]: each["Principal"]["AWS"] for each in statements if "Sid" in each}
+    assert CLIENT in named.values(), "who may encrypt"
+    assert {PARENT, ADMIN} <= {*named.values()}
 
 
 def test_what_was_written_passes_the_linter(pcrs: Path, tmp_path: Path) -> None:
