@@ -4,8 +4,8 @@
 
 prints JSON for one entry of Terraform's `fleets`: keys, the version ids that S3 gave, and the
 SHA-256 of the files as they are here. Instances fetch exactly these versions and check the digests.
-What the builder wrote about memory and CPUs beside the image (`blindgate.requirements.json`) goes
-into the entry too, so that Terraform checks it against the instance type when it plans.
+What the builder wrote beside the image about memory, CPUs and KMS (`blindgate.requirements.json`)
+goes into the entry too, so that Terraform checks it when it plans.
 """
 
 from __future__ import annotations
@@ -62,6 +62,9 @@ def requirements(eif: Path) -> dict[str, Any] | None:
         found = json.loads(path.read_text())
         about = found["eif_sha256"]
         needs = {name: found[name] for name in ("architecture", "memory_mib", "cpus")}
+        # An image that an older builder made does not say where it asks KMS.
+        if "kms" in found:
+            needs["kms"] = found["kms"]
     except (ValueError, KeyError, TypeError):
         raise ValueError(
             f"{path} is not what `blindgate image build` writes: build again"

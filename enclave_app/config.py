@@ -26,7 +26,7 @@ from blindgate.errors import BlindgateError
 from blindgate.imaging.limits import DEFAULT_LIMITS, ImageLimits
 from blindgate.link import parse_address
 from blindgate.link.errors import AddressError
-from enclave_app.kms.endpoints import UnknownPartition, kms_host, partition_of
+from enclave_app.kms.endpoints import NoFipsEndpoint, UnknownPartition, kms_host, partition_of
 from enclave_app.limits import BASE_BYTES, COPIES_OF_A_BODY
 from enclave_app.scheduling.cores import usable_cores
 
@@ -98,6 +98,7 @@ class KmsSection(_Section):
 
     region: Annotated[str, AfterValidator(_is_region)]
     key_arns: Annotated[tuple[KeyArn, ...], Field(min_length=1, max_length=16, strict=False)]
+    fips: Annotated[bool, Field(description="Ask KMS's FIPS endpoint of the region.")] = False
     address: AddressText
     ca_bundle: Path = Field(strict=False)
     encryption_context: Annotated[dict[str, str], Field(min_length=1, max_length=8)]
@@ -115,7 +116,7 @@ class KmsSection(_Section):
     @property
     def host(self) -> str:
         """KMS's host name, as its certificate names it."""
-        return kms_host(self.region)
+        return kms_host(self.region, fips=self.fips)
 
     @model_validator(mode="after")
     def _keys_are_where_kms_is_asked(self) -> Self:
@@ -123,6 +124,14 @@ class KmsSection(_Section):
         for arn in self.key_arns:
             if not arn.startswith(prefix):
                 raise ValueError(f"key_arns: {arn} is not in {self.region} ({prefix}…)")
+        return self
+
+    @model_validator(mode="after")
+    def _fips_is_offered(self) -> Self:
+        try:
+            kms_host(self.region, fips=self.fips)
+        except NoFipsEndpoint as error:
+            raise ValueError(f"fips: {error}") from None
         return self
 
 

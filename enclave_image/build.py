@@ -26,7 +26,7 @@ from enclave_image.errors import ImageError
 from enclave_image.kernel.choice import ChosenKernel, given_kernel, own_kernel
 from enclave_image.kernel.source import kernel_lock
 from enclave_image.pcrs import Measurements, measure
-from enclave_image.requirements import Requirements, limits_of, require
+from enclave_image.requirements import Requirements, kms_of, limits_of, require
 from enclave_image.sbom import sbom
 from enclave_image.toolchain import Toolchain
 from enclave_image.wheels import Wheel
@@ -125,7 +125,8 @@ def _build(
     recipe: Recipe, mirrors: Mirrors | None, cache: Path | None, said: Callable[[str], None]
 ) -> Built:
     measured = measured_files(recipe)
-    limits = limits_of(strict_toml.decode(_bytes(recipe.config), max_bytes=_MAX_TOML))
+    settings = strict_toml.decode(_bytes(recipe.config), max_bytes=_MAX_TOML)
+    limits, kms = limits_of(settings), kms_of(settings)
     kernel = _kernel(recipe, mirrors=mirrors, cache=cache, on_progress=said)
     said("fetching locked packages")
     inputs = _fetch(recipe.architecture, mirrors=mirrors, cache=cache, said=said)
@@ -178,6 +179,7 @@ def _build(
         measurements.by_name,
         recipe.architecture,
         limits,
+        kms,
         resident=unpacked + _KERNEL_BYTES,
         boot_memory=memory,
     )

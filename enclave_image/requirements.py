@@ -11,11 +11,11 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
-from enclave_app.config import LimitsSection
+from enclave_app.config import KmsSection, LimitsSection
 from enclave_image.architecture import Architecture
 from enclave_image.errors import ImageError
 
@@ -27,6 +27,20 @@ ROUNDING_MIB: Final = 64
 #: A core of an x86 instance has two hyperthreads, and an enclave is given whole cores. Graviton's
 #: cores have one.
 _THREADS_PER_CORE: Final = {"x86_64": 2, "arm64": 1}
+_Section = TypeVar("_Section", bound=BaseModel)
+
+
+@dataclass(frozen=True, slots=True)
+class KmsRequirements:
+    """Where an image asks KMS.
+
+    Attributes:
+        regions: The Regions whose KMS keys the measured configuration names.
+        fips: Whether it asks KMS's FIPS endpoint.
+    """
+
+    regions: tuple[str, ...]
+    fips: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +51,7 @@ class Requirements:
         architecture: `x86_64` or `arm64`.
         memory_mib: Memory in MiB: that of the image and of the configuration's limits.
         cpus: vCPUs, whole cores.
+        kms: Where the image asks KMS; the parent's vsock-proxy must lead there.
         eif_sha256: The image that this is about.
         pcrs: PCR0, PCR1 and PCR2 in hexadecimal, by name.
     """
@@ -44,6 +59,7 @@ class Requirements:
     architecture: str
     memory_mib: int
     cpus: int
+    kms: KmsRequirements
     eif_sha256: str
     pcrs: Mapping[str, str]
 
@@ -58,11 +74,25 @@ def limits_of(settings: Mapping[str, Any]) -> LimitsSection:
     Raises:
         ImageError: The worker would refuse them.
     """
+    return _section(LimitsSection, settings, "limits")
+
+
+def kms_of(settings: Mapping[str, Any]) -> KmsRequirements:
+    """Where a measured configuration's `[kms]` asks KMS.
+
+    Raises:
+        ImageError: The worker would refuse the section.
+    """
+    kms = _section(KmsSection, settings, "kms")
+    return KmsRequirements((kms.region,), kms.fips)
+
+
+def _section(kind: type[_Section], settings: Mapping[str, Any], name: str) -> _Section:
     try:
-        return LimitsSection.model_validate(settings.get("limits", {}))
+        return kind.model_validate(settings.get(name, {}))
     except ValidationError as error:
         fault = error.errors()[0]
-        where = ".".join(map(str, ("limits", *fault["loc"])))
+        where = ".".join(map(str, (name, *fault["loc"])))
         raise ImageError(f"the configuration cannot be used: {where}: {fault['msg']}") from None
 
 
@@ -71,6 +101,7 @@ def require(
     pcrs: Mapping[str, str],
     architecture: Architecture,
     limits: LimitsSection,
+    kms: KmsRequirements,
     *,
     resident: int,
     boot_memory: int,
@@ -87,6 +118,7 @@ def require(
         pcrs: Its measurements.
         architecture: Its architecture.
         limits: From its measured configuration.
+        kms: The same.
         resident: Bytes that kernel and files take.
         boot_memory: Bytes that the enclave needs to start.
     """
@@ -99,6 +131,7 @@ def require(
         architecture.name,
         -(-needed // (ROUNDING_MIB * _MIB)) * ROUNDING_MIB,
         -(-cpus // core) * core,
+        kms,
         hashlib.sha256(eif).hexdigest(),
         dict(pcrs),
     )

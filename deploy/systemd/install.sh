@@ -4,10 +4,11 @@
 #   tar -xzf blindgate-release.tar.gz -C /opt/blindgate/releases/VERSION
 #   /opt/blindgate/releases/VERSION/systemd/install.sh us-east-1
 #
+# Give --fips after the Region for images whose configuration says `[kms] fips = true`.
 # Everything comes out of the release: no package index is asked.
 set -euo pipefail
 umask 022
-region=${1:?usage: install.sh REGION}
+region=${1:?usage: install.sh REGION [--fips]}
 release=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 python=${PYTHON:-python3.11}
 
@@ -16,12 +17,17 @@ python=${PYTHON:-python3.11}
   --only-binary :all: --require-hashes -r "$release/requirements.txt"
 "$release/venv/bin/pip" install --quiet --no-index --no-deps "$release"/wheels/blindgate-*.whl "$release"/wheels/blindgate_applications-*.whl
 
-# The partition decides the suffix of KMS's name, as in enclave_app/kms/endpoints.py.
+# KMS's name, as in enclave_app/kms/endpoints.py: the partition decides the suffix.
+case ${2:-} in
+  "") kms=kms ;;
+  --fips) kms=kms-fips ;;
+  *) echo "install.sh: unknown option $2; usage: install.sh REGION [--fips]" >&2; exit 2 ;;
+esac
 case $region in
   *-iso*) echo "install.sh: no suffix is known for the partition of $region" >&2; exit 1 ;;
-  cn-*) kms=kms.$region.amazonaws.com.cn ;;
-  eusc-*) kms=kms.$region.amazonaws.eu ;;
-  *) kms=kms.$region.amazonaws.com ;;
+  cn-*) kms=$kms.$region.amazonaws.com.cn ;;
+  eusc-*) kms=$kms.$region.amazonaws.eu ;;
+  *) kms=$kms.$region.amazonaws.com ;;
 esac
 
 install -d -m 0755 /etc/blindgate /etc/blindgate/pcrs /etc/sysusers.d /var/lib/blindgate /var/log/blindgate

@@ -2,7 +2,8 @@
 
 Regions of one partition share a DNS suffix. The table is that of botocore's `partitions.json`,
 which is not in the enclave image; partitions without Nitro Enclaves, or cut off from the internet,
-are not in it.
+are not in it. Which Regions have a FIPS endpoint is in botocore's `endpoints.json`; a test compares
+both tables with botocore's.
 """
 
 from __future__ import annotations
@@ -22,23 +23,28 @@ class Partition:
         name: The second part of every ARN in it.
         regions: What its regions' names look like.
         suffix: Of the host names of its services.
+        has_fips: Whether KMS has FIPS endpoints in it.
     """
 
     name: str
     regions: re.Pattern[str]
     suffix: str
+    has_fips: bool
 
 
 PARTITIONS: Final = (
-    Partition("aws-cn", re.compile(r"cn-[a-z]+-[0-9]+"), "amazonaws.com.cn"),
-    Partition("aws-us-gov", re.compile(r"us-gov-[a-z]+-[0-9]+"), "amazonaws.com"),
-    Partition("aws-eusc", re.compile(r"eusc-[a-z]{2}-[a-z]+-[0-9]+"), "amazonaws.eu"),
+    Partition("aws-cn", re.compile(r"cn-[a-z]+-[0-9]+"), "amazonaws.com.cn", False),
+    Partition("aws-us-gov", re.compile(r"us-gov-[a-z]+-[0-9]+"), "amazonaws.com", True),
+    Partition("aws-eusc", re.compile(r"eusc-[a-z]{2}-[a-z]+-[0-9]+"), "amazonaws.eu", False),
     Partition(
         "aws",
         re.compile(r"(us|eu|ap|sa|ca|me|af|il|mx)-[a-z]+-[0-9]+"),
         "amazonaws.com",
+        True,
     ),
 )
+#: Regions without a FIPS endpoint of KMS in partitions that have them elsewhere.
+WITHOUT_FIPS: Final = frozenset({"ap-east-2", "ap-southeast-6"})
 
 
 class UnknownPartition(BlindgateError):
@@ -61,10 +67,25 @@ def partition_of(region: str) -> Partition:
     raise UnknownPartition(region)
 
 
-def kms_host(region: str) -> str:
+class NoFipsEndpoint(BlindgateError):
+    """A region in which KMS has no FIPS endpoint."""
+
+    def __init__(self, region: str) -> None:
+        super().__init__(f"KMS has no FIPS endpoint in {region}: set fips = false")
+
+
+def kms_host(region: str, *, fips: bool = False) -> str:
     """KMS's host name in a region, as its certificate names it.
+
+    Args:
+        region: Such as `us-east-1`.
+        fips: Whether to name the endpoint whose TLS uses FIPS 140-3 validated modules.
 
     Raises:
         UnknownPartition: The region belongs to no known partition.
+        NoFipsEndpoint: FIPS is asked for where there is none.
     """
-    return f"kms.{region}.{partition_of(region).suffix}"
+    partition = partition_of(region)
+    if fips and (not partition.has_fips or region in WITHOUT_FIPS):
+        raise NoFipsEndpoint(region)
+    return f"{'kms-fips' if fips else 'kms'}.{region}.{partition.suffix}"

@@ -51,14 +51,16 @@ class ImageFacts:
         bytes: Its size, as the header has it.
         memory_mib: The least memory that nitro-cli accepts for it.
         key_arns: KMS keys of the measured configuration; empty if it could not be read.
-        region: Its Region, if it could be read.
+        regions: The Regions whose KMS it can ask; empty if they could not be read.
+        fips: Whether it asks KMS's FIPS endpoint.
     """
 
     architecture: str
     bytes: int
     memory_mib: int
     key_arns: tuple[str, ...] = ()
-    region: str | None = None
+    regions: tuple[str, ...] = ()
+    fips: bool = False
 
 
 def inspect(host: Host, path: str) -> ImageFacts:
@@ -84,12 +86,14 @@ def inspect(host: Host, path: str) -> ImageFacts:
         raise UnreadableImage(f"{path} says that it has {size:,} bytes")
     kms = _kms(_configuration(host, path, offsets[:count]))
     region = kms.get("region")
+    key_arns = tuple(dict.fromkeys(_KEY_ARN.findall(str(kms.get("key_arns")))))
     return ImageFacts(
         "aarch64" if flags & _ARM64 else "x86_64",
         size,
         -(-EIF_FACTOR * size // _MIB),
-        tuple(dict.fromkeys(_KEY_ARN.findall(str(kms)))),
-        region if isinstance(region, str) else None,
+        key_arns,
+        (region,) if isinstance(region, str) else (),
+        kms.get("fips") is True,
     )
 
 

@@ -117,7 +117,8 @@ def write_report(host: Host, setup: Setup, results: Mapping[str, Result]) -> byt
             "architecture": facts.architecture,
             "bytes": facts.bytes,
             "memory_mib": facts.memory_mib,
-            "region": facts.region,
+            "regions": list(facts.regions),
+            "fips": facts.fips,
             "keys": len(facts.key_arns),
         }
         if isinstance(facts, ImageFacts)

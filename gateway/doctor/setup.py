@@ -153,12 +153,11 @@ def read_setup(
     images = {path: _image(host, path) for path in paths}
     needs = {path: need for path in paths if (need := read_needs(host, path))}
     region = region or about.get("BLINDGATE_REGION")
+    read = [facts for facts in images.values() if isinstance(facts, ImageFacts)]
     kms_host = about.get("BLINDGATE_KMS_HOST")
     if kms_host is None and region:
-        kms_host = f"kms.{region}.{_suffix(region)}"
-    named = [
-        arn for facts in images.values() if isinstance(facts, ImageFacts) for arn in facts.key_arns
-    ]
+        kms_host = kms_name(region, fips=any(facts.fips for facts in read))
+    named = [arn for facts in read for arn in facts.key_arns]
     here = tuple(arn for arn in dict.fromkeys(named) if region is None or f":{region}:" in arn)
     return Setup(
         region,
@@ -174,11 +173,14 @@ def read_setup(
     )
 
 
-def _suffix(region: str) -> str:
-    """The suffix of KMS's name, by partition, as in deploy/systemd/install.sh."""
+def kms_name(region: str, *, fips: bool = False) -> str:
+    """KMS's name in a Region, as in deploy/systemd/install.sh: the partition decides the suffix."""
+    suffix = "amazonaws.com"
     if region.startswith("cn-"):
-        return "amazonaws.com.cn"
-    return "amazonaws.eu" if region.startswith("eusc-") else "amazonaws.com"
+        suffix = "amazonaws.com.cn"
+    elif region.startswith("eusc-"):
+        suffix = "amazonaws.eu"
+    return f"{'kms-fips' if fips else 'kms'}.{region}.{suffix}"
 
 
 def parse_environment(text: str) -> dict[str, str]:

@@ -41,7 +41,7 @@ from pathlib import Path
 from blindgate.attestation import Root
 from enclave_image import build
 from enclave_image.pcrs import Measurements
-from enclave_image.requirements import Requirements
+from enclave_image.requirements import KmsRequirements, Requirements
 
 state = Path(os.environ["STATE"])
 root = Root.from_pem((state / "root.pem").read_bytes())
@@ -58,7 +58,8 @@ def not_built(recipe, **_):
         eif = b"EIF"
         measurements = Measurements(*(bytes.fromhex(values[f"PCR{i}"]) for i in range(3)))
         sbom = "{}"
-        requirements = Requirements("x86_64", 2048, 2, hashlib.sha256(b"EIF").hexdigest(), {})
+        kms = KmsRequirements(("us-east-1",), False)
+        requirements = Requirements("x86_64", 2048, 2, kms, hashlib.sha256(b"EIF").hexdigest(), {})
     return Built
 
 build.build = not_built

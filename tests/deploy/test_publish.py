@@ -12,7 +12,12 @@ import pytest
 
 from tests.deploy import terraform as tf
 
-NEEDS = {"architecture": "arm64", "memory_mib": 2048, "cpus": 1}
+NEEDS = {
+    "architecture": "arm64",
+    "memory_mib": 2048,
+    "cpus": 1,
+    "kms": {"regions": ["us-east-1"], "fips": False},
+}
 
 
 def load() -> ModuleType:
@@ -40,6 +45,13 @@ def test_the_entry_has_what_the_image_needs(eif: Path) -> None:
     written = {"version": 1, "eif_sha256": digest, "pcrs": {}, **NEEDS}
     (eif.parent / "blue.requirements.json").write_text(json.dumps(written))
     assert publish.requirements(eif) == NEEDS
+
+
+def test_an_image_built_before_kms_was_stated_can_still_be_published(eif: Path) -> None:
+    needs = {name: value for name, value in NEEDS.items() if name != "kms"}
+    digest = hashlib.sha256(b"image").hexdigest()
+    (eif.parent / "blue.requirements.json").write_text(json.dumps({"eif_sha256": digest, **needs}))
+    assert publish.requirements(eif) == needs
 
 
 def test_an_image_of_another_builder_has_no_requirements(eif: Path) -> None:

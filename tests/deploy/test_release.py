@@ -104,7 +104,7 @@ def test_it_installs_without_an_index_and_starts(release: Path, tmp_path: Path) 
     with tarfile.open(release) as archive:
         archive.extractall(tmp_path, filter="data")
     script = (tmp_path / "systemd" / "install.sh").read_text()
-    lines = script.split("install -d", 1)[0].replace("${1:?usage: install.sh REGION}", "r")
+    lines = script.split("install -d", 1)[0].replace("${1:?usage: install.sh REGION [--fips]}", "r")
     part = tmp_path / "systemd" / "python-part.sh"
     part.write_text(lines)
     installed = subprocess.run(

@@ -148,6 +148,17 @@ def test_the_proxy_s_host_is_the_one_that_the_enclave_asks(region: str) -> None:
     assert _installed_host(region).stdout.split() == [kms_host(region)]
 
 
+@pytest.mark.parametrize("region", ["us-east-1", "us-gov-east-1", "eu-west-1"])
+def test_the_proxy_leads_to_the_fips_endpoint_if_the_image_asks_for_it(region: str) -> None:
+    assert _installed_host(region, "--fips").stdout.split() == [kms_host(region, fips=True)]
+
+
+def test_a_mistyped_option_does_not_install_the_other_endpoint() -> None:
+    done = _installed_host("us-east-1", "fips")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "unknown option fips" in done.stderr
+
+
 @pytest.mark.parametrize("region", ["us-iso-west-1", "eu-isoe-west-1"])
 def test_a_region_without_a_known_kms_is_not_installed(region: str) -> None:
     done = _installed_host(region)
@@ -155,12 +166,12 @@ def test_a_region_without_a_known_kms_is_not_installed(region: str) -> None:
     assert "no suffix is known" in done.stderr
 
 
-def _installed_host(region: str) -> subprocess.CompletedProcess[str]:
+def _installed_host(region: str, *options: str) -> subprocess.CompletedProcess[str]:
     """Run the part of install.sh that names KMS."""
     script = (UNITS / "install.sh").read_text()
-    part = script[script.index("case $region in") : script.index("esac") + len("esac")]
+    part = script[script.index("case ${2:-} in") : script.rindex("esac") + len("esac")]
     return subprocess.run(
-        ["/bin/bash", "-c", f'region=$1\n{part}\necho "$kms"', "bash", region],
+        ["/bin/bash", "-c", f'region=$1\n{part}\necho "$kms"', "bash", region, *options],
         capture_output=True,
         text=True,
         check=False,

@@ -151,6 +151,7 @@ class Host:
             "log_group": "/blindgate/blindgate/gateway",
             "fleet": "blue",
             "needs": None,
+            "fips": False,
         } | changed
         module = self.folder / "render"
         module.mkdir()
@@ -314,3 +315,14 @@ def test_memory_is_reserved_for_what_the_image_needs(host: Host) -> None:
     assert (instance.code, instance.errors) == (0, "")
     assert instance.read("var/lib/blindgate/blue.requirements.json") == needs
     assert "memory_mib: 4096\n" in instance.read("etc/nitro_enclaves/allocator.yaml")
+
+
+def test_the_proxy_leads_to_the_fips_endpoint_if_the_image_asks_for_it(host: Host) -> None:
+    instance = host.run(host.render(fips=True))
+    assert (instance.code, instance.errors) == (0, "")
+    assert instance.read("etc/blindgate/host.env") == (
+        "BLINDGATE_REGION=eu-central-1\nBLINDGATE_KMS_HOST=kms-fips.eu-central-1.amazonaws.com\n"
+    )
+    assert "address: kms-fips.eu-central-1.amazonaws.com, port: 443" in instance.read(
+        "etc/blindgate/vsock-proxy.yaml"
+    )

@@ -10,7 +10,13 @@ import pytest
 
 from blindgate.imaging.limits import DEFAULT_LIMITS
 from enclave_app.config import ConfigError, LimitsSection, check_memory, load
-from enclave_app.kms.endpoints import PARTITIONS, UnknownPartition, partition_of
+from enclave_app.kms.endpoints import (
+    PARTITIONS,
+    NoFipsEndpoint,
+    UnknownPartition,
+    kms_host,
+    partition_of,
+)
 
 GOOD = """
 listen = "vsock://any:5000"
@@ -207,6 +213,39 @@ def test_the_partition_decides_kms_s_host_name(
     assert load(write(tmp_path, text)).config.kms.host == host
 
 
+@pytest.mark.parametrize(
+    ("region", "partition", "host"),
+    [
+        ("us-east-1", "aws", "kms-fips.us-east-1.amazonaws.com"),
+        ("us-gov-west-1", "aws-us-gov", "kms-fips.us-gov-west-1.amazonaws.com"),
+    ],
+)
+def test_fips_is_another_host_of_the_same_region(
+    tmp_path: Path, region: str, partition: str, host: str
+) -> None:
+    text = GOOD.replace("arn:aws:kms:us-east-1", f"arn:{partition}:kms:{region}")
+    text = text.replace('region = "us-east-1"', f'region = "{region}"\nfips = true')
+    assert load(write(tmp_path, text)).config.kms.host == host
+
+
+@pytest.mark.parametrize(
+    ("region", "partition"),
+    [
+        ("cn-north-1", "aws-cn"),
+        ("cn-northwest-1", "aws-cn"),
+        ("eusc-de-east-1", "aws-eusc"),
+        ("ap-east-2", "aws"),
+    ],
+)
+def test_fips_is_refused_where_kms_does_not_offer_it(
+    tmp_path: Path, region: str, partition: str
+) -> None:
+    text = GOOD.replace("arn:aws:kms:us-east-1", f"arn:{partition}:kms:{region}")
+    text = text.replace('region = "us-east-1"', f'region = "{region}"\nfips = true')
+    with pytest.raises(ConfigError, match=f"KMS has no FIPS endpoint in {region}: set fips"):
+        load(write(tmp_path, text))
+
+
 @pytest.mark.parametrize("region", ["us-isob-east-1", "eu-isoe-west-1", "us-isof-south-1"])
 def test_partitions_without_a_known_suffix_are_refused(tmp_path: Path, region: str) -> None:
     text = GOOD.replace('region = "us-east-1"', f'region = "{region}"')
@@ -230,6 +269,61 @@ def test_the_partitions_are_those_of_botocore() -> None:
     for region in (name for each in others for name in each["regions"] if "global" not in name):
         with pytest.raises(UnknownPartition):
             partition_of(region)
+
+
+def test_every_host_name_is_botocore_s() -> None:
+    """What AWS's own SDK would call, in each Region of each partition, with FIPS and without."""
+    from botocore import session
+
+    loader = session.get_session().get_component("data_loader")
+    hosts, fips_hosts = {}, {}
+    for partition in loader.load_data("endpoints")["partitions"]:
+        if partition["partition"].startswith("aws-iso"):
+            continue
+        kms = partition["services"]["kms"]["endpoints"]
+        for region in partition["regions"]:
+            endpoint = kms[region]
+            hosts[region] = endpoint.get("hostname", f"kms.{region}.{partition['dnsSuffix']}")
+            fips_hosts[region] = next(
+                (
+                    each["hostname"]
+                    for each in endpoint.get("variants", ())
+                    if "fips" in each["tags"]
+                ),
+                None,
+            )
+    assert {"us-east-1", "cn-north-1", "us-gov-west-1", "eusc-de-east-1"} <= set(hosts)
+
+    def ours(region: str) -> str | None:
+        try:
+            return kms_host(region, fips=True)
+        except NoFipsEndpoint:
+            return None
+
+    assert {region: kms_host(region) for region in hosts} == hosts
+    assert {region: ours(region) for region in fips_hosts} == fips_hosts
+
+
+def test_every_host_name_is_what_botocore_s_rules_give() -> None:
+    """The rules that newer SDKs evaluate; they do not know where FIPS is offered."""
+    from botocore import session
+    from botocore.endpoint_provider import EndpointProvider
+
+    loader = session.get_session().get_component("data_loader")
+    partitions = loader.load_data("partitions")
+    rules = EndpointProvider(loader.load_service_model("kms", "endpoint-rule-set-1"), partitions)
+    known = {each["id"]: each["regions"] for each in partitions["partitions"]}
+    compared = 0
+    for partition in PARTITIONS:
+        for region in (each for each in known[partition.name] if not each.endswith("global")):
+            for fips in (False, True):
+                given = rules.resolve_endpoint(Region=region, UseFIPS=fips, UseDualStack=False)
+                try:
+                    assert f"https://{kms_host(region, fips=fips)}" == given.url
+                except NoFipsEndpoint:
+                    continue
+                compared += 1
+    assert compared > 60
 
 
 def test_the_defaults_fit_each_other() -> None:

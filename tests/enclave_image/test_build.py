@@ -19,6 +19,9 @@ from tests.enclave_image.debs import package
 
 CONFIG = """
 [kms]
+region = "us-east-1"
+key_arns = ["arn:aws:kms:us-east-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab"]
+encryption_context = {{ purpose = "blindgate" }}
 address = "vsock://{cid}:8000"
 ca_bundle = "{bundle}"
 [model]

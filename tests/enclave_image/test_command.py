@@ -12,7 +12,7 @@ from enclave_image.cli import image as app
 from enclave_image.eif import write
 from enclave_image.errors import MalformedImage
 from enclave_image.pcrs import measure
-from enclave_image.requirements import Requirements
+from enclave_image.requirements import KmsRequirements, Requirements
 from tests.enclave_image.test_eif import image
 
 RUN = CliRunner()
@@ -78,7 +78,9 @@ def test_a_disk_that_is_full_at_the_end_leaves_no_part_of_the_output(
     model = tmp_path / "model"
     model.mkdir()
     (model / "model.toml").touch()
-    needs = Requirements("x86_64", 2048, 2, "00" * 32, {})
+    needs = Requirements(
+        "x86_64", 2048, 2, KmsRequirements(("us-east-1",), fips=False), "00" * 32, {}
+    )
     built = build.Built(b"image", measure(image()), "{}", 1, 1, needs)
     monkeypatch.setattr(build, "build", lambda *_, **__: built)
     written = 0

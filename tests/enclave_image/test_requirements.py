@@ -12,9 +12,17 @@ from hypothesis import strategies as st
 from enclave_app.config import LimitsSection
 from enclave_image.architecture import ARM64, X86_64, Architecture
 from enclave_image.errors import ImageError
-from enclave_image.requirements import limits_of, require
+from enclave_image.requirements import KmsRequirements, kms_of, limits_of, require
 
 MIB = 1024 * 1024
+KMS = KmsRequirements(("us-east-1",), fips=False)
+SECTION = {
+    "region": "us-east-1",
+    "key_arns": ["arn:aws:kms:us-east-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab"],
+    "address": "vsock://3:8000",
+    "ca_bundle": "ca.pem",
+    "encryption_context": {"purpose": "blindgate"},
+}
 PCRS = {"PCR0": "00" * 48, "PCR1": "11" * 48, "PCR2": "22" * 48}
 
 
@@ -29,7 +37,7 @@ def test_memory_suffices_for_every_part(
 ) -> None:
     limits = LimitsSection(image_memory_bytes=images)
     found = require(
-        bytes(eif), PCRS, X86_64, limits, resident=resident, boot_memory=boot_memory
+        bytes(eif), PCRS, X86_64, limits, KMS, resident=resident, boot_memory=boot_memory
     ).memory_mib
     assert found * MIB >= resident + limits.memory_bytes
     assert found * MIB >= 4 * eif + limits.memory_bytes, "nitro-cli refuses less than 4 images"
@@ -53,17 +61,18 @@ def test_memory_suffices_for_every_part(
 )
 def test_cpus_are_whole_cores(architecture: Architecture, threads: int, cpus: int) -> None:
     limits = LimitsSection(threads=threads)
-    found = require(b"eif", PCRS, architecture, limits, resident=0, boot_memory=0)
+    found = require(b"eif", PCRS, architecture, limits, KMS, resident=0, boot_memory=0)
     assert (found.cpus, found.architecture) == (cpus, architecture.name)
 
 
 def test_the_file_names_its_image() -> None:
-    text = require(b"eif", PCRS, X86_64, LimitsSection(), resident=0, boot_memory=0).to_json()
+    text = require(b"eif", PCRS, X86_64, LimitsSection(), KMS, resident=0, boot_memory=0).to_json()
     assert json.loads(text) == {
         "version": 1,
         "architecture": "x86_64",
         "memory_mib": 1472,
         "cpus": 2,
+        "kms": {"regions": ["us-east-1"], "fips": False},
         "eif_sha256": hashlib.sha256(b"eif").hexdigest(),
         "pcrs": PCRS,
     }
@@ -76,3 +85,34 @@ def test_limits_that_the_worker_would_refuse_are_refused_before_the_build() -> N
         limits_of({"limits": {"threads": -1}})
     with pytest.raises(ImageError, match=r"limits\.colour: "):
         limits_of({"limits": {"colour": "red"}})
+
+
+def test_where_kms_is_asked_is_that_of_the_configuration() -> None:
+    assert kms_of({"kms": SECTION}) == KMS
+    assert kms_of({"kms": {**SECTION, "fips": True}}) == KmsRequirements(("us-east-1",), fips=True)
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"region": "us-east-2"}, r"kms: .*is not in us-east-2"),
+        ({"region": "xx-east-1"}, r"kms\.region: .*none of the partitions"),
+        (
+            {"region": "cn-north-1", "key_arns": [], "fips": True},
+            r"kms\.key_arns: ",
+        ),
+        (
+            {
+                "region": "cn-north-1",
+                "key_arns": ["arn:aws-cn:kms:cn-north-1:111122223333:key/1234abcd"],
+                "fips": True,
+            },
+            r"kms: .*KMS has no FIPS endpoint in cn-north-1: set fips = false",
+        ),
+    ],
+)
+def test_a_kms_that_the_worker_would_refuse_is_refused_before_the_build(
+    changed: dict[str, object], message: str
+) -> None:
+    with pytest.raises(ImageError, match=message):
+        kms_of({"kms": {**SECTION, **changed}})

@@ -35,6 +35,7 @@ CHECKS: Final = (
     Check("cpu-pool", hardware.cpu_pool),
     Check("vsock-proxy", proxy.service),
     Check("allow-list", proxy.allow_list),
+    Check("kms-endpoint", kms.endpoint),
     Check("kms-dns", kms.dns),
     Check("kms-tls", kms.tls),
     Check("clock", kms.clock),

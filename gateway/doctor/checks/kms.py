@@ -16,8 +16,9 @@ from typing import Any, Final
 
 from gateway.doctor.checks.proxy import UNIT
 from gateway.doctor.host import Host, HttpResponse
+from gateway.doctor.image_file import ImageFacts
 from gateway.doctor.result import Result, failed, ok, skipped, unknown
-from gateway.doctor.setup import PROXY, Setup
+from gateway.doctor.setup import PROXY, Setup, kms_name
 
 _ROLE: Final = "/latest/meta-data/iam/security-credentials/"
 #: KMS refuses at 300; clients accept attestation documents with 60 of skew.
@@ -26,6 +27,34 @@ MAX_SKEW_SECONDS: Final = 60.0
 _NOBODY: Final = (errno.ECONNRESET, errno.ECONNREFUSED)
 _NO_REGION: Final = ("the Region is not known", "give --region REGION")
 _OK: Final = 200
+
+
+def endpoint(_: Host, setup: Setup) -> Result:
+    """Each image asks the KMS that vsock-proxy leads to."""
+    if setup.region is None or setup.kms_host is None:
+        return skipped(*_NO_REGION)
+    asked = []
+    for path, facts in setup.images.items():
+        if not isinstance(facts, ImageFacts) or not facts.regions:
+            continue
+        if setup.region not in facts.regions:
+            return failed(
+                f"{path} asks KMS in {', '.join(facts.regions)}, and this instance is in "
+                f"{setup.region}",
+                f"run an image whose configuration names a KMS key in {setup.region}",
+            )
+        name = kms_name(setup.region, fips=facts.fips)
+        if name != setup.kms_host:
+            option = " --fips" if facts.fips else ""
+            return failed(
+                f"{path} asks {name}, and vsock-proxy leads to {setup.kms_host}",
+                f"run the release's systemd/install.sh {setup.region}{option}, then systemctl "
+                f"restart {UNIT}",
+            )
+        asked.append(path)
+    if not asked:
+        return skipped("no image says which KMS it asks", "name one: --image FILE")
+    return ok(f"{setup.kms_host}, as {', '.join(asked)} asks")
 
 
 def dns(host: Host, setup: Setup) -> Result:

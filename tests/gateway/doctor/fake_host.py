@@ -23,6 +23,7 @@ REGION = "eu-central-1"
 KMS = f"kms.{REGION}.amazonaws.com"
 KEY = f"arn:aws:kms:{REGION}:111122223333:key/00000000-0000-0000-0000-000000000000"
 OTHER_KEY = KEY.replace(REGION, "us-east-1")
+CONFIG = f'[kms]\nregion = "{REGION}"\nkey_arns = ["{KEY}", "{OTHER_KEY}"]\n'
 NOW = 1_790_000_000.0
 EIF = "/var/lib/blindgate/blue.eif"
 IMDS = "http://169.254.169.254"
@@ -47,10 +48,8 @@ def refused() -> OSError:
     return ConnectionRefusedError(errno.ECONNREFUSED, "Connection refused")
 
 
-def image(*, arm64: bool = False, config: str | None = None) -> bytes:
+def image(*, arm64: bool = False, config: str = CONFIG) -> bytes:
     """A small image, laid out as the builder lays out ours."""
-    if config is None:
-        config = f'[kms]\nregion = "{REGION}"\nkey_arns = ["{KEY}", "{OTHER_KEY}"]\n'
     files = {
         "etc/blindgate/ca.pem": cpio.file(b"-----BEGIN"),
         "etc/blindgate/enclave.toml": cpio.file(config.encode()),

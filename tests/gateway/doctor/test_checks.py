@@ -58,6 +58,7 @@ def edited(path: str, old: str, new: str) -> Change:
 
 
 GATEWAY = "/etc/blindgate/gateway.env"
+HOST = "/etc/blindgate/host.env"
 BLUE = "/etc/blindgate/enclave-blue.env"
 ALLOCATOR = "/etc/nitro_enclaves/allocator.yaml"
 PROXY_YAML = "/etc/blindgate/vsock-proxy.yaml"
@@ -197,6 +198,24 @@ FAULTS: list[tuple[str, Change, str, str]] = [
         "{address: kms.eu-central-1.amazonaws.com, port: 443}",
     ),
     ("allow-list", edited(PROXY_YAML, "port: 443", "port: 8443"), "8443", "port: 443"),
+    (
+        "kms-endpoint",
+        setting(files={at.EIF: at.image(config=at.CONFIG + "fips = true\n")}),
+        f"asks kms-fips.{at.REGION}.amazonaws.com, and vsock-proxy leads to {at.KMS}",
+        f"install.sh {at.REGION} --fips, then systemctl restart blindgate-vsock-proxy",
+    ),
+    (
+        "kms-endpoint",
+        edited(HOST, f"KMS_HOST={at.KMS}", f"KMS_HOST=kms-fips.{at.REGION}.amazonaws.com"),
+        f"asks {at.KMS}, and vsock-proxy leads to kms-fips.",
+        f"install.sh {at.REGION}, then",
+    ),
+    (
+        "kms-endpoint",
+        edited(HOST, at.REGION, "us-east-1"),
+        "asks KMS in eu-central-1, and this instance is in us-east-1",
+        "names a KMS key in us-east-1",
+    ),
     ("kms-dns", without("names", at.KMS), "does not resolve", "DNS"),
     (
         "kms-tls",
@@ -503,7 +522,10 @@ def test_a_machine_without_anything_has_failures_and_no_bug() -> None:
     assert outcomes["installation"] is Outcome.FAILED
     assert outcomes["enclaves"] is Outcome.FAILED
     # What needs the missing parts says that it was not looked at.
-    for name in ("device-access", "kms-dns", "kms-tls", "allow-list", "key-policy", "measurements"):
+    for name in (
+        *("device-access", "kms-endpoint", "kms-dns", "kms-tls", "allow-list", "key-policy"),
+        "measurements",
+    ):
         assert outcomes[name] is Outcome.SKIPPED
     assert all(each.fix for each in results.values() if each.outcome is Outcome.FAILED)
 
@@ -592,6 +614,14 @@ def test_no_configuration_file_breaks_a_check(text: str) -> None:
 @pytest.mark.parametrize("region", ["us-east-1", "us-gov-east-1", "cn-north-1", "eusc-de-east-1"])
 def test_kms_s_name_is_the_one_that_the_enclave_asks(region: str) -> None:
     assert read_setup(FakeHost(), region=region).kms_host == kms_host(region)
+
+
+@pytest.mark.parametrize("region", ["us-east-1", "us-gov-east-1"])
+def test_kms_s_name_is_the_fips_one_if_the_image_asks_for_it(region: str) -> None:
+    host = FakeHost(files={at.EIF: at.image(config=f'[kms]\nregion = "{region}"\nfips = true\n')})
+    setup = read_setup(host, region=region, image=at.EIF)
+    assert setup.kms_host == kms_host(region, fips=True)
+    assert BY_NAME["kms-endpoint"].examine(host, setup).outcome is Outcome.OK
 
 
 def test_one_of_several_keys_that_refuses_is_found() -> None:

@@ -26,8 +26,8 @@ def broken() -> FakeHost:
 def test_a_healthy_instance_is_exit_code_0(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(healthy()) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[-1] == "18 ok"
-    assert len(lines) == 19
+    assert lines[-1] == "19 ok"
+    assert len(lines) == 20
 
 
 def test_a_fault_is_exit_code_1_and_says_what_to_do(capsys: pytest.CaptureFixture[str]) -> None:
@@ -35,7 +35,7 @@ def test_a_fault_is_exit_code_1_and_says_what_to_do(capsys: pytest.CaptureFixtur
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("failed  enclave-support")
     assert lines[1].strip().startswith("-> load the driver: modprobe nitro_enclaves")
-    assert lines[-1] == "16 ok, 1 failed, 1 skipped"
+    assert lines[-1] == "17 ok, 1 failed, 1 skipped"
 
 
 def test_what_is_unknown_is_no_failure(capsys: pytest.CaptureFixture[str]) -> None:

@@ -29,6 +29,7 @@ module "network" {
   name                = var.name
   availability_zones  = var.availability_zones
   artifact_bucket_arn = module.artifacts.arn
+  kms_fips            = anytrue([for fleet in values(var.fleets) : try(fleet.requirements.kms.fips, false)])
 }
 
 module "gateway" {

@@ -54,7 +54,7 @@ variable "fleets" {
     # Of 0.1: refused, and min and max take its place.
     instances = optional(number)
     # From the builder, for checks when Terraform plans.
-    requirements = optional(object({ architecture = string, memory_mib = number, cpus = number }))
+    requirements = optional(object({ architecture = string, memory_mib = number, cpus = number, kms = optional(object({ regions = list(string), fips = bool })) }))
     # The set of the fleet's own name if left out.
     measurements = optional(list(string))
   }))

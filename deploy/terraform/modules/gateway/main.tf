@@ -57,6 +57,7 @@ locals {
   # What the operating system, its agents and the gateway take: 700 MiB seen, and room for uploads.
   parent_memory = 1024
   needs         = { for name, fleet in var.fleets : name => fleet.requirements if fleet.requirements != null }
+  fips          = { for name, fleet in var.fleets : name => try(fleet.requirements.kms.fips, false) }
 }
 
 resource "aws_launch_template" "fleet" {
@@ -118,6 +119,7 @@ resource "aws_launch_template" "fleet" {
     log_group   = var.log_group
     fleet       = each.key
     needs       = try(jsonencode(local.needs[each.key]), null)
+    fips        = local.fips[each.key]
   }))
 
   dynamic "tag_specifications" {

@@ -127,7 +127,7 @@ variable "fleets" {
     # Of 0.1: refused below. Without it here, Terraform would ignore it.
     instances = optional(number)
     # What the image needs: the builder's `NAME.requirements.json`. Left out for images of other builders.
-    requirements = optional(object({ architecture = string, memory_mib = number, cpus = number }))
+    requirements = optional(object({ architecture = string, memory_mib = number, cpus = number, kms = optional(object({ regions = list(string), fips = bool })) }))
     # Names of `pcr_sets` that its gateways send traffic to: the one of the fleet's own name if left out.
     measurements = optional(list(string))
   }))

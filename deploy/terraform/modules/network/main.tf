@@ -15,14 +15,14 @@ locals {
 
   # What an instance needs of AWS, and what it may do there: KMS for the enclave, API keys, Logs,
   # Systems Manager for people.
-  services = {
+  services = merge(var.kms_fips ? { kms-fips = ["kms:Decrypt"] } : {}, {
     kms            = ["kms:Decrypt"]
     secretsmanager = ["secretsmanager:GetSecretValue"]
     logs           = ["logs:CreateLogStream", "logs:DescribeLogStreams", "logs:PutLogEvents"]
     ssm            = ["ssm:*"]
     ssmmessages    = ["ssmmessages:*"]
     ec2messages    = ["ec2messages:*"]
-  }
+  })
 
   account = data.aws_caller_identity.current.account_id
 
@@ -127,7 +127,7 @@ resource "aws_vpc_endpoint" "service" {
 }
 
 # The private DNS name of the endpoint of KMS is KMS's own, so the enclave's TLS to
-# kms.REGION.amazonaws.com passes unchanged. All that an enclave does there is Decrypt.
+# kms.REGION.amazonaws.com, or kms-fips.REGION.amazonaws.com, passes unchanged. All that an enclave does there is Decrypt.
 resource "aws_vpc_endpoint_policy" "service" {
   for_each = local.services
 

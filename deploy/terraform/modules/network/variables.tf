@@ -35,6 +35,12 @@ variable "artifact_bucket_arn" {
   type        = string
 }
 
+variable "kms_fips" {
+  description = "Add an endpoint of KMS's FIPS name, for images whose configuration says `[kms] fips = true`."
+  type        = bool
+  default     = false
+}
+
 variable "resource_accounts" {
   description = "Further accounts whose KMS keys, buckets and secrets instances may reach; this account's always."
   type        = list(string)

@@ -379,6 +379,31 @@ run "an_image_that_just_fits_is_accepted" {
   }
 }
 
+run "an_image_that_asks_kms_s_fips_endpoint_gets_a_proxy_that_leads_there" {
+  command = plan
+
+  variables {
+    pcr_sets = { blue = "{\"PCR0\":\"11\"}", green = "{\"PCR0\":\"22\"}" }
+    fleets = {
+      blue = {
+        eif          = { key = "a", version_id = "v", sha256 = "1111111111111111111111111111111111111111111111111111111111111111" }
+        release      = { key = "b", version_id = "v", sha256 = "2222222222222222222222222222222222222222222222222222222222222222" }
+        requirements = { architecture = "x86_64", memory_mib = 2048, cpus = 2, kms = { regions = ["us-east-1"], fips = true } }
+      }
+      green = {
+        eif          = { key = "a", version_id = "v", sha256 = "1111111111111111111111111111111111111111111111111111111111111111" }
+        release      = { key = "b", version_id = "v", sha256 = "2222222222222222222222222222222222222222222222222222222222222222" }
+        requirements = { architecture = "x86_64", memory_mib = 2048, cpus = 2 }
+      }
+    }
+  }
+
+  assert {
+    condition     = local.fips["blue"] && !local.fips["green"]
+    error_message = "vsock-proxy would lead to another host than the enclave asks for."
+  }
+}
+
 run "memory_for_both_slots_is_counted" {
   command = plan
 

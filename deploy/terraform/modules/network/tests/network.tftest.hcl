@@ -45,6 +45,29 @@ run "kms_is_reached_inside_the_vpc_under_its_own_name_for_decrypt_only" {
   }
 }
 
+run "the_fips_name_of_kms_has_an_endpoint_of_its_own_for_decrypt_only" {
+  command = plan
+
+  variables {
+    kms_fips = true
+  }
+
+  assert {
+    condition     = aws_vpc_endpoint.service["kms-fips"].service_name == "com.amazonaws.us-east-1.kms-fips" && aws_vpc_endpoint.service["kms-fips"].private_dns_enabled
+    error_message = "The enclave's TLS to KMS's FIPS endpoint would leave the VPC."
+  }
+
+  assert {
+    condition     = flatten([for statement in jsondecode(aws_vpc_endpoint_policy.service["kms-fips"].policy).Statement : statement.Action]) == ["kms:Decrypt"]
+    error_message = "The endpoint lets more than Decrypt through."
+  }
+
+  assert {
+    condition     = contains(keys(aws_vpc_endpoint.service), "kms")
+    error_message = "A fleet whose image does not ask for FIPS loses its way to KMS."
+  }
+}
+
 run "no_endpoint_serves_another_account_s_credentials" {
   command = plan
 
