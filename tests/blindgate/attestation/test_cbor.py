@@ -35,7 +35,7 @@ _VALUES = st.recursive(
 @settings(max_examples=200)
 @given(_VALUES)
 def test_reads_what_a_general_library_writes(value: cbor.Value) -> None:
-    assume(_depth(value) <= cbor.MAX_DEPTH)
+    assume(_depth(value) <= 8)
     assert cbor.decode(cbor2.dumps(value)) == value
 
 
@@ -104,6 +104,19 @@ def test_indefinite_and_longer_forms_are_read(encoded: str, value: cbor.Value) -
 def test_everything_else_is_refused(encoded: str, error: type[Exception]) -> None:
     with pytest.raises(error):
         cbor.decode(bytes.fromhex(encoded))
+
+
+@pytest.mark.parametrize(
+    ("opened", "closed"), [("81", ""), ("9f", "ff"), ("a100", ""), ("bf00", "ff")]
+)
+def test_arrays_and_maps_nest_eight_deep_at_most(opened: str, closed: str) -> None:
+    value = cbor.decode(bytes.fromhex(opened * 8 + "07" + closed * 8))
+    for _ in range(8):
+        assert isinstance(value, list | dict)
+        value = value[0]
+    assert value == 7
+    with pytest.raises(MalformedCbor, match="nested deeper than 8"):
+        cbor.decode(bytes.fromhex(opened * 9 + "07" + closed * 9))
 
 
 @pytest.mark.parametrize("length", [0, 23, 24, 255, 256, 65_535, 65_536])

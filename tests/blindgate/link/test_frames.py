@@ -21,6 +21,7 @@ from blindgate.link import (
     Operation,
     Outcome,
     RequestHeader,
+    RequestRefused,
 )
 from blindgate.link.frames import MAX_DEADLINE_MS, MAX_HEADER
 
@@ -178,6 +179,17 @@ def test_a_missing_field_is_refused() -> None:
     del fields["ms"]
     with pytest.raises(FrameError, match="fields"):
         RequestHeader.decode(cbor2.dumps(fields))
+
+
+def test_a_header_of_four_levels_is_refused_alone_and_a_deeper_one_ends_the_connection() -> None:
+    def decode(value: Any) -> None:
+        fields = RequestHeader(Operation.DETECT, ID, 5, params={"p": value}).encode()[4:]
+        RequestHeader.decode(fields)
+
+    with pytest.raises(RequestRefused):
+        decode([[1]])
+    with pytest.raises(FrameError, match="not CBOR"):
+        decode([[[1]]])
 
 
 def test_a_key_that_comes_twice_is_refused() -> None:

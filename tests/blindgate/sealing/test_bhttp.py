@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from blindgate.sealing import bhttp, varint
 from blindgate.sealing.errors import BinaryHttpError
-from blindgate.sealing.fields import CONNECTION_FIELDS, check
+from blindgate.sealing.fields import CONNECTION_FIELDS, check, find
 
 # RFC 9292 §5.1, known-length and indeterminate-length encodings of one request.
 REQUEST = bytes.fromhex(
@@ -339,3 +339,9 @@ def test_what_is_exactly_as_large_as_a_limit_is_read() -> None:
         bhttp.decode_request(message, limits)
     bhttp.decode_response(build(1, 103, 0, 200), limits)
     assert [bhttp.decode_response(build(1, each)).status for each in (200, 599)] == [200, 599]
+
+
+def test_the_values_of_a_repeated_field_are_joined_by_comma_and_space() -> None:
+    repeated = (("accept", "a"), ("other", "b"), ("accept", "c, d"))
+    assert find(repeated, "accept") == "a, c, d"
+    assert find(repeated, "absent") is None
