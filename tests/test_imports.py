@@ -15,6 +15,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.builds import python_files
+
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = {
     "blindgate",
@@ -47,7 +49,7 @@ NOT_IN_THE_ENCLAVE = {
 
 
 def files(package: str) -> list[Path]:
-    return [p for p in (ROOT / package).rglob("*.py") if "node_modules" not in p.parts]
+    return python_files(ROOT / package)
 
 
 def imports(path: Path) -> Iterator[str]:

@@ -13,6 +13,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from tests.builds import python_files
 from tests.requirements import CLIENT, EXTRAS, GROUPS, ROOT
 
 #: Where the requirements of each package are declared.
@@ -37,10 +38,7 @@ _PROVIDERS = metadata.packages_distributions()
 
 
 def files(package: str) -> list[Path]:
-    skipped = {"node_modules", ".venv"}  # installed by tests of other clients
-    return [
-        p for p in (ROOT / package).rglob("*.py") if not skipped & set(p.relative_to(ROOT).parts)
-    ]
+    return python_files(ROOT / package)
 
 
 @cache

@@ -10,6 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.builds import once
+from tests.tools import npm
+
 FOLDER = Path(__file__).resolve().parents[2] / "clients" / "js"
 NPM = shutil.which("npm")
 NODE = shutil.which("node")
@@ -45,11 +48,25 @@ def counted(output: str, what: str) -> int:
     return int(found[1])
 
 
+def build() -> Path:
+    """Install what the lock file names and compile; nothing if that was done already.
+
+    Returns:
+        A file that is renewed by every build.
+    """
+    npm.install(FOLDER)
+    stamp = FOLDER / "dist" / ".built"
+    inputs = [FOLDER / "src", FOLDER / "test", FOLDER / "node_modules" / ".package-lock.json"]
+    once(FOLDER, stamp, [*inputs, *FOLDER.glob("*.json")], _compile)
+    return stamp
+
+
+def _compile() -> None:
+    assert NPM is not None
+    run(NPM, "run", "build")
+
+
 @pytest.fixture(scope="module")
 def built() -> None:
-    """Install what the lock file names and compile; nothing if that was done already."""
-    assert NPM is not None
-    lock, done = FOLDER / "package-lock.json", FOLDER / "node_modules" / ".package-lock.json"
-    if not done.exists() or done.stat().st_mtime < lock.stat().st_mtime:
-        run(NPM, "ci", "--no-audit", "--no-fund")
-    run(NPM, "run", "build")
+    """The client is compiled."""
+    build()

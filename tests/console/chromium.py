@@ -7,9 +7,12 @@ import re
 import shutil
 import subprocess
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
+from tests.builds import once
 from tests.clients.javascript import NODE, NPM
+from tests.tools import npm
 
 FOLDER = Path(__file__).resolve().parent
 ROOT = FOLDER.parents[1]
@@ -32,11 +35,14 @@ def missing() -> str:
 def build() -> None:
     """Build the console and its driver; nothing if that was done already."""
     assert NPM is not None
-    run("make", "--no-print-directory", "assets", folder=ROOT)
-    lock, done = FOLDER / "package-lock.json", FOLDER / "node_modules" / ".package-lock.json"
-    if not done.exists() or done.stat().st_mtime < lock.stat().st_mtime:
-        run(NPM, "ci", "--no-audit", "--no-fund")
-    run(NPM, "run", "build")
+    assets = ROOT / "gateway" / "console" / "dist" / "standalone" / "index.html"
+    sources = [ROOT / "clients" / "js" / "src", ROOT / "console" / "src"]
+    sources += [*(ROOT / "console").glob("*.ts"), *(ROOT / "console").glob("*.html")]
+    make = partial(run, "make", "--no-print-directory", "assets", folder=ROOT)
+    once(ROOT / "console", assets, sources, make)
+    npm.install(FOLDER)
+    inputs = [FOLDER / "src", FOLDER / "tsconfig.json", FOLDER / "package-lock.json"]
+    once(FOLDER, FOLDER / "dist" / ".built", inputs, partial(run, NPM, "run", "build"))
 
 
 def run(*command: str, folder: Path = FOLDER, environment: Mapping[str, str] | None = None) -> str:

@@ -11,10 +11,9 @@ import pytest
 
 import gateway
 from gateway.telemetry.logging import FIELDS, JsonFormatter
+from tests.builds import python_files
 
-SOURCES = sorted(
-    path for path in Path(gateway.__file__).parent.rglob("*.py") if "node_modules" not in path.parts
-)
+SOURCES = python_files(Path(gateway.__file__).parent)
 
 
 def extras(source: Path) -> list[str]:

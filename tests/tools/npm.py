@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+from functools import partial
 from pathlib import Path
 
 import pytest
+
+from tests.builds import once
 
 FOLDER = Path(__file__).resolve().parent
 NPM = shutil.which("npm")
@@ -21,9 +24,9 @@ needs_npm = pytest.mark.skipif(
 def install(folder: Path = FOLDER) -> None:
     """Install what a lock file names; nothing if that was done already."""
     assert NPM is not None
-    lock, done = folder / "package-lock.json", folder / "node_modules" / ".package-lock.json"
-    if not done.exists() or done.stat().st_mtime < lock.stat().st_mtime:
-        run([NPM, "ci", "--no-audit", "--no-fund"], folder)
+    command: list[str | Path] = [NPM, "ci", "--no-audit", "--no-fund"]
+    stamp = folder / "node_modules" / ".package-lock.json"
+    once(folder, stamp, [folder / "package-lock.json"], partial(run, command, folder))
 
 
 def tool(name: str, *arguments: str | Path) -> str:

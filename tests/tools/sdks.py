@@ -7,32 +7,42 @@ import shutil
 import subprocess
 import sys
 import venv
+from contextlib import suppress
 from pathlib import Path
 
-from tests.tools.npm import FOLDER, NPM, install, run, tool
+from tests.builds import once
+from tests.clients import javascript
+from tests.tools.npm import FOLDER, install, run, tool
 
 ROOT = FOLDER.parents[1]
 DOCUMENT = ROOT / "docs" / "openapi.json"
-CLIENT_JS = ROOT / "clients" / "js"
 
 
-def javascript_client() -> None:
-    """Build our own JavaScript client and let programs beside this file import it."""
-    assert NPM is not None
-    install(CLIENT_JS)
-    run([NPM, "run", "build"], CLIENT_JS)
+def javascript_client() -> Path:
+    """Build our own JavaScript client and let programs beside this file import it.
+
+    Returns:
+        A file that is renewed by every build.
+    """
+    stamp = javascript.build()
     install()
     link = FOLDER / "node_modules" / "blindgate"
-    if not link.is_symlink():
-        link.symlink_to(CLIENT_JS)
+    with suppress(FileExistsError):
+        link.symlink_to(javascript.FOLDER)
+    return stamp
 
 
 def typescript() -> Path:
     """Generate with @hey-api/openapi-ts and type-check it; the folder of compiled programs."""
-    javascript_client()
+    client = javascript_client()
+    inputs = [DOCUMENT, client, FOLDER / "src", FOLDER / "tsconfig.json"]
+    once(FOLDER, FOLDER / "dist" / ".built", inputs, _generate_and_compile)
+    return FOLDER / "dist" / "js" / "src"
+
+
+def _generate_and_compile() -> None:
     tool("openapi-ts", "-i", DOCUMENT, "-o", FOLDER / "dist" / "client")
     tool("tsc", "-p", FOLDER)
-    return FOLDER / "dist" / "js" / "src"
 
 
 def python_generator() -> Path:
@@ -43,12 +53,14 @@ def python_generator() -> Path:
     environment = FOLDER / ".venv"
     program = environment / "bin" / "openapi-python-client"
     lock = FOLDER / "openapi-python-client.txt"
-    if not program.exists() or program.stat().st_mtime < lock.stat().st_mtime:
+
+    def make() -> None:
         shutil.rmtree(environment, ignore_errors=True)
         venv.create(environment, with_pip=True)
         pip: list[str | Path] = [environment / "bin" / "python", "-m", "pip", "install", "--quiet"]
         run([*pip, "--disable-pip-version-check", "--require-hashes", "-r", lock], FOLDER)
-        program.touch()
+
+    once(FOLDER, program, [lock], make)
     return program
 
 
