@@ -33,6 +33,7 @@ _HERE: Final = Path(__file__).resolve().parent
 ENTRIES: Final = ("enclave_app.__main__",)
 INIT: Final = _HERE / "init.py"
 _MOUNT_POINTS: Final = ("dev", "proc", "sys", "tmp")
+#: What the enclave's interpreter runs: `enclave_image.closure` as a module copies files.
 _REACHED: Final = "import sys; from enclave_image.closure import print_reached as p; p(sys.argv[1])"
 #: What decides the bytes of a layer besides its inputs.
 _RECIPES: Final = (

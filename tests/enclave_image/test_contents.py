@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import marshal
 import stat
 import subprocess
@@ -9,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from enclave_image import elf, manifest
+from enclave_image import elf, layers, manifest
 from enclave_image.architecture import X86_64
 from enclave_image.build import PYTHON_LOCK
 from enclave_image.bytecode import compile_tree
-from enclave_image.closure import external_imports, import_closure, reached
+from enclave_image.closure import ROOT, external_imports, import_closure, reached
 from enclave_image.cpio import file, link
 from enclave_image.errors import ImageError, LockError
 from enclave_image.file_tree import read_tree, write_tree
@@ -82,6 +83,24 @@ def test_only_distributions_that_imports_reach_are_taken(tmp_path: Path) -> None
         + "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import hints\n"
     )
     assert reached(["used"], tmp_path) == {"used", "native"}
+
+
+def test_the_enclave_s_interpreter_finds_what_is_reached_with_the_standard_library_alone(
+    tmp_path: Path,
+) -> None:
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / f"{name}.py").write_text("")
+    done = subprocess.run(
+        [sys.executable, "-s", "-S", "-P", "-c", layers._REACHED, str(tmp_path)],
+        input="two\nabsent",
+        env={"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    assert json.loads(done.stdout) == ["two"]
 
 
 def test_the_worker_reaches_nothing_of_the_gateway_the_dev_stack_or_the_clients_side() -> None:
