@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import settings
 
 import enclave_app  # noqa: F401 - turns telemetry off before a test imports ONNX Runtime
 from tests.vectors import places
@@ -13,6 +14,10 @@ from tests.vectors.fetch import SOURCES
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+# Hypothesis would fail an example that takes over 200 ms, which any example may on a busy machine.
+settings.register_profile("blindgate", deadline=None)
+settings.load_profile("blindgate")
 
 
 @pytest.fixture(scope="session")
