@@ -195,7 +195,7 @@ def _stack(folder: Path) -> Iterator[_Stack]:
             arn = key["KeyMetadata"]["Arn"]
             host = f"kms.{REGION}.amazonaws.com"
             kms = KmsClient(
-                KmsSettings(REGION, (arn,), host, VsockAddress(3, 8000), certificates.ca),
+                KmsSettings((arn,), {REGION: host}, VsockAddress(3, 8000), certificates.ca),
                 _Nsm(nsm),
                 credentials,
                 dial=lambda _, timeout: socket.create_connection(("127.0.0.1", port), timeout),

@@ -12,6 +12,7 @@ import logging
 import os
 import signal
 import threading
+from functools import partial
 from pathlib import Path
 from types import FrameType
 
@@ -34,7 +35,7 @@ with one_line_errors("enclave_app", install=INSTALL_CHECKOUT):
     from enclave_app.hardening import forbid_dumps
     from enclave_app.keys.keyring import Keyring
     from enclave_app.kms.bulkhead import KmsTurns
-    from enclave_app.kms.client import KmsClient, KmsSettings
+    from enclave_app.kms.client import CREDENTIALS_SECONDS, KmsClient, KmsSettings
     from enclave_app.kms.credentials import CredentialStore
     from enclave_app.link_server.server import LinkServer
     from enclave_app.nsm import check_hardware, open_nsm, seed_kernel
@@ -83,7 +84,7 @@ def _run(path: Path, ready_fd: int | None) -> None:
     detector = Detector.load(
         config.model.folder, limits=config.limits.image, threads=config.threads_alone
     )
-    credentials = CredentialStore()
+    credentials = CredentialStore(regions=config.kms.regions)
     compute = WorkerPool(
         detector.detect_batch,
         threads=config.threads,
@@ -93,7 +94,11 @@ def _run(path: Path, ready_fd: int | None) -> None:
     keyring = Keyring()
     with contextlib.closing(KmsClient(_kms_settings(config), nsm, credentials)) as kms:
         pipeline = Pipeline(
-            Unsealer(_unseal_settings(config), KmsTurns(kms)),
+            Unsealer(
+                _unseal_settings(config),
+                KmsTurns(kms),
+                region=partial(credentials.region, CREDENTIALS_SECONDS),
+            ),
             detector,
             compute,
             MemoryBudget(config.limits.image_memory_bytes),
@@ -167,9 +172,8 @@ def _serve(
 
 def _kms_settings(config: EnclaveConfig) -> KmsSettings:
     return KmsSettings(
-        region=config.kms.region,
         key_arns=config.kms.key_arns,
-        host=config.kms.host,
+        hosts=config.kms.hosts,
         address=parse_address(config.kms.address),
         ca_bundle=config.kms.ca_bundle,
     )

@@ -26,7 +26,14 @@ from blindgate.errors import BlindgateError
 from blindgate.imaging.limits import DEFAULT_LIMITS, ImageLimits
 from blindgate.link import parse_address
 from blindgate.link.errors import AddressError
-from enclave_app.kms.endpoints import NoFipsEndpoint, UnknownPartition, kms_host, partition_of
+from enclave_app.kms.endpoints import (
+    NoFipsEndpoint,
+    UnknownPartition,
+    kms_host,
+    partition_name_of,
+    partition_of,
+    region_of,
+)
 from enclave_app.limits import BASE_BYTES, COPIES_OF_A_BODY
 from enclave_app.scheduling.cores import usable_cores
 
@@ -96,7 +103,15 @@ class DataKeyCacheSection(_Section):
 class KmsSection(_Section):
     """The only KMS keys that this enclave uses, and the way to KMS."""
 
-    region: Annotated[str, AfterValidator(_is_region)]
+    region: Annotated[
+        Annotated[str, AfterValidator(_is_region)] | None,
+        Field(
+            description=(
+                "The region of all keys. Without it, keys of several regions of one partition may "
+                "be named, and the parent says which of these regions a worker asks."
+            )
+        ),
+    ] = None
     key_arns: Annotated[tuple[KeyArn, ...], Field(min_length=1, max_length=16, strict=False)]
     fips: Annotated[bool, Field(description="Ask KMS's FIPS endpoint of the region.")] = False
     address: AddressText
@@ -114,22 +129,37 @@ class KmsSection(_Section):
     data_key_cache: DataKeyCacheSection = DataKeyCacheSection()
 
     @property
-    def host(self) -> str:
-        """KMS's host name, as its certificate names it."""
-        return kms_host(self.region, fips=self.fips)
+    def regions(self) -> tuple[str, ...]:
+        """The regions whose KMS may be asked, in the order of the keys."""
+        return tuple(dict.fromkeys(map(region_of, self.key_arns)))
+
+    @property
+    def hosts(self) -> dict[str, str]:
+        """KMS's host name in each of these regions, as its certificate names it."""
+        return {region: kms_host(region, fips=self.fips) for region in self.regions}
 
     @model_validator(mode="after")
     def _keys_are_where_kms_is_asked(self) -> Self:
-        prefix = f"arn:{partition_of(self.region).name}:kms:{self.region}:"
-        for arn in self.key_arns:
-            if not arn.startswith(prefix):
-                raise ValueError(f"key_arns: {arn} is not in {self.region} ({prefix}…)")
+        if len(set(self.key_arns)) < len(self.key_arns):
+            raise ValueError("key_arns: a key is named twice")
+        first = self.region or region_of(self.key_arns[0])
+        try:
+            name = partition_of(first).name
+            prefix = f"arn:{name}:kms:{self.region}:" if self.region else f"arn:{name}:kms:"
+            for arn in self.key_arns:
+                if not arn.startswith(prefix):
+                    where = self.region or f"the partition {name} of the first key"
+                    raise ValueError(f"key_arns: {arn} is not in {where} ({prefix}…)")
+                if partition_of(region_of(arn)).name != partition_name_of(arn):
+                    raise ValueError(f"key_arns: {arn} has the partition of another region")
+        except UnknownPartition as error:
+            raise ValueError(f"key_arns: {error}") from None
         return self
 
     @model_validator(mode="after")
     def _fips_is_offered(self) -> Self:
         try:
-            kms_host(self.region, fips=self.fips)
+            _ = self.hosts
         except NoFipsEndpoint as error:
             raise ValueError(f"fips: {error}") from None
         return self

@@ -84,7 +84,7 @@ def kms_of(settings: Mapping[str, Any]) -> KmsRequirements:
         ImageError: The worker would refuse the section.
     """
     kms = _section(KmsSection, settings, "kms")
-    return KmsRequirements((kms.region,), kms.fips)
+    return KmsRequirements(kms.regions, kms.fips)
 
 
 def _section(kind: type[_Section], settings: Mapping[str, Any], name: str) -> _Section:

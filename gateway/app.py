@@ -127,7 +127,7 @@ def create_app(
     audit = _audit_log(settings)
     counted = CountedRequests(audit) if audit is not None else None
     tracing = tracing or tracing_from_environment()
-    credentials = CredentialPusher(RoleSource())
+    credentials = CredentialPusher(RoleSource(), region=settings.region)
     pool = pool or make_pool(settings, credentials.on_status)
 
     @asynccontextmanager

@@ -65,6 +65,11 @@ class Settings(BaseSettings):
 
     # Enclaves
 
+    region: str | None = Field(
+        None,
+        pattern="^[a-z0-9-]{1,32}$",
+        description="This instance's Region: where enclaves ask KMS whose image names several.",
+    )
     enclaves: Annotated[tuple[str, ...], NoDecode] = Field(
         (), description="Enclaves: vsock://CID:PORT, unix:///path or hybrid:///path:PORT."
     )

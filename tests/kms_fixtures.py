@@ -11,7 +11,7 @@ import json
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 import boto3
@@ -28,12 +28,12 @@ from blindgate.attestation import PcrSet, Root
 from devstack.kms.app import create_app, utc_now
 from devstack.kms.principals import Principal, StaticPrincipals, new_session, new_user
 from devstack.kms.server import running
-from devstack.kms.store import Store
+from devstack.kms.store import Key, State, Store
 from devstack.kms.tls import Certificates, ensure_certificates
 from devstack.nsm import DevNsm, DevRoot
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from pathlib import Path
 
 REGION = "us-east-1"
@@ -128,20 +128,24 @@ def running_kms(
     *,
     principals: Mapping[str, Principal] | None = None,
     clock: Callable[[], datetime] = utc_now,
+    region: str = REGION,
+    keys: Iterable[Key] = (),
 ) -> Iterator[RunningKms]:
-    """A dev KMS with its state in a folder, while the block runs."""
+    """A dev KMS with its state in a folder, while the block runs; with these keys to begin with."""
     known = principals or people(utc_now())
     with Store(folder / "state.json") as store:
+        for key in keys:
+            store.commit(partial(State.with_key, key=key))
         app = create_app(
             store,
             root=root,
-            region=REGION,
+            region=region,
             account=ACCOUNT,
             principals=StaticPrincipals(known.values()),
             clock=clock,
         )
         with running(app, certificates=certificates) as port:
-            kms = RunningKms(f"https://127.0.0.1:{port}", certificates, known, root)
+            kms = RunningKms(f"https://127.0.0.1:{port}", certificates, known, root, region)
             try:
                 yield kms
             finally:

@@ -32,7 +32,7 @@ def seal(key_id: str, material: bytes, plaintext: bytes, context: Mapping[str, s
     """Encrypt under a key.
 
     Args:
-        key_id: UUID of the key.
+        key_id: Id of the key: a UUID, or `mrk-` and its digits.
         material: The key's 32 bytes.
         plaintext: Up to 4096 bytes.
         context: The encryption context.
@@ -40,7 +40,7 @@ def seal(key_id: str, material: bytes, plaintext: bytes, context: Mapping[str, s
     Returns:
         The blob.
     """
-    header = _MAGIC + uuid.UUID(key_id).bytes
+    header = _MAGIC + uuid.UUID(key_id.removeprefix("mrk-")).bytes
     nonce = secrets.token_bytes(_NONCE)
     return header + nonce + AESGCM(material).encrypt(nonce, plaintext, _bind(header, context))
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from devstack.kms.recipient import Recipient
     from devstack.kms.store import Key, Store
 
+_MULTI_REGION = re.compile(r"mrk-[0-9a-f]{32}")
 _ARN = re.compile(r"arn:aws[a-z-]*:kms:([a-z0-9-]+):(\d{12}):(.+)")
 
 
@@ -71,7 +72,7 @@ class Service:
                 raise errors.not_found(f"Alias {self.arn(resource)} is not found.")
             return state.keys[alias.key_id]
         key_id = resource.removeprefix("key/")
-        if not _is_uuid(key_id):
+        if not _is_key_id(key_id):
             raise errors.not_found(f"Invalid keyId '{key_id[:64]}'")
         if key_id not in state.keys:
             raise errors.not_found(f"Key '{self.arn(f'key/{key_id}')}' does not exist")
@@ -84,9 +85,11 @@ class Service:
             KmsError: AccessDeniedException, which does not tell why.
         """
         state = self.store.commit(lambda s: s.without_expired(self.now()))
-        if key_id not in state.keys:
-            raise errors.unknown_ciphertext_key()
-        return state.keys[key_id]
+        # A ciphertext holds the digits only; replicas of a multi-Region key share them.
+        for each in (key_id, f"mrk-{key_id.replace('-', '')}"):
+            if each in state.keys:
+                return state.keys[each]
+        raise errors.unknown_ciphertext_key()
 
     def authorize(
         self,
@@ -181,7 +184,7 @@ class Service:
         context["kms:keyspec"] = ("SYMMETRIC_DEFAULT",)
         context["kms:keyusage"] = ("ENCRYPT_DECRYPT",)
         context["kms:keyorigin"] = ("AWS_KMS",)
-        context["kms:multiregion"] = ("false",)
+        context["kms:multiregion"] = (str(key.key_id.startswith("mrk-")).lower(),)
         if pairs:
             context["kms:encryptioncontextkeys"] = tuple(pairs)
         if aliases:
@@ -189,6 +192,10 @@ class Service:
         if "alias/" in named:
             context["kms:requestalias"] = (named[named.index("alias/") :],)
         return context
+
+
+def _is_key_id(text: str) -> bool:
+    return _MULTI_REGION.fullmatch(text) is not None or _is_uuid(text)
 
 
 def _is_uuid(text: str) -> bool:

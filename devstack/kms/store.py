@@ -56,7 +56,7 @@ class Key:
     """One symmetric KMS key.
 
     Attributes:
-        key_id: Its UUID.
+        key_id: A UUID; of a multi-Region key, `mrk-` and 32 hexadecimal digits.
         arn: Its ARN.
         material: 32 bytes that never leave the service.
         policy: The key policy as it was put, as text.

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Final, Protocol
@@ -33,7 +33,8 @@ from blindgate.errors import BlindgateError
 from enclave_app.envelopes.data_key_cache import CacheLimits, DataKeyCache
 from enclave_app.envelopes.fernet import open_token
 from enclave_app.kms.client import UnwrappedKey
-from enclave_app.kms.errors import KmsError, KmsRefused
+from enclave_app.kms.endpoints import is_replica, region_of
+from enclave_app.kms.errors import KmsError, KmsRefused, KmsUnavailable
 
 #: The largest envelope; its plaintext is always smaller. The measured body limit is below it.
 MAX_ENVELOPE_BYTES: Final = MAX_MESSAGE_BYTES
@@ -78,7 +79,8 @@ class UnsealSettings:
     """What the measured configuration says about envelopes.
 
     Attributes:
-        key_arns: The only keys whose wrapped data keys are taken to KMS.
+        key_arns: The only keys whose wrapped data keys are taken to KMS; of each Region, those of
+            the one that is asked.
         encryption_context: Pairs that every message must carry.
         sample_files: Whether the AWS sample's layout is opened, which carries none.
         cache: How long a released data key may serve.
@@ -99,12 +101,21 @@ class Unsealer:
         settings: From the measured configuration.
         kms: Releases data keys.
         cache: Where they are kept; a new one within the settings' bounds if left out.
+        region: Which of several measured Regions is asked; None while the parent has named none.
+            It may wait. Not called where all keys are in one Region.
     """
 
     def __init__(
-        self, settings: UnsealSettings, kms: ReleasesKeys, cache: DataKeyCache | None = None
+        self,
+        settings: UnsealSettings,
+        kms: ReleasesKeys,
+        cache: DataKeyCache | None = None,
+        *,
+        region: Callable[[], str | None] = lambda: None,
     ) -> None:
         self._settings = settings
+        self._region = region
+        self._in_one_region = len(set(map(region_of, settings.key_arns))) == 1
         self._kms = kms
         self._cache = DataKeyCache(settings.cache) if cache is None else cache
         self._limits = Limits(settings.max_bytes, MAX_CONTEXT_BYTES, MAX_DATA_KEYS, MAX_FRAMES)
@@ -179,7 +190,9 @@ class Unsealer:
 
         A message holds its data key once for each key that it was encrypted under, so that each of
         several readers opens it with a key of theirs. Where two are pinned, the one that the
-        configuration names first is taken: the order in the message is the writer's choice.
+        configuration names first is taken: the order in the message is the writer's choice. A
+        message may name another Region's replica of a pinned multi-Region key: the pinned one is
+        asked, which has the same key material.
 
         Returns:
             The wrapped data key and the ARN of its KMS key; None if no pinned key wraps it, or if
@@ -188,16 +201,34 @@ class Unsealer:
         if not contains(header.context, self._settings.encryption_context):
             return None
         ours = {
-            wrapped.provider_info: wrapped
-            for wrapped in sorted(header.data_keys, key=lambda each: each.ciphertext)
+            wrapped.provider_info.decode("latin-1"): wrapped
+            for wrapped in sorted(
+                header.data_keys, key=lambda each: (each.provider_info, each.ciphertext)
+            )
             if wrapped.provider_id == _KMS_PROVIDER
         }
-        for key_arn in self._settings.key_arns:
-            wrapped = ours.get(key_arn.encode("ascii"))
+        for key_arn in self._key_arns():
+            wrapped = ours.get(key_arn) or next(
+                (each for named, each in ours.items() if is_replica(named, key_arn)), None
+            )
             if wrapped is not None:
                 fits = 1 <= len(wrapped.ciphertext) <= MAX_BLOB_BYTES
                 return (wrapped, key_arn) if fits else None
         return None
+
+    def _key_arns(self) -> tuple[str, ...]:
+        """The measured keys of the Region whose KMS is asked.
+
+        Raises:
+            KmsUnavailable: There are several Regions, and the parent has not named one.
+        """
+        key_arns = self._settings.key_arns
+        if self._in_one_region:
+            return key_arns
+        region = self._region()
+        if region is None:
+            raise KmsUnavailable
+        return tuple(arn for arn in key_arns if region_of(arn) == region)
 
     def _open_sample(
         self, envelope: bytes | bytearray | memoryview, release: _Release
@@ -206,7 +237,7 @@ class Unsealer:
             file = sample_file.parse(envelope)
         except sample_file.SampleFileError:
             return None
-        data_key = release(file.ciphertext_blob, {}, self._settings.key_arns)
+        data_key = release(file.ciphertext_blob, {}, self._key_arns())
         try:
             return open_token(data_key, file.token)
         except sample_file.SampleFileError:

@@ -294,6 +294,7 @@ class Service:
             "draining": self._draining.is_set(),
             "needs_credentials": self._credentials.are_due,
             "kms_clock": self._kms_clock().value,
+            "kms_regions": list(self._measured.config.kms.regions),
             "answers": self._measured.config.answers,
             "key_ids": bytes(self._keyring.key_ids()),
             "queued": self._compute.queued,

@@ -30,6 +30,7 @@ from blindgate.link.dial import dial as dial_link
 from enclave_app.kms import cms
 from enclave_app.kms.credentials import Credentials, CredentialStore
 from enclave_app.kms.diagnosis import ClockState, Diagnosis, skew_of
+from enclave_app.kms.endpoints import region_of
 from enclave_app.kms.errors import (
     KmsAnswerRejected,
     KmsClockSkew,
@@ -93,16 +94,15 @@ class KmsSettings:
     """What the measured configuration says about KMS.
 
     Attributes:
-        region: The region that requests are signed for.
         key_arns: The only keys that are ever named in a request.
-        host: KMS's host name, checked against its certificate.
+        hosts: KMS's host name in the region of each key, by region. It is checked against KMS's
+            certificate; requests are signed for the region.
         address: The way out: the parent's vsock-proxy.
         ca_bundle: A PEM file with the only roots that count.
     """
 
-    region: str
     key_arns: tuple[str, ...]
-    host: str
+    hosts: Mapping[str, str]
     address: Address
     ca_bundle: Path
 
@@ -160,12 +160,13 @@ class KmsClient:
         self._jitter = jitter
         self._keys = keys or RecipientKeys()
         self._diagnosis = Diagnosis(clock)
-        self._transport = KmsTransport(
-            settings.host,
-            settings.ca_bundle.read_text(),
-            lambda timeout: dial(settings.address, timeout),
-            clock,
-        )
+        roots = settings.ca_bundle.read_text()
+        self._transports = {
+            region: KmsTransport(
+                host, roots, lambda timeout: dial(settings.address, timeout), clock
+            )
+            for region, host in settings.hosts.items()
+        }
         self._closed = threading.Event()
         self._upkeep = threading.Thread(target=self._look_after, name="kms-upkeep", daemon=True)
         self._upkeep.start()
@@ -173,7 +174,7 @@ class KmsClient:
     @property
     def handshakes(self) -> int:
         """Connections to KMS that were opened so far."""
-        return self._transport.handshakes
+        return sum(each.handshakes for each in self._transports.values())
 
     @property
     def clock_state(self) -> ClockState:
@@ -184,7 +185,8 @@ class KmsClient:
         """Close the connections; the client takes no more calls."""
         self._closed.set()
         self._upkeep.join()
-        self._transport.close()
+        for transport in self._transports.values():
+            transport.close()
 
     def unwrap(
         self,
@@ -232,6 +234,7 @@ class KmsClient:
         request_ids: list[str],
     ) -> bytes:
         """The data key; adds the id of each response to `request_ids`."""
+        region = region_of(key_arn)
         ends = self._clock() + min(timeout, CALL_SECONDS)
         credentials = self._credentials.current() or self._newer_credentials(None, ends)
         refreshed = False
@@ -242,6 +245,7 @@ class KmsClient:
                 reply = self._exchange(
                     self._body(ciphertext_blob, encryption_context, key_arn, key),
                     credentials,
+                    region,
                     ends - self._clock(),
                 )
             except Unreached:
@@ -309,12 +313,14 @@ class KmsClient:
             request["EncryptionContext"] = dict(encryption_context)
         return json.dumps(request).encode()
 
-    def _exchange(self, body: bytes, credentials: Credentials, timeout: float) -> Reply:
+    def _exchange(
+        self, body: bytes, credentials: Credentials, region: str, timeout: float
+    ) -> Reply:
         if timeout <= 0:
             raise Unreached
         request = AWSRequest(
             method="POST",
-            url=f"https://{self._settings.host}/",
+            url=f"https://{self._settings.hosts[region]}/",
             headers={
                 "Content-Type": "application/x-amz-json-1.1",
                 "X-Amz-Target": "TrentService.Decrypt",
@@ -328,15 +334,16 @@ class KmsClient:
                 credentials.session_token,
             ),
             "kms",
-            self._settings.region,
+            region,
         )
         signer.add_auth(request)
-        return self._transport.post(dict(request.headers.items()), body, timeout)
+        return self._transports[region].post(dict(request.headers.items()), body, timeout)
 
     def _look_after(self) -> None:
         while not self._closed.is_set():
             self._keys.replenish()
-            self._transport.close_idle()
+            for transport in self._transports.values():
+                transport.close_idle()
             self._closed.wait(UPKEEP_SECONDS)
 
 

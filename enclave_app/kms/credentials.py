@@ -33,8 +33,16 @@ _LATEST: Final = 253_402_300_799  # 9999-12-31, where datetime ends
 class CredentialsError(BlindgateError):
     """What was pushed is not a set of credentials."""
 
+    text = "the credentials are not in the form that docs/link.md §5 gives"
+
     def __init__(self) -> None:
-        super().__init__("the credentials are not in the form that docs/link.md §5 gives")
+        super().__init__(self.text)
+
+
+class RegionNotMeasured(CredentialsError):
+    """The parent names a Region of which the measured configuration has no key, or names none."""
+
+    text = "the credentials name no Region of the measured configuration"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +55,7 @@ class Credentials:
         secret_access_key: Signs requests.
         session_token: Goes with temporary credentials, or None.
         expires: Unix seconds, or None for lasting ones.
+        region: The measured Region whose KMS is asked with them; None where none is measured.
     """
 
     generation: int
@@ -54,6 +63,7 @@ class Credentials:
     secret_access_key: str = field(repr=False)
     session_token: str | None = field(repr=False)
     expires: int | None
+    region: str | None = None
 
 
 class CredentialStore:
@@ -63,10 +73,14 @@ class CredentialStore:
 
     Args:
         clock: Unix time in seconds.
+        regions: The Regions of the measured configuration. Of several, the parent must name one.
     """
 
-    def __init__(self, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, clock: Callable[[], float] = time.time, *, regions: tuple[str, ...] = ()
+    ) -> None:
         self._clock = clock
+        self._regions = regions
         self._changed = threading.Condition()
         self._current: Credentials | None = None
         self._refused = 0
@@ -86,17 +100,34 @@ class CredentialStore:
             return True
         return current.expires is not None and current.expires - self._clock() < DUE_BEFORE_EXPIRY
 
+    def region(self, timeout: float = 0.0) -> str | None:
+        """The measured Region whose KMS this worker asks.
+
+        Args:
+            timeout: Seconds to wait for the parent to name one of several.
+
+        Returns:
+            None if it named none in time.
+        """
+        if len(self._regions) == 1:
+            return self._regions[0]
+        current = self._current or self.wait_newer(None, timeout)
+        return current.region if current is not None else None
+
     def replace(self, body: bytes) -> None:
         """Take the body of a `credentials` operation (docs/link.md §5).
 
+        What was held before stays where it is refused.
+
         Raises:
-            CredentialsError: It is not exactly that map; what was held before stays.
+            CredentialsError: It is not exactly that map.
+            RegionNotMeasured: It names a Region that is not measured, or none of several.
         """
         try:
             fields = decode(body, max_bytes=CREDENTIALS_BYTES, max_depth=2)
         except CborError:
             raise CredentialsError from None
-        if not isinstance(fields, dict) or fields.keys() != _FIELDS:
+        if not isinstance(fields, dict) or fields.keys() - {"region"} != _FIELDS:
             raise CredentialsError
         token, expires = fields["session_token"], fields["expires"]
         if not (
@@ -106,6 +137,7 @@ class CredentialStore:
             and (expires is None or (type(expires) is int and 0 <= expires <= _LATEST))
         ):
             raise CredentialsError
+        region = self._measured(fields.get("region"))
         with self._changed:
             self._current = Credentials(
                 generation=self._current.generation + 1 if self._current else 1,
@@ -113,6 +145,7 @@ class CredentialStore:
                 secret_access_key=fields["secret_access_key"],
                 session_token=token,
                 expires=expires,
+                region=region,
             )
             self._changed.notify_all()
 
@@ -140,6 +173,13 @@ class CredentialStore:
         with self._changed:
             self._changed.wait_for(lambda: newer() is not None, timeout)
             return newer()
+
+    def _measured(self, named: Any) -> str | None:
+        if named is None and len(self._regions) <= 1:
+            return self._regions[0] if self._regions else None
+        if not isinstance(named, str) or named not in self._regions:
+            raise RegionNotMeasured
+        return named
 
 
 def _is_text(value: Any, pattern: re.Pattern[str]) -> bool:

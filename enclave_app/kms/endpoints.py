@@ -89,3 +89,32 @@ def kms_host(region: str, *, fips: bool = False) -> str:
     if fips and (not partition.has_fips or region in WITHOUT_FIPS):
         raise NoFipsEndpoint(region)
     return f"{'kms-fips' if fips else 'kms'}.{region}.{partition.suffix}"
+
+
+def region_of(key_arn: str) -> str:
+    """The region in a KMS key's ARN, such as `arn:aws:kms:us-east-1:111122223333:key/…`."""
+    return key_arn.split(":", 4)[3]
+
+
+def partition_name_of(key_arn: str) -> str:
+    """The partition in a KMS key's ARN, such as `aws`."""
+    return key_arn.split(":", 2)[1]
+
+
+def is_replica(named: str, ours: str) -> bool:
+    """Whether two key ARNs name the same multi-Region key in two regions.
+
+    Related multi-Region keys have the same key material and the same id, which begins with `mrk-`
+    (KMS Developer Guide, "Multi-Region keys in AWS KMS"). This is the comparison of the AWS
+    Encryption SDK's MRK-aware keyring (its specification, `aws-kms-mrk-match-for-decrypt.md`).
+
+    Args:
+        named: The ARN that a message names; any text.
+        ours: An ARN of the measured configuration.
+    """
+    theirs, own = named.split(":"), ours.split(":")
+    return (
+        len(theirs) == len(own) == 6
+        and own[5].startswith("key/mrk-")
+        and theirs[:3] + theirs[4:] == own[:3] + own[4:]
+    )

@@ -52,6 +52,10 @@ class RoleCredentials:
     body: bytes = field(repr=False)
     expires: int | None
 
+    def for_region(self, region: str) -> bytes:
+        """The body for an enclave whose image can ask KMS in several Regions."""
+        return cbor2.dumps({**cbor2.loads(self.body), "region": region})
+
 
 class RoleSource:
     """botocore's provider chain: environment, profile, container, IMDSv2 and the rest.
@@ -129,6 +133,11 @@ class Reports(Protocol):
         """Whether it has none, they end soon, or KMS refused them."""
         ...
 
+    @property
+    def kms_regions(self) -> tuple[str, ...]:
+        """The Regions whose KMS its image can ask."""
+        ...
+
 
 class CredentialPusher:
     """Keeps every enclave supplied. Belongs to one event loop.
@@ -138,14 +147,22 @@ class CredentialPusher:
 
     Args:
         source: Where credentials come from.
+        region: The Region of this instance: enclaves that can ask KMS in several ask it there.
         poll: Seconds between two readings.
         reread: Seconds at least between two walks of the whole chain.
     """
 
     def __init__(
-        self, source: Reads, *, poll: float = POLL_SECONDS, reread: float = REREAD_SECONDS
+        self,
+        source: Reads,
+        *,
+        region: str | None = None,
+        poll: float = POLL_SECONDS,
+        reread: float = REREAD_SECONDS,
     ) -> None:
         self._source = source
+        self._region = region
+        self._elsewhere: set[Hashable] = set()
         self._poll = poll
         self._reread = reread
         self._latest: RoleCredentials | None = None
@@ -162,6 +179,7 @@ class CredentialPusher:
         """Forget all enclaves but these."""
         known = set(enclaves)
         self._pushed = {each: had for each, had in self._pushed.items() if each in known}
+        self._elsewhere &= known
 
     async def run(self) -> None:
         """Read now, whenever an enclave needs others, and regularly; until cancelled."""
@@ -191,9 +209,32 @@ class CredentialPusher:
             self._wanted.set()
         if latest is None or (has_latest and not status.needs_credentials):
             return
-        await push(latest.body)
+        body = self._body(enclave, latest, status.kms_regions)
+        if body is None:
+            return
+        await push(body)
         self._pushed[enclave] = reading
         _log.info("pushed credentials", extra={"enclave": str(enclave), "expires": latest.expires})
+
+    def _body(
+        self, enclave: Hashable, latest: RoleCredentials, regions: tuple[str, ...]
+    ) -> bytes | None:
+        """What to push; None for an enclave whose image names no KMS key in this Region."""
+        if len(regions) <= 1:
+            return latest.body
+        if self._region in regions:
+            self._elsewhere.discard(enclave)
+            return latest.for_region(self._region)
+        if enclave not in self._elsewhere:
+            self._elsewhere.add(enclave)
+            _log.warning(
+                "the enclave's image names KMS keys in %s, and BLINDGATE_REGION is %s: it gets no "
+                "credentials",
+                ", ".join(regions),
+                self._region or "not set",
+                extra={"enclave": str(enclave)},
+            )
+        return None
 
     async def _refresh(self, *, anew: bool) -> None:
         try:

@@ -92,9 +92,13 @@ def inspect(host: Host, path: str) -> ImageFacts:
         size,
         -(-EIF_FACTOR * size // _MIB),
         key_arns,
-        (region,) if isinstance(region, str) else (),
+        (region,) if isinstance(region, str) else tuple(dict.fromkeys(_regions(key_arns))),
         kms.get("fips") is True,
     )
+
+
+def _regions(key_arns: tuple[str, ...]) -> list[str]:
+    return [arn.split(":")[3] for arn in key_arns]
 
 
 def _configuration(host: Host, path: str, offsets: tuple[int, ...]) -> bytes:

@@ -33,6 +33,13 @@ class Status(BaseModel):
     #: How KMS judges the enclave's clock: unknown, ok, behind, ahead or skewed. A text, so that a
     #: newer enclave may have a further word.
     kms_clock: Annotated[str, Field(pattern=r"^[a-z-]{1,16}$")] = "unknown"
+    #: The Regions whose KMS its image can ask; empty where an older enclave does not say. Of
+    #: several, credentials name one.
+    kms_regions: Annotated[
+        tuple[Annotated[str, Field(pattern=r"^[a-z0-9-]{1,32}$")], ...],
+        FailFast(),
+        Field(max_length=16),
+    ] = ()
     draining: bool = False
     answers: Literal["open", "sealed"] = "open"
     model: ModelStatus | None = None

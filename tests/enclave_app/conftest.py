@@ -124,9 +124,8 @@ def attest(
 
         client = KmsClient(
             KmsSettings(
-                region=kms.region,
                 key_arns=(key_arn, other_arn),
-                host=f"kms.{kms.region}.amazonaws.com",
+                hosts={kms.region: f"kms.{kms.region}.amazonaws.com"},
                 address=VsockAddress(3, 8000),
                 ca_bundle=kms.certificates.ca,
             ),

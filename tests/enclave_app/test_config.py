@@ -56,7 +56,7 @@ def test_what_is_not_said_is_the_safe_choice(tmp_path: Path) -> None:
     assert config.answers == "sealed"
     assert config.nsm.device == "/dev/nsm"
     assert config.kms.sample_files is False
-    assert config.kms.host == "kms.us-east-1.amazonaws.com"
+    assert config.kms.hosts == {"us-east-1": "kms.us-east-1.amazonaws.com"}
 
 
 @pytest.mark.parametrize(
@@ -88,6 +88,54 @@ def test_a_mistake_is_named_and_the_worker_does_not_start(
     assert old in GOOD
     with pytest.raises(ConfigError, match=says):
         load(write(tmp_path, GOOD.replace(old, new)))
+
+
+US_KEY = "arn:aws:kms:us-east-1:111122223333:key/mrk-1234abcd12ab34cd56ef1234567890ab"
+EU_KEY = US_KEY.replace("us-east-1", "eu-west-1")
+CN_KEY = US_KEY.replace("arn:aws:kms:us-east-1", "arn:aws-cn:kms:cn-north-1")
+
+
+def several(*keys: str) -> str:
+    """The configuration without `region`, and with these keys."""
+    text = GOOD.replace('region = "us-east-1"\n', "")
+    line = next(each for each in text.splitlines() if each.startswith("key_arns"))
+    return text.replace(line, f"key_arns = {list(keys)}")
+
+
+def test_without_a_region_the_keys_say_which_there_are(tmp_path: Path) -> None:
+    kms = load(write(tmp_path, several(US_KEY, EU_KEY, US_KEY.replace("mrk-", "")))).config.kms
+    assert kms.regions == ("us-east-1", "eu-west-1")
+    assert kms.hosts == {
+        "us-east-1": "kms.us-east-1.amazonaws.com",
+        "eu-west-1": "kms.eu-west-1.amazonaws.com",
+    }
+
+
+@pytest.mark.parametrize(
+    ("keys", "says"),
+    [
+        ((US_KEY, CN_KEY), "is not in the partition aws of the first key"),
+        ((CN_KEY, US_KEY), "is not in the partition aws-cn of the first key"),
+        ((US_KEY, EU_KEY, US_KEY), "a key is named twice"),
+        ((US_KEY, EU_KEY.replace("eu-west-1", "us-gov-west-1")), "partition of another region"),
+        ((US_KEY, EU_KEY.replace("eu-west-1", "xy-west-1")), "none of the partitions"),
+        ((EU_KEY.replace("eu-west-1", "xy-west-1"),), "none of the partitions"),
+        ((), "key_arns"),
+    ],
+)
+def test_keys_of_several_regions_are_of_one_partition(
+    tmp_path: Path, keys: tuple[str, ...], says: str
+) -> None:
+    with pytest.raises(ConfigError, match=says):
+        load(write(tmp_path, several(*keys)))
+
+
+def test_fips_must_be_offered_in_every_region(tmp_path: Path) -> None:
+    fips = several(US_KEY, US_KEY.replace("us-east-1", "ap-east-2")).replace(
+        "[kms]", "[kms]\nfips = true"
+    )
+    with pytest.raises(ConfigError, match="no FIPS endpoint in ap-east-2"):
+        load(write(tmp_path, fips))
 
 
 def test_the_limits_of_one_image_are_those_of_all_parts(tmp_path: Path) -> None:
@@ -210,7 +258,7 @@ def test_the_partition_decides_kms_s_host_name(
 ) -> None:
     text = GOOD.replace("arn:aws:kms:us-east-1", f"arn:{partition}:kms:{region}")
     text = text.replace('region = "us-east-1"', f'region = "{region}"')
-    assert load(write(tmp_path, text)).config.kms.host == host
+    assert load(write(tmp_path, text)).config.kms.hosts == {region: host}
 
 
 @pytest.mark.parametrize(
@@ -225,7 +273,7 @@ def test_fips_is_another_host_of_the_same_region(
 ) -> None:
     text = GOOD.replace("arn:aws:kms:us-east-1", f"arn:{partition}:kms:{region}")
     text = text.replace('region = "us-east-1"', f'region = "{region}"\nfips = true')
-    assert load(write(tmp_path, text)).config.kms.host == host
+    assert load(write(tmp_path, text)).config.kms.hosts == {region: host}
 
 
 @pytest.mark.parametrize(

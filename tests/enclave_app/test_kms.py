@@ -103,7 +103,7 @@ def make(tmp_path: Path, credentials: CredentialStore) -> Iterator[Callable[...,
     def make(address: UnixAddress, **changes: Any) -> KmsClient:
         bundle = tmp_path / "ca.pem"
         bundle.write_bytes(changes.pop("ca", CA.pem))
-        settings = KmsSettings("us-east-1", (KEY_ARN, OTHER_ARN), HOST, address, bundle)
+        settings = KmsSettings((KEY_ARN, OTHER_ARN), {"us-east-1": HOST}, address, bundle)
         options: dict[str, Any] = {
             "sleep": Sleeps(),
             "jitter": lambda: 1.0,
@@ -234,7 +234,7 @@ from tests.enclave_app.kms_faking import CONTEXT, HOST, KEY_ARN, FakeNsm
 store = CredentialStore()
 store.replace(bytes.fromhex(sys.argv[3]))
 settings = KmsSettings(
-    "us-east-1", (KEY_ARN,), HOST, UnixAddress(sys.argv[1]), Path(sys.argv[2])
+    (KEY_ARN,), {"us-east-1": HOST}, UnixAddress(sys.argv[1]), Path(sys.argv[2])
 )
 client = KmsClient(settings, FakeNsm(), store)
 print(client.unwrap(b"wrapped data key", CONTEXT, KEY_ARN).plaintext.hex())

@@ -381,6 +381,7 @@ def test_the_status_says_how_the_worker_is(worker: Worker) -> None:
     assert status["draining"] is False
     assert status["needs_credentials"] is True
     assert status["answers"] == "open"
+    assert status["kms_regions"] == ["us-east-1"]
     assert status["threads"] == 1
     assert set(status["key_ids"]) == set(worker.keyring.key_ids())
     assert status["model"]["labels"] == ["cup", "bowl"]
@@ -404,6 +405,18 @@ def credentials(**changes: Any) -> bytes:
 
 def test_credentials_are_taken(worker: Worker) -> None:
     assert worker.ask(Operation.CREDENTIALS, credentials()) == Answer(Outcome.OK)
+    assert cbor2.loads(worker.ask(Operation.STATUS).body)["needs_credentials"] is False
+
+
+def test_a_region_that_is_not_measured_is_refused(worker: Worker) -> None:
+    worker.credentials = CredentialStore(regions=("us-east-1", "eu-west-1"))
+    worker.service._credentials = worker.credentials
+    for named in ({}, {"region": "eu-west-2"}):
+        body = credentials(**named)
+        assert worker.ask(Operation.CREDENTIALS, body) == Answer(Outcome.INVALID_REQUEST)
+    assert cbor2.loads(worker.ask(Operation.STATUS).body)["needs_credentials"] is True
+    body = credentials(region="eu-west-1")
+    assert worker.ask(Operation.CREDENTIALS, body) == Answer(Outcome.OK)
     assert cbor2.loads(worker.ask(Operation.STATUS).body)["needs_credentials"] is False
 
 

@@ -89,6 +89,9 @@ def test_limits_that_the_worker_would_refuse_are_refused_before_the_build() -> N
 
 def test_where_kms_is_asked_is_that_of_the_configuration() -> None:
     assert kms_of({"kms": SECTION}) == KMS
+    keys = [each.replace("us-east-1", "eu-west-1") for each in SECTION["key_arns"]]
+    both = {**SECTION, "region": None, "key_arns": [*SECTION["key_arns"], *keys]}
+    assert kms_of({"kms": both}).regions == ("us-east-1", "eu-west-1")
     assert kms_of({"kms": {**SECTION, "fips": True}}) == KmsRequirements(("us-east-1",), fips=True)
 
 

@@ -255,6 +255,7 @@ def test_a_broken_source_is_named_without_what_it_said(
 @dataclass
 class Report:
     needs_credentials: bool
+    kms_regions: tuple[str, ...] = ()
 
 
 class Enclave:
@@ -279,6 +280,39 @@ class Enclave:
     def secret(self) -> str | None:
         current = self.store.current()
         return current.secret_access_key if current else None
+
+
+def test_an_enclave_of_several_regions_is_told_its_own(caplog: pytest.LogCaptureFixture) -> None:
+    several = ("us-east-1", "eu-west-1")
+    bodies: list[dict[str, Any]] = []
+
+    async def push(body: bytes) -> None:
+        bodies.append(cbor2.loads(body))
+
+    async def one(region: str | None, regions: tuple[str, ...]) -> None:
+        pusher = CredentialPusher(Sets(), region=region)
+        await pusher._refresh(anew=False)
+        for _ in range(2):
+            await pusher.on_status("unix:///one", Report(True, regions), push)
+
+    asyncio.run(one("eu-west-1", several))
+    assert [each["region"] for each in bodies] == ["eu-west-1"] * 2
+    bodies.clear()
+    # With one Region nothing needs to be said, and an older enclave would refuse it.
+    for regions in ((), ("us-east-1",)):
+        asyncio.run(one("eu-west-1", regions))
+    assert [each.get("region") for each in bodies] == [None] * 4
+    bodies.clear()
+    caplog.clear()
+    for region in (None, "eu-west-2"):
+        asyncio.run(one(region, several))
+    assert bodies == []
+    said = [each.getMessage() for each in caplog.records if "it gets no credentials" in each.msg]
+    assert said == [
+        "the enclave's image names KMS keys in us-east-1, eu-west-1, and BLINDGATE_REGION is "
+        f"{region}: it gets no credentials"
+        for region in ("not set", "eu-west-2")
+    ]
 
 
 class Sets:

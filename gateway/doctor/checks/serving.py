@@ -80,7 +80,7 @@ def workers(host: Host, setup: Setup) -> Result:
                 )
             silent.append(str(error))
             continue
-        if reason := _not_serving(status):
+        if reason := _not_serving(status, setup.region):
             return failed(f"the worker at {address} {reason[0]}", reason[1])
         serving.append(f"{address} is ready{_model(status)}")
     if not serving:
@@ -150,11 +150,17 @@ def gateway(host: Host, setup: Setup) -> Result:
     )
 
 
-def _not_serving(status: Any) -> tuple[str, str] | None:
+def _not_serving(status: Any, here: str | None) -> tuple[str, str] | None:
     if status.get("draining"):
         return "is draining", "wait for its end, or restart its unit"
     if not status.get("ready"):
         return "is not ready", "wait a minute; then: journalctl -u 'blindgate-enclave@*' -n 50"
+    regions = status.get("kms_regions")
+    if isinstance(regions, list) and regions and here is not None and here not in regions:
+        return (
+            f"asks KMS in {', '.join(map(str, regions))}, and this instance is in {here}",
+            f"run an image whose configuration names a KMS key in {here}",
+        )
     if status.get("needs_credentials"):
         return (
             "needs credentials: it has none, they end soon, or KMS refused them",

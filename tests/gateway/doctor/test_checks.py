@@ -344,6 +344,20 @@ FAULTS: list[tuple[str, Change, str, str]] = [
     ),
     (
         "workers",
+        setting(
+            workers={
+                at.WORKER: {
+                    "ready": True,
+                    "needs_credentials": True,
+                    "kms_regions": ["us-east-1", "eu-west-1"],
+                }
+            }
+        ),
+        f"asks KMS in us-east-1, eu-west-1, and this instance is in {at.REGION}",
+        f"names a KMS key in {at.REGION}",
+    ),
+    (
+        "workers",
         setting(workers={at.WORKER: {"ready": True, "needs_credentials": True}}),
         "needs credentials",
         "see credentials and clock",
@@ -622,6 +636,17 @@ def test_kms_s_name_is_the_fips_one_if_the_image_asks_for_it(region: str) -> Non
     setup = read_setup(host, region=region, image=at.EIF)
     assert setup.kms_host == kms_host(region, fips=True)
     assert BY_NAME["kms-endpoint"].examine(host, setup).outcome is Outcome.OK
+
+
+def test_an_image_of_several_regions_runs_in_each() -> None:
+    host = healthy()
+    host.files[at.EIF] = at.image(config=at.CONFIG.replace(f'region = "{at.REGION}"\n', ""))
+    assert check("kms-endpoint", host).outcome is Outcome.OK
+    for region, key in ((at.REGION, at.KEY), ("us-east-1", at.OTHER_KEY)):
+        assert read_setup(host, region=region).key_arns == (key,)
+    result = check("kms-endpoint", host, region="eu-west-1")
+    assert result.outcome is Outcome.FAILED
+    assert f"asks KMS in {at.REGION}, us-east-1, and this instance is in eu-west-1" in result.seen
 
 
 def test_one_of_several_keys_that_refuses_is_found() -> None:
