@@ -155,6 +155,11 @@ resource "aws_launch_template" "fleet" {
     }
 
     precondition {
+      condition     = contains(try(local.needs[each.key].kms.regions, [local.region]), local.region)
+      error_message = "The image of fleet ${each.key} asks KMS in ${try(join(", ", local.needs[each.key].kms.regions), "")}, and this is ${local.region}: add a KMS key of ${local.region} to key_arns of its configuration and build it again, or deploy it there."
+    }
+
+    precondition {
       condition     = try(local.needs[each.key].cpus, 1) <= var.enclave_cpus
       error_message = "The image of fleet ${each.key} needs ${try(local.needs[each.key].cpus, 1)} vCPUs: set enclave_cpus to that, on an instance_type that has them beside one core for the parent."
     }

@@ -168,6 +168,15 @@ variable "fleets" {
   validation {
     condition = alltrue(flatten([
       for fleet in values(var.fleets) : [
+        for region in try(fleet.requirements.kms.regions, ["us-east-1"]) : can(regex("^[a-z]+(-[a-z]+)+-[0-9]+$", region))
+      ]
+    ])) && alltrue([for fleet in values(var.fleets) : length(try(fleet.requirements.kms.regions, ["us-east-1"])) >= 1])
+    error_message = "`requirements.kms.regions` names Regions such as us-east-1: take the entry that `deploy/publish.py` prints."
+  }
+
+  validation {
+    condition = alltrue(flatten([
+      for fleet in values(var.fleets) : [
         for count in [fleet.min, coalesce(fleet.max, 2 * fleet.min)] : count >= 0 && count <= 100 && floor(count) == count
       ]
     ]))

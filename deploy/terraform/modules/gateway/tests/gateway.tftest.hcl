@@ -404,6 +404,73 @@ run "an_image_that_asks_kms_s_fips_endpoint_gets_a_proxy_that_leads_there" {
   }
 }
 
+run "an_image_for_another_region_is_refused" {
+  command = plan
+
+  variables {
+    fleets = {
+      blue = {
+        eif          = { key = "a", version_id = "v", sha256 = "1111111111111111111111111111111111111111111111111111111111111111" }
+        release      = { key = "b", version_id = "v", sha256 = "2222222222222222222222222222222222222222222222222222222222222222" }
+        requirements = { architecture = "x86_64", memory_mib = 2048, cpus = 2, kms = { regions = ["eu-west-1", "us-east-2"], fips = false } }
+      }
+    }
+  }
+
+  expect_failures = [aws_launch_template.fleet["blue"]]
+}
+
+run "an_image_for_several_regions_is_accepted_in_each" {
+  command = plan
+
+  variables {
+    fleets = {
+      blue = {
+        eif          = { key = "a", version_id = "v", sha256 = "1111111111111111111111111111111111111111111111111111111111111111" }
+        release      = { key = "b", version_id = "v", sha256 = "2222222222222222222222222222222222222222222222222222222222222222" }
+        requirements = { architecture = "x86_64", memory_mib = 2048, cpus = 2, kms = { regions = ["eu-west-1", "us-east-1"], fips = false } }
+      }
+    }
+  }
+
+  assert {
+    condition     = join(",", local.needs["blue"].kms.regions) == "eu-west-1,us-east-1"
+    error_message = "The instance does not learn where its image asks KMS."
+  }
+}
+
+run "regions_of_requirements_are_named" {
+  command = plan
+
+  variables {
+    fleets = {
+      blue = {
+        eif          = { key = "a", version_id = "v", sha256 = "1111111111111111111111111111111111111111111111111111111111111111" }
+        release      = { key = "b", version_id = "v", sha256 = "2222222222222222222222222222222222222222222222222222222222222222" }
+        requirements = { architecture = "x86_64", memory_mib = 2048, cpus = 2, kms = { regions = ["us-east-1", "Virginia"], fips = false } }
+      }
+    }
+  }
+
+  expect_failures = [var.fleets]
+}
+
+run "an_image_that_asks_no_region_is_none" {
+  command = plan
+
+  variables {
+    fleets = {
+      blue = {
+        eif          = { key = "a", version_id = "v", sha256 = "1111111111111111111111111111111111111111111111111111111111111111" }
+        release      = { key = "b", version_id = "v", sha256 = "2222222222222222222222222222222222222222222222222222222222222222" }
+        requirements = { architecture = "x86_64", memory_mib = 2048, cpus = 2, kms = { regions = [], fips = false } }
+      }
+    }
+  }
+
+  expect_failures = [var.fleets]
+}
+
 run "memory_for_both_slots_is_counted" {
   command = plan
 
