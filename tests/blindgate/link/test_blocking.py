@@ -53,6 +53,22 @@ def test_a_status_that_is_no_map_is_refused(pair: Pair, body: bytes) -> None:
         request_status(pair[0], deadline=1)
 
 
+def nested(depth: int) -> dict[str, object]:
+    """A map that nests so deep."""
+    status: dict[str, object] = {"ready": True}
+    for _ in range(depth - 1):
+        status = {"more": status}
+    return status
+
+
+def test_a_status_nests_six_deep_and_not_seven(pair: Pair) -> None:
+    answer(pair[1], cbor2.dumps(nested(6)))
+    assert request_status(pair[0], deadline=1) == nested(6)
+    answer(pair[1], cbor2.dumps(nested(7)))
+    with pytest.raises(FrameError, match="cannot be read"):
+        request_status(pair[0], deadline=1)
+
+
 def test_a_body_over_the_limit_is_refused_before_it_is_received(pair: Pair) -> None:
     pair[1].sendall(AnswerHeader(ID, Outcome.OK, MAX_STATUS + 1).encode())
     with pytest.raises(LinkError):
