@@ -38,7 +38,7 @@ async def until(true: Callable[[], bool]) -> None:
 async def pooling(
     backend: MockBackend, *, ready: int | None = None, grace: float = 0, **how: Any
 ) -> AsyncIterator[Pool]:
-    how.setdefault("probe", Probe(period=0.02, patience=0.5))
+    how.setdefault("probe", Probe(period=0.02, patience=10))
     pool = Pool(backend, verify, random=lambda: 0.0, **how)
     pool.set_addresses(address(name) for name in backend.enclaves)
     try:
@@ -295,7 +295,7 @@ async def test_a_broken_request_has_the_monitor_ask_at_that_moment() -> None:
 async def test_a_connection_that_ends_while_it_attests_has_the_monitor_ask_too() -> None:
     enclave = MockEnclave()
     async with pooling(
-        MockBackend(a=enclave), probe=Probe(600, 0.5), limits=PoolLimits(warm=0)
+        MockBackend(a=enclave), probe=Probe(600, 30), limits=PoolLimits(warm=0)
     ) as pool:
         asked = enclave.operations().count(Operation.STATUS)
         enclave.listens = False
