@@ -87,7 +87,7 @@ def test_a_program_that_dies_is_reported_with_its_last_lines_and_ends_the_others
     with live_stack() as stack:
         os.kill(stack.running.pids["worker"], signal.SIGKILL)
         assert stack.process.wait(150) == 1
-        assert "worker ended with signal 9; its last lines:\n  ready" in stack.printed()
+        assert "worker ended with signal 9; its last lines:\n  starting\n  ready" in stack.printed()
         assert wait_until_ended(list(stack.running.pids.values())) == []
 
 

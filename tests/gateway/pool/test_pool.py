@@ -302,9 +302,9 @@ async def test_a_connection_that_ends_while_it_attests_has_the_monitor_ask_too()
         waiting = asyncio.create_task(detect(pool, seconds=2))
         await until(lambda: enclave.operations().count(Operation.STATUS) > asked)
         assert pool.is_ready, "its own connection says that it is well"
-        enclave.listens = True
         with pytest.raises(PoolRefused):
             await waiting
+        enclave.listens = True
 
 
 async def test_opening_that_fails_unexpectedly_lets_waiting_requests_know(
