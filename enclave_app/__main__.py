@@ -24,6 +24,7 @@ with one_line_errors("enclave_app", install=INSTALL_CHECKOUT):
     from blindgate.link import parse_address
     from blindgate.link.dial import listen
     from blindgate.sealing import bhttp
+    from blindgate.stop_flag import StopFlag
     from enclave_app import limits
     from enclave_app.config import EnclaveConfig, check_memory, load
     from enclave_app.detector.detector import Detector
@@ -137,7 +138,7 @@ def _serve(
     Raises:
         ListenerFailed: No connection is accepted any more, so that another process must take over.
     """
-    stopped = threading.Event()
+    stopped = StopFlag()
     failures: list[Exception] = []
 
     def stop(_signal: int, _frame: FrameType | None) -> None:

@@ -33,7 +33,6 @@ import struct
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -47,6 +46,7 @@ from blindgate.link.addresses import Address
 from blindgate.link.blocking import RefusedByWorker, request, request_status
 from blindgate.link.dial import dial
 from blindgate.nitro_cli import described_enclaves
+from blindgate.stop_flag import StopFlag
 
 log = logging.getLogger("blindgate.enclave_unit")
 
@@ -358,7 +358,7 @@ class Unit:
         self._cli = NitroCli(program, lock, self._alive)
         self._worker = Worker(plan.link)
         self._pace = pace
-        self._stopped = threading.Event()
+        self._stopped = StopFlag()
         self._starting = True
 
     def stop(self, _signal: int = 0, _frame: FrameType | None = None) -> None:
