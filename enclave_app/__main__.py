@@ -75,7 +75,7 @@ def main() -> None:
 def _run(path: Path, ready_fd: int | None) -> None:
     measured = load(path)
     config = measured.config
-    # Loading the model takes longest; whoever reads the log must not take that for a hang.
+    # Loading the model takes seconds: without this line the log would look like that of a hang.
     log.info("starting")
     nsm = open_nsm(config.nsm.device)
     if config.nsm.device == "/dev/nsm":

@@ -27,7 +27,7 @@ _IV_AT: Final = 1 + 8
 _CONTENT_AT: Final = _IV_AT + 16
 _MAC_BYTES: Final = 32
 _BLOCK_BYTES: Final = 16
-#: Bytes that are searched at once: a copy that stays in the processor's cache.
+#: Size of the pieces that are searched: each is copied, and the copy fits the processor's cache.
 _SEARCHED_BYTES: Final = 64 * 1024
 
 

@@ -150,7 +150,7 @@ def until_linear(case: Case) -> list[Cost]:
 
 
 def in_child(case: Case, size: int) -> Cost:
-    """Measure one input of about so many bytes in a forked process."""
+    """Measure one input of about `size` bytes in a forked process."""
     with tempfile.TemporaryDirectory() as folder:
         given, result = Path(folder, "given"), Path(folder, "result")
         _forked(lambda: given.write_bytes(case.make(size)))

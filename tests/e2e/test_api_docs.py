@@ -29,7 +29,7 @@ from gateway.auth.keys import KeyStore
 from tests.e2e.live import live_stack
 from tests.tools import npm, sdks
 
-# The first test also waits for what it needs to be installed and compiled, by itself or by others.
+# The first test also waits until its tools are installed and compiled, here or in another process.
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1800)]
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "api.md"
 #: A block with a file's name is written to it; one of `sh` is run, and so is one of `python`.

@@ -19,7 +19,7 @@ DOCUMENT = ROOT / "docs" / "openapi.json"
 
 
 def javascript_client() -> Path:
-    """Build our own JavaScript client and let programs beside this file import it.
+    """Build our own JavaScript client and let programs in this folder import it.
 
     Returns:
         A file that is renewed by every build.
